@@ -1,0 +1,114 @@
+/**
+ * The keys and values as commands see them: every read and write of a client goes through this interface. The coordinator
+ * implements it. Keys are raw bytes (borrowed for the call), values leave as latin1 strings: one char code is one byte.
+ *
+ * `peek`/`try...` answer from memory within the call or say that they cannot; then the caller uses the asynchronous form.
+ * All operations on one key take effect in the order in which they were called.
+ */
+import type { Consistency } from "./consistency.js";
+
+/** What an operation runs with: taken from the session, or from a prefix such as `CONSISTENCY ONE GET k`. */
+export interface Scope {
+  /** 0 to 15. */
+  readonly database: number;
+  readonly consistency: Consistency;
+  /** Set while EXEC holds the keys' queues: operations then run at once instead of queueing behind themselves. */
+  readonly hold: Hold | null;
+}
+
+/** A live value: neither deleted nor expired, the newest of its siblings. */
+export interface Entry {
+  /** Latin1. */
+  readonly value: string;
+  /** Unix time in milliseconds; 0 when it does not expire. */
+  readonly expiryMs: number;
+}
+
+/** What to do with a key after it was looked at. */
+export type Effect =
+  | { readonly kind: "keep" }
+  | { readonly kind: "put"; readonly value: string | Uint8Array; readonly expiryMs: number }
+  | { readonly kind: "remove" };
+
+export const KEEP: Effect = { kind: "keep" };
+export const REMOVE: Effect = { kind: "remove" };
+
+/** `peek` cannot tell without the disk, a peer, or an operation that is still under way. */
+export const NOT_IN_MEMORY: unique symbol = Symbol("not in memory");
+
+/** The right to run operations on some keys while nobody else may. */
+export interface Hold {
+  release(): void;
+}
+
+/** A sibling as SIBLINGS shows it. */
+export interface Sibling {
+  /** Null for a tombstone or an expired value. Latin1. */
+  readonly value: string | null;
+  /** Readable context of this version, `node-a:3 node-b:1`. */
+  readonly clock: string;
+  readonly stampMs: number;
+  /** The version's own event, `node-a:3`. */
+  readonly dot: string;
+}
+
+export interface Siblings {
+  /** Opaque, printable; goes back with `putWithContext`. */
+  readonly context: string;
+  /** Newest first, at least one. */
+  readonly versions: readonly Sibling[];
+}
+
+export interface KeyPage {
+  /** Latin1 keys. */
+  readonly keys: readonly string[];
+  /** Where the next page starts; 0n at the end. */
+  readonly cursor: bigint;
+}
+
+/**
+ * Errors of every method: `OperatingError` with code IO (the disk refused), BUSY (a queue is full), TIMEOUT or ARGUMENT
+ * (pair too large: `max-pair-bytes`; siblings-max; a context of another key).
+ */
+export interface Keyspace {
+  peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY;
+  read(scope: Scope, key: Uint8Array): Promise<Entry | null>;
+
+  /** A plain SET: supersedes whatever is there. False: not done, use `put`. `expiryMs` 0 means never. */
+  tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean;
+  put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void>;
+
+  /** Read-modify-write: calls `decide` once with the live entry and applies its effect. False: `decide` was not called. */
+  tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean;
+  update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void>;
+
+  /** The same for several keys as one step on this node (RENAME, COPY, MSETNX); effects in the order of the keys. */
+  updateMany(
+    scopes: readonly Scope[],
+    keys: readonly Uint8Array[],
+    decide: (entries: readonly (Entry | null)[]) => readonly Effect[],
+  ): Promise<void>;
+
+  /** SIBLINGS k: null where the key never existed. */
+  siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null>;
+  /** SET k v CONTEXT c: supersedes exactly what the context covers. */
+  putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void>;
+
+  /** Equal for equal states of a key (its context and whether it is live): WATCH compares two of them. */
+  fingerprint(scope: Scope, key: Uint8Array): Promise<string>;
+  /** Waits until nobody else works on these keys, then keeps others waiting until released: EXEC. */
+  hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold>;
+
+  /** One page of at least `count` keys where there are as many; all keys that stay throughout appear in some page. */
+  scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage>;
+  /** A random live key, or null when there is none. */
+  randomKey(scope: Scope): Promise<string | null>;
+  /** Keys stored, expired ones that are not yet removed included. */
+  size(database: number): number;
+  /** Keys with an expiry. */
+  expiringSize(database: number): number;
+  countKeysInSlot(database: number, slot: number): number;
+  keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]>;
+  /** Removes all keys of one database, or of all. */
+  flush(database: number | "all"): Promise<void>;
+}

@@ -1,0 +1,74 @@
+/**
+ * What the front end and the commands agree on: a connection parses requests and hands each to the dispatcher as a call;
+ * the dispatcher answers through the call's reply, at once or later. Replies leave in the order of the requests.
+ */
+import type { Reply } from "./reply.js";
+import type { Session } from "./session.js";
+
+/**
+ * One request. The object is reused for the connection's next request: keep nothing of it beyond `dispatch`. The
+ * arguments are borrowed too (slices of a buffer that the next read overwrites): what is stored is copied by the store.
+ */
+export interface Call<S extends Session> {
+  readonly session: S;
+  /** The command's name and its arguments, at least one. */
+  readonly args: readonly Buffer[];
+  /** Where a synchronous answer goes: exactly one RESP value unless `later` or `alone` was called. */
+  readonly reply: Reply;
+  /** Says that this call stores something: should the commit of this turn fail, its reply becomes that error. */
+  markWrite(): void;
+  /** How many earlier requests of this connection are still unanswered. */
+  readonly unanswered: number;
+  /**
+   * Answers later. Copies the arguments, then runs `work` at once (synchronously up to its first await); the connection
+   * goes on with the next request meanwhile. A rejected promise becomes an error reply.
+   */
+  later(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>): void;
+  /**
+   * The same, but `work` starts only when all earlier requests of the connection are answered, and no later request is
+   * started before it is done: for commands that look at more than their own keys.
+   */
+  alone(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>): void;
+}
+
+/** The commands, seen from a connection. */
+export interface Dispatcher<S extends Session> {
+  /** A connection was accepted. */
+  open(control: ConnectionControl): S;
+  /** Runs one request. Never throws for anything a client can send. */
+  dispatch(call: Call<S>): void;
+  /** The connection is gone; pending work of it may still finish and its replies are dropped. */
+  close(session: S): void;
+}
+
+/** What commands may do to a connection (QUIT, CLIENT KILL, CLIENT REPLY, CLIENT PAUSE, CLIENT LIST). */
+export interface ConnectionControl {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress: string;
+  readonly localPort: number;
+  /** Sends the replies queued so far, this call's included, then closes. Later requests are not run. */
+  closeAfterReplies(): void;
+  /** Closes at once. */
+  kill(): void;
+  /** CLIENT REPLY: `skip` drops the reply of the next request only. */
+  setReplyMode(mode: "on" | "off" | "skip"): void;
+  /** Bytes of requests received and not yet run, and of replies not yet sent. */
+  readonly inputBytes: number;
+  readonly outputBytes: number;
+  /** Queues bytes outside the request/reply order (RESP3 pushes, MONITOR lines), after the replies queued so far. */
+  push(write: (reply: Reply) => void): void;
+}
+
+/**
+ * When replies may leave. The server calls `commit` once a turn, before it sends anything; under fsync `always` replies
+ * wait for `acknowledged`.
+ */
+export interface CommitGate {
+  /** Writes this turn's changes to the log. Throws an `OperatingError` when they could not be written (and were undone). */
+  commit(): void;
+  /** True when all that was committed may be acknowledged now. */
+  readonly isAcknowledged: boolean;
+  /** Resolves when all that is committed so far may be acknowledged; rejects when it never may. */
+  acknowledged(): Promise<void>;
+}

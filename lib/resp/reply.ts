@@ -1,0 +1,106 @@
+/**
+ * Builds RESP2 and RESP3 replies as latin1 text. Bulk payloads are latin1 strings (one char code is one byte) or borrowed
+ * bytes, which are copied. Aggregates announce their length; the caller then adds that many values.
+ */
+
+import { latin1Of } from "../bytes/latin1.js";
+
+const CRLF = "\r\n";
+/** Integers and lengths that are answered most are rendered once. */
+const HEADERS = 1_024;
+const integers: readonly string[] = Array.from({ length: HEADERS }, (_, n) => `:${n}${CRLF}`);
+const bulkHeaders: readonly string[] = Array.from({ length: HEADERS }, (_, n) => `$${n}${CRLF}`);
+
+export class Reply {
+  protocol: 2 | 3;
+  #text = "";
+
+  constructor(protocol: 2 | 3) {
+    this.protocol = protocol;
+  }
+
+  /** Takes what was built so far, leaving nothing. */
+  take(): string {
+    const text = this.#text;
+    this.#text = "";
+    return text;
+  }
+
+  /** Latin1 bytes built so far. */
+  get length(): number {
+    return this.#text.length;
+  }
+
+  /** A simple string; `text` has no CR or LF. */
+  simple(text: string): void {
+    this.#text += `+${text}${CRLF}`;
+  }
+
+  ok(): void {
+    this.#text += "+OK\r\n";
+  }
+
+  /** An error: `text` starts with its code (`ERR syntax error`). Line breaks become spaces. */
+  error(text: string): void {
+    this.#text += `-${text.replace(/[\r\n]/g, " ")}${CRLF}`;
+  }
+
+  /** A 64-bit signed integer. */
+  integer(value: number | bigint): void {
+    this.#text += typeof value === "number" && value >= 0 && value < HEADERS ? integers[value] : `:${value}${CRLF}`;
+  }
+
+  bulk(latin1: string): void {
+    const { length } = latin1;
+    this.#text += (length < HEADERS ? bulkHeaders[length] : `$${length}${CRLF}`) + latin1 + CRLF;
+  }
+
+  /** A bulk string of arbitrary (non-latin1) text, sent as UTF-8. */
+  bulkText(text: string): void {
+    this.bulk(latin1Of(Buffer.from(text, "utf8")));
+  }
+
+  bulkBytes(bytes: Uint8Array): void {
+    this.bulk(latin1Of(bytes));
+  }
+
+  /** The absent bulk string: `$-1`, `_` in RESP3. */
+  null(): void {
+    this.#text += this.protocol === 3 ? "_\r\n" : "$-1\r\n";
+  }
+
+  /** The absent array: `*-1`, `_` in RESP3. */
+  nullArray(): void {
+    this.#text += this.protocol === 3 ? "_\r\n" : "*-1\r\n";
+  }
+
+  array(length: number): void {
+    this.#text += `*${length}${CRLF}`;
+  }
+
+  /** `length` pairs follow; in RESP2 a flat array. */
+  map(length: number): void {
+    this.#text += this.protocol === 3 ? `%${length}${CRLF}` : `*${2 * length}${CRLF}`;
+  }
+
+  /** In RESP2 an array. */
+  set(length: number): void {
+    this.#text += this.protocol === 3 ? `~${length}${CRLF}` : `*${length}${CRLF}`;
+  }
+
+  /** An out-of-band message; in RESP2 an array. */
+  push(length: number): void {
+    this.#text += this.protocol === 3 ? `>${length}${CRLF}` : `*${length}${CRLF}`;
+  }
+
+  /** Multi-line text for people (latin1 or ASCII): verbatim in RESP3, bulk in RESP2. */
+  verbatim(text: string): void {
+    if (this.protocol === 3) this.#text += `=${text.length + 4}${CRLF}txt:${text}${CRLF}`;
+    else this.bulk(text);
+  }
+
+  /** Already encoded values (a reply built elsewhere). */
+  raw(encoded: string): void {
+    this.#text += encoded;
+  }
+}
