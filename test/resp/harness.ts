@@ -50,45 +50,60 @@ export class TestDispatcher implements Dispatcher<Session> {
     const { control } = call.session;
     switch (words[0]!.toUpperCase()) {
       case "PING":
-        return call.reply.simple("PONG");
+        call.reply.simple("PONG");
+        break;
       case "WECHO":
         call.markWrite();
-        return echo(call.reply, words);
-      case "LATER":
+        echo(call.reply, words);
+        break;
       case "WLATER":
-        if (words[0]!.toUpperCase() === "WLATER") call.markWrite();
-        return call.later((reply, args) => this.#hold(reply, args));
+        call.markWrite();
+        call.later((reply, args) => this.#hold(reply, args));
+        break;
+      case "LATER":
+        call.later((reply, args) => this.#hold(reply, args));
+        break;
       case "ALONE":
-        return call.alone((reply, args) => this.#hold(reply, args));
+        call.alone((reply, args) => this.#hold(reply, args));
+        break;
       case "SOON":
-        return call.later(async (reply, args) => echo(reply, textOf(args)));
+        call.later(async (reply, args) => echo(reply, textOf(args)));
+        break;
       case "SOONALONE":
-        return call.alone(async (reply, args) => echo(reply, textOf(args)));
+        call.alone(async (reply, args) => echo(reply, textOf(args)));
+        break;
       case "BIG":
-        return call.reply.bulk("x".repeat(Number(words[1])));
+        call.reply.bulk("x".repeat(Number(words[1])));
+        break;
       case "REPLY":
         control.setReplyMode(words[1] as "on" | "off" | "skip");
         if (words[1] === "on") call.reply.ok();
-        return;
+        break;
       case "AUTH":
         call.session.isAuthenticated = true;
-        return call.reply.ok();
+        call.reply.ok();
+        break;
       case "HELLO":
         call.session.protocol = words[1] === "3" ? 3 : 2;
         call.reply.protocol = call.session.protocol;
-        return call.reply.map(0);
+        call.reply.map(0);
+        break;
       case "NIL":
-        return call.reply.null();
+        call.reply.null();
+        break;
       case "PUSHSELF":
         control.push((reply) => reply.simple("pushed"));
-        return call.reply.ok();
+        call.reply.ok();
+        break;
       case "QUIT":
         call.reply.ok();
-        return control.closeAfterReplies();
+        control.closeAfterReplies();
+        break;
       case "DIE":
-        return control.kill();
+        control.kill();
+        break;
       default:
-        return echo(call.reply, words);
+        echo(call.reply, words);
     }
   }
 
