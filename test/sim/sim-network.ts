@@ -77,6 +77,11 @@ export class SimNetwork implements Network {
     for (const end of [...this.#ends]) end.reset();
   }
 
+  /** The same, but for one connection, given by either end. */
+  dropAllBut(kept: SimConnection): void {
+    for (const end of [...this.#ends]) if (end !== kept && !end.isPairOf(kept)) end.reset();
+  }
+
   /** Connections, counted once per end. */
   get openEnds(): number {
     return this.#ends.size;
@@ -129,6 +134,10 @@ export class SimConnection implements Connection {
 
   pair(other: SimConnection): void {
     this.#other = other;
+  }
+
+  isPairOf(other: SimConnection): boolean {
+    return this.#other === other;
   }
 
   get pendingBytes(): number {
