@@ -10,13 +10,14 @@ import { assert, unreachable } from "../assert.js";
 import { background } from "../background.js";
 import { OperatingError } from "../errors.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
-import type { Call, ConnectionControl, Dispatcher } from "./call.js";
+import type { Call, ConnectionControl } from "./call.js";
+import type { ConnectionOwner } from "./connection-owner.js";
+import { OutputWatch } from "./output-watch.js";
 import type { Outlet } from "./release.js";
 import { Reply } from "./reply.js";
 import { type Output, ReplyQueue, Waiting } from "./reply-queue.js";
 import { RequestGate } from "./request-gate.js";
 import type { Session } from "./session.js";
-import type { RespSettings } from "./settings.js";
 
 /** A connection runs at most so many requests, and reads at most so many bytes of them, before the others have a turn. */
 const SLICE_REQUESTS_MAX = 1_024;
@@ -25,39 +26,6 @@ const SLICE_BYTES_MAX = 262_144;
 const WAITING_INPUT_BYTES_MAX = 65_536;
 /** A connection that we ended is given so long to read what we sent and close its side. */
 const LINGER_MS = 1_000;
-
-/** Totals since start, for INFO. */
-export interface RespCounters {
-  connectionsReceived: number;
-  connectionsRejected: number;
-  requests: number;
-  inputBytes: number;
-  outputBytes: number;
-  protocolErrors: number;
-  /** Connections closed because they did not read, and because they sent more than may wait. */
-  outputLimitCloses: number;
-  queryBufferLimitCloses: number;
-  idleCloses: number;
-}
-
-/** What connections share; the server implements it. */
-export interface ConnectionOwner<S extends Session> {
-  readonly settings: RespSettings;
-  readonly dispatcher: Dispatcher<S>;
-  readonly counters: RespCounters;
-  /** Counts turns; slices are per turn. */
-  readonly turn: number;
-  /** Bytes that all connections together have not sent. Connections keep it up to date. */
-  unsentBytes: number;
-  /** Has `outlet`'s replies taken and sent at the end of this turn. */
-  sendAtEndOfTurn(connection: ClientConnection<S>): void;
-  /** Calls `goOn` in the next turn. */
-  goOnNextTurn(connection: ClientConnection<S>): void;
-  /** Makes sure that this turn has an end, so that it commits. */
-  commitAtEndOfTurn(): void;
-  /** The connection is over. Called once. */
-  closed(connection: ClientConnection<S>): void;
-}
 
 /** `closing`: no request runs any more, replies still leave. `ended`: all are sent and so is our FIN; input is dropped. */
 type State = "open" | "closing" | "ended" | "closed";
@@ -95,9 +63,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   /** The request that runs alone, from its arrival to its answer, and its start while earlier ones are unanswered. */
   #barrier: Waiting | null = null;
   #startBarrier: (() => void) | null = null;
-  /** Too much is unanswered, or unsent: no request runs until half of it is gone. */
+  /** Too much is unanswered: no request runs until half of it is answered. */
   #isFull = false;
-  #isBackedUp = false;
 
   #turn = -1;
   #sliceRequests = 0;
@@ -112,16 +79,11 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #isToBeSent = false;
   #takenOutputs = 0;
   #takenBytes = 0;
-  #sentBytes = 0;
-  /** This connection's share of the owner's `unsentBytes`. */
-  #countedUnsent = 0;
+  readonly #watch: OutputWatch;
 
-  /** For `sweep`: whether anything arrived since, when last; how much had left, when last; since when too much waits; our end. */
+  /** For `sweep`: whether anything arrived since the last one, when anything last did, and since when our end is sent. */
   #hasReceived = true;
   #receivedMs = 0;
-  #leftBytes = 0;
-  #leftMs = 0;
-  #softSinceMs: number | null = null;
   #endedMs: number | null = null;
   #isForgotten = false;
 
@@ -129,6 +91,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#owner = owner;
     this.#socket = socket;
     this.reply = this.#queue.current.reply;
+    this.#watch = new OutputWatch(owner.settings, owner);
     const refuse = (): void => assert(false, "the gate lets only arrays of bulk strings through");
     this.#parser = new RedisParser({
       returnBuffers: true,
@@ -188,7 +151,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (this.#state === "closed") return;
     if (text.length > 0) {
       this.#socket.write(text);
-      this.#sentBytes += text.length;
+      this.#watch.wrote(text.length);
       this.#owner.counters.outputBytes += text.length;
       this.#limitOutput();
     }
@@ -294,7 +257,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   /** Begins delivery; the server calls it when it has registered the connection. */
   start(nowMs: number): void {
-    this.#receivedMs = this.#leftMs = nowMs;
+    this.#receivedMs = nowMs;
+    this.#watch.start(nowMs);
     this.#socket.start(this);
   }
 
@@ -309,19 +273,15 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   sweep(nowMs: number): void {
     if (this.#state === "closed") return;
     const { settings, counters } = this.#owner;
-    const unsent = this.#socket.pendingBytes;
-    const left = this.#sentBytes - unsent;
-    if (unsent === 0 || left > this.#leftBytes) this.#leftMs = nowMs;
-    this.#leftBytes = left;
+    const unsentBytes = this.#socket.pendingBytes;
     if (this.#hasReceived) this.#receivedMs = nowMs;
     this.#hasReceived = false;
 
-    const isStalled = settings.outputStallSeconds > 0 && nowMs - this.#leftMs >= settings.outputStallSeconds * 1_000;
-    if (isStalled || this.#isSoftLimitPassed(nowMs)) {
+    if (!this.#watch.isAllowedAt(nowMs, { bytes: this.outputBytes, unsentBytes })) {
       counters.outputLimitCloses++;
       this.kill();
     } else if (this.#state === "ended") {
-      if (this.#endedMs === null || unsent > 0) this.#endedMs = nowMs;
+      if (this.#endedMs === null || unsentBytes > 0) this.#endedMs = nowMs;
       else if (nowMs - this.#endedMs >= LINGER_MS) this.kill();
     } else if (settings.timeoutSeconds > 0 && this.#isIdle && nowMs - this.#receivedMs >= settings.timeoutSeconds * 1_000) {
       counters.idleCloses++;
@@ -498,7 +458,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       this.#state === "open" &&
       this.#barrier === null &&
       !this.#isFull &&
-      !this.#isBackedUp &&
+      !this.#watch.isBackedUp &&
       this.#queue.readyBytes < this.#owner.settings.outputPauseBytes
     );
   }
@@ -524,7 +484,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     const queue = this.#queue;
     if (this.#isFull && queue.unanswered <= unansweredMax / 2 && queue.heldUpBytes <= outputPauseBytes / 2)
       this.#isFull = false;
-    if (this.#isBackedUp && this.outputBytes <= outputPauseBytes / 2) this.#isBackedUp = false;
+    if (this.#watch.isBackedUp) this.#watch.relieve(this.outputBytes);
     if (this.#mayHaveRequest && !this.#goesOn && this.#mayRun()) this.#proceed();
     else this.#updateReading();
   }
@@ -548,32 +508,14 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   /** Applies the output limits after output has grown. */
   #limitOutput(): void {
-    const { settings, counters } = this.#owner;
     this.#countUnsent();
-    const bytes = this.outputBytes;
-    if (settings.outputHardBytes > 0 && bytes > settings.outputHardBytes) {
-      counters.outputLimitCloses++;
-      this.kill();
-    } else if (bytes > settings.outputPauseBytes) {
-      const { outputSharedBytes } = settings;
-      if (bytes > outputSharedBytes || this.#owner.unsentBytes > outputSharedBytes) this.#isBackedUp = true;
-    }
+    if (this.#watch.isAllowed(this.outputBytes)) return;
+    this.#owner.counters.outputLimitCloses++;
+    this.kill();
   }
 
   #countUnsent(): void {
-    const unsent = this.#state === "closed" ? 0 : this.#socket.pendingBytes;
-    this.#owner.unsentBytes += unsent - this.#countedUnsent;
-    this.#countedUnsent = unsent;
-  }
-
-  #isSoftLimitPassed(nowMs: number): boolean {
-    const { outputSoftBytes, outputSoftSeconds } = this.#owner.settings;
-    if (outputSoftBytes === 0 || this.outputBytes <= outputSoftBytes) {
-      this.#softSinceMs = null;
-      return false;
-    }
-    this.#softSinceMs ??= nowMs;
-    return nowMs - this.#softSinceMs >= outputSoftSeconds * 1_000;
+    this.#watch.count(this.#state === "closed" ? 0 : this.#socket.pendingBytes);
   }
 
   get #isIdle(): boolean {
