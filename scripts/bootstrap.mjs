@@ -122,7 +122,7 @@ async function install() {
   const { command, args } = findNpm();
   // NODE_ENV=production must not leave out the compiler, hence --include=dev.
   const npmArgs = args.concat(["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"]);
-  const code = await run(command, npmArgs, { cwd: root });
+  const code = await run(command, npmArgs, { output: 2 });
   if (code !== 0) throw new Refusal(`npm ci failed with exit code ${code}; its messages are above.`);
   fs.mkdirSync(at("node_modules"), { recursive: true });
   fs.writeFileSync(installStampPath, stamp);
@@ -165,7 +165,7 @@ async function build(fingerprint) {
   removeOrphanedOutputs();
   // The compiler trusts its record of what it wrote: where an output is missing the record is wrong.
   if (!listSources().every((source) => fs.existsSync(at(outputOf(source))))) fs.rmSync(buildInfoPath, { force: true });
-  const code = await run(process.execPath, [at("node_modules", "typescript", "bin", "tsc"), "-p", root], { cwd: root });
+  const code = await run(process.execPath, [at("node_modules", "typescript", "bin", "tsc"), "-p", root], { output: 2 });
   if (code !== 0) throw new Refusal("The sources do not compile; the compiler's messages are above.");
   fs.writeFileSync(buildStampPath, fingerprint);
 }
@@ -267,10 +267,7 @@ function createExclusively(file, content) {
 /** Format, lint, import and seam rules. The types were checked by compiling. */
 async function isClean() {
   const biome = [at("node_modules", "@biomejs", "biome", "bin", "biome"), "check", "--error-on-warnings"];
-  const codes = [
-    await run(process.execPath, biome, { cwd: root }),
-    await run(process.execPath, [at("dist", "scripts", "check-imports.js")], { cwd: root }),
-  ];
+  const codes = [await run(process.execPath, biome), await run(process.execPath, [at("dist", "scripts", "check-imports.js")])];
   if (codes.every((code) => code === 0)) return true;
   console.error("The check failed; its messages are above. `npx biome check --write` repairs what can be repaired alone.");
   return false;
@@ -290,7 +287,6 @@ async function runTests(args) {
     .concat(specs.length > 0 ? specs : ["dist/test/**/*.test.js"]);
   let isStuck = false;
   const code = await run(process.execPath, mochaArgs, {
-    cwd: root,
     watch: (child) =>
       watchForLeak(resultPath, () => {
         isStuck = true;
@@ -329,12 +325,13 @@ async function become(file, args) {
 }
 
 /**
- * Runs a program to its end and resolves with its exit code. Signals sent to us reach it; if one ends it, it ends us too.
+ * Runs a program in the project's root to its end and resolves with its exit code. Its output goes to our stdout, or to
+ * stderr (`output` 2) where our own stdout belongs to what comes after. Signals sent to us reach it and then end us.
  * `watch` may look after the child and returns the function that stops it.
  */
-function run(command, args, { cwd, watch = () => () => undefined }) {
+function run(command, args, { output = 1, watch = () => () => undefined } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, stdio: "inherit" });
+    const child = spawn(command, args, { cwd: root, stdio: ["inherit", output, "inherit"] });
     let received = "";
     const forwards = FORWARDED_SIGNALS.map((signal) => {
       const forward = () => {

@@ -8,11 +8,14 @@ import { maskSource } from "./mask-source.js";
 /** Top-level modules that everybody may import. */
 const LEAVES = ["assert", "errors", "background", "log", "metrics"];
 
-/** The interfaces of the seams; the rest of lib/host implements them. */
-const HOST_INTERFACES = ["host/host", "host/clock", "host/disk", "host/network", "host/random", "host/workers"];
+/**
+ * What every module of lib/ may import besides the interfaces of the seams. An entry is a folder (`bytes/`) or a module
+ * without its suffix (`resp/reply`).
+ */
+const COMMON = [...LEAVES, "bytes/"];
 
-/** What every module of lib/ may import. An entry is a folder (`bytes/`) or a module without its suffix (`host/clock`). */
-const COMMON = [...LEAVES, "bytes/", ...HOST_INTERFACES];
+/** Host's implementations of its interfaces; what else lies in host/ is an interface. */
+const HOST_IMPLEMENTATION = /^host\/node-/;
 
 /** All of lib/ but host's implementations. */
 const EVERYTHING = [
@@ -82,7 +85,7 @@ const SEAM_MODULES: Readonly<Record<string, readonly string[]>> = {
   "node:perf_hooks": ["host/"],
   "node:worker_threads": ["host/"],
   "node:child_process": ["cli/"],
-  "node:process": ["main"],
+  "node:process": ["main", "host/node-processes"],
 };
 
 /** Words in code that reach past a seam, and who may use them. */
@@ -98,7 +101,7 @@ const SEAM_WORDS: readonly { readonly words: RegExp; readonly instead: string; r
     instead: "random.bytes()",
     allowed: ["host/"],
   },
-  { words: /(?<![.\w])process\s*(?:\.|\[|\?\.)/, instead: "what main.ts hands in", allowed: ["main"] },
+  { words: /(?<![.\w])process\s*(?:\.|\[|\?\.)/, instead: "what main.ts hands in", allowed: ["main", "host/node-processes"] },
   { words: /(?<![.\w])console\s*\.\s*\w+/, instead: "the Log that is handed in", allowed: ["cli/", "main"] },
 ];
 
@@ -174,6 +177,7 @@ function judgeModule(module: string, specifier: string): string | null {
   const allowed = MAY_IMPORT[unit];
   if (allowed === undefined) return `${unit} is not in the table of scripts/import-rules.ts: add it there, with why`;
   if (unitOf(target) === unit || isListed(target, COMMON) || isListed(target, allowed)) return null;
+  if (target.startsWith("host/") && !HOST_IMPLEMENTATION.test(target)) return null;
   return `${unit} may not import ${target}; it may import ${describe(allowed)}`;
 }
 
