@@ -191,7 +191,8 @@ export class OperationReader {
   /** Reads a length and moves behind as many bytes. */
   #skip(): number {
     this.#length = readVarint(this.#bytes, this.#cursor, this.#end);
-    if (this.#length > this.#end - this.#cursor.at) throw new OperatingError("CORRUPT", "an operation in a log batch is cut off");
+    if (this.#length > this.#end - this.#cursor.at)
+      throw new OperatingError("CORRUPT", "an operation in a log batch is cut off");
     this.#cursor.at += this.#length;
     return this.#cursor.at;
   }

@@ -17,6 +17,7 @@ import {
   sealBatch,
   segmentFileName,
 } from "./log-format.js";
+import type { SegmentRange } from "./log-recovery.js";
 
 interface Segment {
   readonly id: number;
@@ -38,6 +39,8 @@ export class LogWriter {
   #current: Segment | null = null;
   /** Segments with bytes that are not durable, oldest first; the current one is among them when it has any. */
   #open: Segment[] = [];
+  /** Ended segments since the last `rotate`. */
+  #written: SegmentRange[] = [];
   #appendedBytes = 0;
   #syncedBytes = 0;
   #syncing: Promise<void> | null = null;
@@ -69,11 +72,6 @@ export class LogWriter {
   /** Where the log ends. */
   get end(): LogPosition {
     return this.#current === null ? this.#previous : { segment: this.#current.id, offset: this.#current.end };
-  }
-
-  /** The segment being written; null when the next append starts one. */
-  get currentId(): number | null {
-    return this.#current === null ? null : this.#current.id;
   }
 
   /** The id that the next segment will have at the least. */
@@ -108,11 +106,12 @@ export class LogWriter {
     this.#appendedBytes += end - start;
   }
 
-  /** Ends the current segment: the next append starts another. Returns the end of it. */
-  rotate(): LogPosition {
-    this.#previous = this.end;
-    this.#current = null;
-    return this.#previous;
+  /** Ends the current segment: the next append starts another. Returns the segments written since the last call. */
+  rotate(): readonly SegmentRange[] {
+    this.#endSegment();
+    const written = this.#written;
+    this.#written = [];
+    return written;
   }
 
   /** Resolves when all that was appended before the call is durable. Rejects with IO if it never will be. */
@@ -150,9 +149,17 @@ export class LogWriter {
 
   /** Closes the files. REQUIRES that no sync is wanted any more. */
   close(): void {
-    this.rotate();
+    this.#endSegment();
     for (const segment of this.#open) segment.file.close();
     this.#open = [];
+  }
+
+  #endSegment(): void {
+    const segment = this.#current;
+    if (segment === null) return;
+    this.#previous = this.end;
+    this.#current = null;
+    if (segment.end > SEGMENT_HEADER_BYTES) this.#written.push({ id: segment.id, end: segment.end });
   }
 
   #create(): Segment {
@@ -177,7 +184,7 @@ export class LogWriter {
       segment.file.truncate(segment.end);
     } catch {
       // The disk refuses even this, so the segment ends here: the header of the next one will say where.
-      this.rotate();
+      this.#endSegment();
     }
   }
 

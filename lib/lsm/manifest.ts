@@ -87,7 +87,8 @@ export function encodeManifest(state: ManifestState): Buffer {
 
 /** Throws CORRUPT. `path` is for the message. */
 export function decodeManifest(bytes: Buffer, path: string, counters: number): ManifestState {
-  if (bytes.length < HEADER_BYTES || bytes.toString("latin1", 0, 8) !== MAGIC) throw damaged(path, "it is cut off or no manifest");
+  if (bytes.length < HEADER_BYTES || bytes.toString("latin1", 0, 8) !== MAGIC)
+    throw damaged(path, "it is cut off or no manifest");
   const version = bytes.readUInt32LE(8);
   if (version !== VERSION) throw damaged(path, `format version ${version} is unknown to this program`);
   const jsonEnd = HEADER_BYTES + bytes.readUInt32LE(12);

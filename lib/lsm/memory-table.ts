@@ -9,8 +9,9 @@ import { assert } from "../assert.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
-import type { Found } from "./peek.js";
+import type { SegmentRange } from "./log-recovery.js";
 import { SortedKeys } from "./sorted-keys.js";
+import type { Found } from "./table-reader.js";
 
 /** What `find` returns for a removed key, and for a key that the table knows nothing of. */
 export const DELETED = -1;
@@ -217,10 +218,24 @@ export class MemoryTable {
   }
 }
 
+/** A memory table that takes no more writes, and what a flush of it needs. */
+export interface FrozenTable {
+  readonly table: MemoryTable;
+  /** The log segments that it was built from. */
+  readonly segments: readonly SegmentRange[];
+  /** The counters when it was frozen. */
+  readonly counters: Float64Array;
+}
+
 /** The engine's side of a replay. */
 export interface ReplayTarget {
   onCount(index: number, delta: number): void;
   onClear(): void;
+}
+
+/** A slab for a table of `bytes`: somewhat larger, so that the batch that fills the table does not move it. */
+export function newSlab(bytes: number): Buffer {
+  return Buffer.allocUnsafeSlow(Math.ceil(bytes * 1.125) + 4096);
 }
 
 function writeLength(slab: Buffer, at: number, length: number): number {
