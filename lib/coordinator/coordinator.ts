@@ -34,8 +34,8 @@ import {
 
 /** May change while the node runs. */
 export interface CoordinatorSettings {
-  maxPairBytes: number;
-  requestTimeoutMs: number;
+  readonly maxPairBytes: number;
+  readonly requestTimeoutMs: number;
 }
 
 export interface CoordinatorOptions {

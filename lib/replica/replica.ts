@@ -40,7 +40,7 @@ export interface NewValue {
 
 /** May change while the node runs. */
 export interface ReplicaSettings {
-  siblingsMax: number;
+  readonly siblingsMax: number;
 }
 
 export interface ReplicaOptions {
