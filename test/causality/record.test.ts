@@ -195,6 +195,17 @@ describe("record", () => {
     expect(encodeRecord(merge(dropped, whole))).to.deep.equal(encodeRecord(whole));
   });
 
+  it("the hash tells apart what one context may stand over, and never changes for the same record", () => {
+    const context = VersionVector.of({ actor: x, sequence: 2 }, { actor: y, sequence: 300 });
+    const one = { context, versions: [version({ actor: y, sequence: 300 })] };
+    const other = { context, versions: [version({ actor: x, sequence: 2 })] };
+    const both = { context, versions: [...one.versions, ...other.versions] };
+    const hashes = [one, other, both].map(hashOf);
+    expect(new Set(hashes.map(({ high }) => high)).size).to.equal(3);
+    expect(new Set(hashes.map(({ low }) => low)).size).to.equal(3);
+    expect(hashes[2]).to.deep.equal({ high: 591427846, low: 4271674052 });
+  });
+
   it("a dot that was seen before is a bug", () => {
     expect(() => supersede(single(), COVERS_ALL, version({ actor: x, sequence: 1 }))).to.throw("never seen");
   });
