@@ -43,8 +43,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "replica/": ["lsm/", "cluster/", "peer/", "causality/"],
   "coordinator/": ["replica/", "cluster/", "causality/"],
   "resp/": [],
-  // `call` is the contract between the front end and the commands: types only, and they name reply and session.
-  "commands/": ["coordinator/", "cluster/", "causality/", "resp/reply", "resp/session", "resp/call"],
+  // Of the front end: what a call is and what answers it, with the one place that turns errors into replies.
+  "commands/": ["coordinator/", "cluster/", "causality/", "resp/call", "resp/reply", "resp/session", "resp/error-reply"],
   "cli/": ["config", "lsm/check", "lsm/inspect", "host/"],
   assert: [],
   errors: [],
