@@ -152,7 +152,8 @@ export function decodeFooter(bytes: Buffer, fileBytes: number): Footer {
     throw new OperatingError("CORRUPT", "the file does not end like a table");
   }
   const version = bytes.readUInt16LE(20);
-  if (version !== VERSION) throw new OperatingError("CORRUPT", `the table has format ${version}, this program knows ${VERSION}`);
+  if (version !== VERSION)
+    throw new OperatingError("CORRUPT", `the table has format ${version}, this program knows ${VERSION}`);
   const footer = {
     filterOffset: bytes.readUInt32LE(0),
     filterLength: bytes.readUInt32LE(4),

@@ -10,9 +10,9 @@ import { type EntryKind, TOMBSTONE } from "./entry.js";
 import { encodeFilter, keyHashOf } from "./filter.js";
 import {
   type BlockList,
+  type ExpiringBytes,
   encodeFooter,
   encodeIndex,
-  type ExpiringBytes,
   SEAL_BYTES,
   seal,
   sealRaw,
@@ -80,7 +80,14 @@ export class TableWriter {
    * Adds an entry with the value `bytes[start, end)` (empty for a tombstone), which expires at `expiresAtMs` of the wall
    * clock. Keys ascend strictly. Returns the bytes by which `fileBytes` grew: 0, unless a block was finished.
    */
-  add(key: string, kind: EntryKind, bytes: Uint8Array, start: number, end: number, expiresAtMs = Number.POSITIVE_INFINITY): number {
+  add(
+    key: string,
+    kind: EntryKind,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    expiresAtMs = Number.POSITIVE_INFINITY,
+  ): number {
     assert(this.#entries === 0 || key > this.#last, "table: keys ascend");
     assert(key.length <= KEY_BYTES_MAX, "table: a key is at most 64 KB");
     const before = this.fileBytes;

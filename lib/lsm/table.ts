@@ -32,7 +32,13 @@ export class Table {
   readonly #cache: BlockCache | null;
   readonly #reads = new Map<number, Promise<Buffer>>();
 
-  private constructor(options: { meta: TableMeta; filter: TableFilter; index: TableIndex; file: PooledFile; cache: BlockCache | null }) {
+  private constructor(options: {
+    meta: TableMeta;
+    filter: TableFilter;
+    index: TableIndex;
+    file: PooledFile;
+    cache: BlockCache | null;
+  }) {
     this.meta = options.meta;
     this.filter = options.filter;
     this.index = options.index;
@@ -69,7 +75,8 @@ export class Table {
     file.readNow(footer.indexOffset, indexBytes, footer.indexLength);
     const { meta: properties, blocks } = decodeIndex(unseal(indexBytes, 0, footer.indexLength), footer.filterOffset);
     const meta = { number, bytes, ...properties };
-    if (expected && !isSameTable(meta, expected)) throw new OperatingError("CORRUPT", "the table is not the one in the manifest");
+    if (expected && !isSameTable(meta, expected))
+      throw new OperatingError("CORRUPT", "the table is not the one in the manifest");
     return new Table({
       meta,
       filter: new TableFilter(unseal(filterBytes, 0, footer.filterLength)),
