@@ -8,8 +8,8 @@
 const SLOW_READ_MS = 1;
 /** Reads that take this long on average are cheaper off the thread, where several wait at once. */
 const SLOW_AVERAGE_MS = 0.1;
-const PAUSE_MIN_MS = 50;
-const PAUSE_MAX_MS = 1_600;
+const PAUSE_MIN_MS = 5;
+const PAUSE_MAX_MS = 1_280;
 /** So many fast reads after a pause, and the next pause is a short one again. */
 const FAST_READS_TO_TRUST = 64;
 /** The weight of a read in the average. */

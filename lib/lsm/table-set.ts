@@ -30,7 +30,7 @@ export class TableSet {
   /** A set pinned once, for its creator. `onUnused` is called with each table that nobody needs any more: its file may go. */
   static of(levels: readonly (readonly Table[])[], onUnused: OnUnused): TableSet {
     levels.slice(1).forEach(assertDisjoint);
-    return new TableSet(levels, onUnused);
+    return new TableSet(levels.length === 0 ? [[]] : levels, onUnused);
   }
 
   /** The set after a change, pinned once. This one keeps its pins: unpin it when the new one has taken its place. */
@@ -92,7 +92,7 @@ export class TableSet {
   }
 }
 
-/** The table of a deeper level whose range may hold `key`: the first one that ends at or after it; `null` past the last. */
+/** The index of the only table of a deeper level that may hold `key`: the first that ends at or after it. Past the end: none. */
 export function tableAtOrAfter(level: readonly Table[], key: string): number {
   let low = 0;
   let high = level.length;
