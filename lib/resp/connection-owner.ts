@@ -25,6 +25,8 @@ export interface ConnectionOwner<S extends Session> extends UnsentTotal {
   readonly counters: RespCounters;
   /** Counts turns; a connection's slice is per turn. */
   readonly turn: number;
+  /** Milliseconds since the Unix epoch. */
+  wallMs(): number;
   /** Has the connection's replies taken and sent at the end of this turn. */
   sendAtEndOfTurn(connection: ClientConnection<S>): void;
   /** Calls `goOn` in the next turn. */

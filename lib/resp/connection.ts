@@ -7,21 +7,20 @@
  */
 import RedisParser from "redis-parser";
 import { assert, unreachable } from "../assert.js";
-import { background } from "../background.js";
-import { OperatingError } from "../errors.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
 import type { Call, ConnectionControl } from "./call.js";
 import type { ConnectionOwner } from "./connection-owner.js";
+import { LateWork, type Work } from "./late-work.js";
 import { OutputWatch } from "./output-watch.js";
 import type { Outlet } from "./release.js";
 import { Reply } from "./reply.js";
-import { type Output, ReplyQueue, Waiting } from "./reply-queue.js";
+import { type Output, ReplyQueue, type Waiting } from "./reply-queue.js";
 import { RequestGate } from "./request-gate.js";
 import type { Session } from "./session.js";
+import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
-/** A connection runs at most so many requests, and reads at most so many bytes of them, before the others have a turn. */
-const SLICE_REQUESTS_MAX = 1_024;
-const SLICE_BYTES_MAX = 262_144;
+export type { RespCounters } from "./connection-owner.js";
+
 /** While no request may run, input is buffered up to this before the socket is paused (pausing costs system calls). */
 const WAITING_INPUT_BYTES_MAX = 65_536;
 /** A connection that we ended is given so long to read what we sent and close its side. */
@@ -31,8 +30,6 @@ const LINGER_MS = 1_000;
 type State = "open" | "closing" | "ended" | "closed";
 
 const NO_ARGUMENTS: readonly Buffer[] = [];
-
-type Work = (reply: Reply, args: readonly Buffer[]) => Promise<void>;
 
 export class ClientConnection<S extends Session> implements Call<S>, ConnectionControl, ConnectionHandlers, Outlet {
   readonly session: S;
@@ -45,6 +42,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   readonly #limits = { bulkBytesMax: 0, argumentsMax: 0, isAuthenticated: false };
   readonly #parser: RedisParser;
   readonly #queue = new ReplyQueue();
+  readonly #late = new LateWork(this.#queue, () => this.#onAnswered());
   #state: State = "open";
 
   /** The request being dispatched: whether it is under way, stores something, and is answered later. */
@@ -60,15 +58,11 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   #replyMode: "on" | "off" | "skip" = "on";
   #isReplyModeSet = false;
-  /** The request that runs alone, from its arrival to its answer, and its start while earlier ones are unanswered. */
-  #barrier: Waiting | null = null;
-  #startBarrier: (() => void) | null = null;
   /** Too much is unanswered: no request runs until half of it is answered. */
   #isFull = false;
 
-  #turn = -1;
-  #sliceRequests = 0;
-  #sliceBytes = 0;
+  readonly #slice = new TurnSlice();
+  /** The server will call `goOn` in the next turn. */
   #goesOn = false;
   #isSocketPaused = false;
   #isInputEnded = false;
@@ -108,6 +102,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (this.#state !== "open") return;
     const { counters, settings } = this.#owner;
     this.#hasReceived = true;
+    this.session.lastRequestMs = this.#owner.wallMs();
     counters.inputBytes += chunk.length;
     this.#gate.receive(chunk);
     this.#mayHaveRequest = true;
@@ -171,17 +166,17 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   }
 
   later(work: Work): void {
-    const waiting = this.#wait();
-    this.#start(waiting, work, copyOf(this.args));
+    this.#assertUnanswered();
+    this.#waiting = this.#late.begin(this.session.protocol, work, this.args);
   }
 
   alone(work: Work): void {
-    const isFirst = this.#queue.unanswered === 0;
-    const waiting = this.#wait();
-    const args = copyOf(this.args);
-    this.#barrier = waiting;
-    if (isFirst) this.#start(waiting, work, args);
-    else this.#startBarrier = () => this.#start(waiting, work, args);
+    this.#assertUnanswered();
+    this.#waiting = this.#late.beginAlone(this.session.protocol, work, this.args);
+  }
+
+  #assertUnanswered(): void {
+    assert(this.#isDispatching && this.#waiting === null, "later and alone are called once, within dispatch");
   }
 
   // ConnectionControl: what commands may do to the connection.
@@ -233,7 +228,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (mode === "skip" && this.#replyMode === "off") return;
     this.#replyMode = mode;
     this.#isReplyModeSet = true;
-    if (mode === "on" && this.#isDispatching) this.reply.protocol = this.session.protocol;
   }
 
   push(write: (reply: Reply) => void): void {
@@ -299,10 +293,9 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     limits.argumentsMax = settings.argumentsMax;
     while (this.#mayHaveRequest && this.#mayRun() && this.#hasSlice()) {
       limits.isAuthenticated = this.session.isAuthenticated;
-      const runMax = limits.isAuthenticated ? Math.min(this.#runMax, this.#sliceRequests) : 1;
+      const runMax = limits.isAuthenticated ? Math.min(this.#runMax, this.#slice.requests) : 1;
       const before = this.#gate.bufferedBytes;
-      this.#runNext(runMax);
-      this.#sliceBytes -= before - this.#gate.bufferedBytes;
+      this.#slice.use(this.#runNext(runMax), before - this.#gate.bufferedBytes);
     }
     if (this.#state !== "open") this.#gate.clear();
     else this.#gate.settle();
@@ -312,36 +305,35 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     else if (this.#state === "closing") this.#endIfDone();
   }
 
-  #runNext(runMax: number): void {
+  /** Runs what stands at the front, at most `runMax` requests; returns how many. */
+  #runNext(runMax: number): number {
     const gate = this.#gate;
     const verdict = gate.next(this.#limits, runMax);
     switch (verdict) {
       case "more":
         this.#mayHaveRequest = false;
-        return;
+        return 0;
       case "run":
         this.#runDone = 0;
         this.#isRunHalted = false;
         this.#parser.execute(gate.runBytes());
         this.#runMax = this.#isRunHalted ? 1 : Math.min(2 * this.#runMax, SLICE_REQUESTS_MAX);
-        this.#sliceRequests -= this.#runDone;
         gate.consumeRun(this.#runDone);
-        return;
+        return this.#runDone;
       case "inline":
-        this.#sliceRequests--;
         this.#dispatch(gate.inlineWords);
-        return;
+        return 1;
       case "invalid":
         this.#owner.counters.protocolErrors++;
         this.#state = "closing";
         if (this.#replyMode === "on") this.#queue.current.reply.error(`ERR Protocol error: ${gate.violation}`);
-        return;
+        return 0;
       case "hostile":
         this.#owner.counters.protocolErrors++;
         this.kill();
-        return;
+        return 0;
       default:
-        unreachable(verdict);
+        return unreachable(verdict);
     }
   }
 
@@ -412,39 +404,9 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#queue.addedSync(text.length);
   }
 
-  // Requests that are answered later.
-
-  #wait(): Waiting {
-    assert(this.#isDispatching && this.#waiting === null, "later and alone are called once, within dispatch");
-    this.#waiting = new Waiting(this.session.protocol);
-    this.#queue.wait(this.#waiting);
-    return this.#waiting;
-  }
-
-  #start(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
-    const { reply } = waiting.own;
-    background(
-      work(reply, args).then(
-        () => this.#answered(waiting),
-        (error: unknown) => {
-          if (!(error instanceof OperatingError)) throw error;
-          reply.take();
-          reply.error(errorText(error));
-          this.#answered(waiting);
-        },
-      ),
-    );
-  }
-
-  #answered(waiting: Waiting): void {
-    this.#queue.finish(waiting);
+  /** A late answer has gone to its place. */
+  #onAnswered(): void {
     if (this.#state === "closed") return;
-    if (this.#barrier === waiting) this.#barrier = null;
-    if (this.#startBarrier !== null && this.#queue.unanswered === 1) {
-      const start = this.#startBarrier;
-      this.#startBarrier = null;
-      start();
-    }
     if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
     this.#endIfDone();
@@ -456,7 +418,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #mayRun(): boolean {
     return (
       this.#state === "open" &&
-      this.#barrier === null &&
+      !this.#late.isBarred &&
       !this.#isFull &&
       !this.#watch.isBackedUp &&
       this.#queue.readyBytes < this.#owner.settings.outputPauseBytes
@@ -465,12 +427,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   /** False when this turn's share is used up; then the connection goes on in the next one. */
   #hasSlice(): boolean {
-    if (this.#turn !== this.#owner.turn) {
-      this.#turn = this.#owner.turn;
-      this.#sliceRequests = SLICE_REQUESTS_MAX;
-      this.#sliceBytes = SLICE_BYTES_MAX;
-    }
-    if (this.#sliceRequests > 0 && this.#sliceBytes > 0) return true;
+    if (this.#slice.isLeft(this.#owner.turn)) return true;
     if (!this.#goesOn) {
       this.#goesOn = true;
       this.#owner.goOnNextTurn(this);
@@ -482,8 +439,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #resumeIfRelieved(): void {
     const { unansweredMax, outputPauseBytes } = this.#owner.settings;
     const queue = this.#queue;
-    if (this.#isFull && queue.unanswered <= unansweredMax / 2 && queue.heldUpBytes <= outputPauseBytes / 2)
-      this.#isFull = false;
+    this.#isFull &&= queue.unanswered > unansweredMax / 2 || queue.heldUpBytes > outputPauseBytes / 2;
     if (this.#watch.isBackedUp) this.#watch.relieve(this.outputBytes);
     if (this.#mayHaveRequest && !this.#goesOn && this.#mayRun()) this.#proceed();
     else this.#updateReading();
@@ -536,27 +492,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #forget(): void {
     if (this.#isForgotten) return;
     this.#isForgotten = true;
-    this.#startBarrier = null;
+    this.#late.abandon();
     this.#owner.closed(this);
     this.#owner.dispatcher.close(this.session);
-  }
-}
-
-/** Copies of borrowed arguments, in one piece of memory. */
-function copyOf(args: readonly Buffer[]): readonly Buffer[] {
-  const all = Buffer.concat(args);
-  let at = 0;
-  return args.map((arg) => all.subarray(at, (at += arg.length)));
-}
-
-/** An operating failure as an error reply's text. */
-function errorText(error: OperatingError): string {
-  switch (error.code) {
-    case "IO":
-      return `IOERR ${error.message}`;
-    case "BUSY":
-      return `BUSY ${error.message}`;
-    default:
-      return `ERR ${error.message}`;
   }
 }

@@ -111,6 +111,10 @@ export class RespServer<S extends Session> implements ConnectionOwner<S> {
 
   // ConnectionOwner.
 
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
   sendAtEndOfTurn(connection: ClientConnection<S>): void {
     this.#toSend.push(connection);
     this.commitAtEndOfTurn();
