@@ -148,13 +148,15 @@ export const settings = {
     change: "at run time",
     why: "input that one client may have buffered before it is disconnected",
   }),
-  clientOutputBufferLimit: bytes({
-    name: "client-output-buffer-max",
-    default: 256 * MB,
-    min: MB,
-    max: 4 * GB,
+  clientOutputBufferLimit: outputLimits({
+    name: "client-output-buffer-limit",
+    default: {
+      normal: { hardBytes: 256 * MB, softBytes: 0, softSeconds: 0 },
+      slave: { hardBytes: 256 * MB, softBytes: 64 * MB, softSeconds: 60 },
+      pubsub: { hardBytes: 32 * MB, softBytes: 8 * MB, softSeconds: 60 },
+    },
     change: "at run time",
-    why: "replies that one client may leave unread before it is disconnected",
+    why: "unread replies at which a client is disconnected, by class: hard limit, soft limit, seconds above the soft one",
   }),
   memoryTableBytes: bytes({
     name: "memory-table-bytes",
@@ -442,6 +444,45 @@ function perDatabase(
   return { ...options, change: "at start", shape: "<json>", parse, format };
 }
 
+/** Bytes that may stay unread: at once, and for so many seconds. 0: no limit. */
+export interface OutputLimit {
+  readonly hardBytes: number;
+  readonly softBytes: number;
+  readonly softSeconds: number;
+}
+
+/** By Redis's classes of clients; so far all clients are normal ones. */
+export interface OutputLimits {
+  readonly normal: OutputLimit;
+  readonly slave: OutputLimit;
+  readonly pubsub: OutputLimit;
+}
+
+/** `normal 256mb 0 0 pubsub 32mb 8mb 60`: a class that is not named has its default. */
+function outputLimits(options: Described & { default: OutputLimits }): Setting<OutputLimits> {
+  const problem = (): OperatingError =>
+    new OperatingError("CONFIG", "must be classes (normal, slave, pubsub) each with <hard bytes> <soft bytes> <soft seconds>");
+  const parse = (value: string): OutputLimits => {
+    const words = value.trim().split(/\s+/);
+    if (words.length % 4 !== 0) throw problem();
+    const limits: { -readonly [Class in keyof OutputLimits]: OutputLimit } = { ...options.default };
+    for (let at = 0; at < words.length; at += 4) {
+      const name = words[at]!.toLowerCase() === "replica" ? "slave" : words[at]!.toLowerCase();
+      if (name !== "normal" && name !== "slave" && name !== "pubsub") throw problem();
+      const [hardBytes, softBytes] = [bytesOf(words[at + 1]!), bytesOf(words[at + 2]!)];
+      const softSeconds = /^\d+$/.test(words[at + 3]!) ? Number(words[at + 3]) : Number.NaN;
+      if (!(hardBytes >= 0 && softBytes >= 0 && softSeconds >= 0)) throw problem();
+      limits[name] = { hardBytes, softBytes, softSeconds };
+    }
+    return limits;
+  };
+  const format = (limits: OutputLimits): string =>
+    Object.entries(limits)
+      .map(([name, limit]: [string, OutputLimit]) => `${name} ${limit.hardBytes} ${limit.softBytes} ${limit.softSeconds}`)
+      .join(" ");
+  return { ...options, change: options.change ?? "at start", shape: "<class hard soft seconds ...>", parse, format };
+}
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -476,13 +517,18 @@ const units: ReadonlyMap<string, number> = new Map([
 
 function bytes(options: Described & Range): Setting<number> {
   const parse = (value: string): number => {
-    const match = /^(\d+)([a-z]*)$/.exec(value.toLowerCase());
-    const scale = match ? units.get(match[2]!) : undefined;
-    const number = match && scale !== undefined ? Number(match[1]) * scale : Number.NaN;
+    const number = bytesOf(value);
     if (!(number >= options.min && number <= options.max)) {
       throw new OperatingError("CONFIG", `must be bytes from ${options.min} to ${options.max} (units: kb, mb, gb)`);
     }
     return number;
   };
   return { ...options, change: options.change ?? "at start", shape: "<bytes>", parse, format: String };
+}
+
+/** Bytes with one of Redis's units (`1kb` is 1024, `1k` is 1000); NaN when they are none. */
+function bytesOf(value: string): number {
+  const match = /^(\d+)([a-z]*)$/.exec(value.toLowerCase());
+  const scale = match ? units.get(match[2]!) : undefined;
+  return match && scale !== undefined ? Number(match[1]) * scale : Number.NaN;
 }

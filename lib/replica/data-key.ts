@@ -30,6 +30,10 @@ const EXPIRY_PREFIX = 7;
 export const DATA_END = String.fromCharCode(SPACE_DATA + 1);
 export const EXPIRY_START = String.fromCharCode(SPACE_EXPIRY);
 
+/** All keys of the node's own records lie from META_START to before META_END. */
+export const META_START = String.fromCharCode(SPACE_META);
+export const META_END = String.fromCharCode(SPACE_META + 1);
+
 /** Builds data keys in one reused buffer. Keys up to `keyBytesMax` bytes. */
 export class DataKeys {
   #scratch = Buffer.alloc(1_024);

@@ -147,6 +147,45 @@ describe("record encoding", () => {
     }
   });
 
+  it("a record whose parts contradict each other is refused", () => {
+    const dot = "010203040506070800000001 01020304050607 ac02";
+    const entryA = "010203040506070800000001 ac02";
+    const entryB = "f1f2f3f4f5f6f7f800000002 05";
+    const older = "22 f1f2f3f4f5f6f7f800000002 00000000000009 05";
+    expect(decodeHex(`010201 31 ${dot} 02 ${entryA} ${entryB}`).context.size).to.equal(2);
+    expect(decodeHex(`010301 02 46 ${dot} 02 ${entryA} ${entryB} ${older}`).versions).to.have.length(2);
+    for (const [hex, reason] of [
+      [`010001 16 ${dot} 00`, "its body is longer than its parts"],
+      [`010001 14 ${dot}`, "an integer is cut off"],
+      [`010201 31 ${dot} 02 ${entryB} ${entryA}`, "a context is not sorted"],
+      [`010201 32 ${dot} 02 ${entryA} ${entryA}`, "a context is not sorted"],
+      [`010201 23 ${dot} 01 ${entryB}`, "its context does not cover a version"],
+      [`010201 24 ${dot} 01 ${entryA}`, "its context is redundant"],
+      [`010201 31 ${dot} 7f ${entryA} ${entryB}`, "a context has more entries than there is room for"],
+      [`010301 01 31 ${dot} 02 ${entryA} ${entryB}`, "a number is smaller"],
+      [`010301 04 31 ${dot} 02 ${entryA} ${entryB}`, "it has more versions than there is room for"],
+      [`010301 02 5b ${dot} 02 ${entryA} ${entryB} ${older} ${older}`, "its body is longer than its parts"],
+      [`010301 03 5b ${dot} 02 ${entryA} ${entryB} ${older} ${older}`, "its versions are not sorted"],
+      ["010001 14 010203040506070800000001 01020304050607 00", "a number is smaller"],
+      ["010001 14 010203040506070800000001 20000000000000 01", "a stamp is out of range"],
+      [`010011 00 15 ${dot}`, "a number is smaller"],
+      [`010401 00 15 ${dot}`, "a number is smaller"],
+      [`010401 01 15 ${dot}`, "its parts do not fit into it"],
+      [`010041 16 ${dot} 00`, "a number is smaller"],
+      [`010041 16 ${dot} 01`, "a part reaches past its end"],
+      [`010081 16 ${dot} 00`, "a number is smaller"],
+      [`010081 1a ${dot} 05 0200 0300`, "its fields reach past its end"],
+      [`010081 1a ${dot} 04 0200 0100`, "its fields are not sorted"],
+      [`010222 31 ${dot} 02 ${entryA} ${entryB} 00`, "a tombstone has a value"],
+      [`010002 15 ${dot}`, "a tombstone has a value"],
+      [`010001 81808080808080801f ${dot}`, "an integer is longer than any that is written"],
+    ] as const) {
+      expect(() => decodeHex(hex), `${reason}: ${hex}`)
+        .to.throw(OperatingError, reason)
+        .with.property("code", "CORRUPT");
+    }
+  });
+
   it("damaged bytes are decoded to a well-formed record or refused, and read nowhere else", () => {
     fc.assert(
       fc.property(anyRecord, mutations(), (record, changes) => {
@@ -217,6 +256,10 @@ function attempt(read: () => unknown): unknown {
 
 function expectCorrupt(read: () => unknown): void {
   expect(read).to.throw(OperatingError).with.property("code", "CORRUPT");
+}
+
+function decodeHex(hex: string): Record {
+  return decodeRecord(Buffer.from(hex.replaceAll(" ", ""), "hex"));
 }
 
 /** A record with plain arrays for its bytes, to be compared in depth. */

@@ -113,6 +113,14 @@ describe("record writer", () => {
 });
 
 describe("expiry trimmer", () => {
+  it("drops a value in the very millisecond in which the margin has passed", () => {
+    const one = versionOf(actorOf("writer-1", 1), 1, { value: Buffer.from("v"), expiryMs: 1_000, stamp: 1 });
+    const bytes = encodeRecord(supersede(null, COVERS_ALL, one));
+    const trimmer = new ExpiryTrimmer({ safetyMarginMs: 500 });
+    expect(trimmer.trim(bytes, 0, bytes.length, 1_499)).to.equal(null);
+    expect(trimmer.trim(bytes, 0, bytes.length, 1_500)).to.have.length(bytes.length - 1);
+  });
+
   it("drops the values of versions expired by more than the margin, and nothing else", () => {
     fc.assert(
       fc.property(anyRecord, fc.integer({ min: 0, max: 500 }), fc.boolean(), (record, safetyMarginMs, hasArea) => {
