@@ -137,9 +137,9 @@ export function distinctVersions(record: Record): readonly Version[] {
 }
 
 /**
- * What one version had seen, itself included, for people to read. A record keeps one context for all versions, so with
- * siblings this is the most that it can have seen: all but its siblings and what came after them or after itself at their
- * actors. The order between clocks of one key is right wherever one write really saw the other.
+ * What one version had seen, itself included, for people to read. A record keeps one context for all its versions, so with
+ * siblings this is an estimate: of its own actor up to itself, of a sibling's actor up to just before that sibling, of
+ * others all. It lacks only what the version saw of an actor past a sibling of that actor: no vector can say that.
  */
 export function clockOf(record: Record, version: Version): VersionVector {
   const entries: Dot[] = [];
