@@ -29,6 +29,9 @@ export const STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-m
 /** Longest value that a command builds: the longest string of the runtime, 24 bytes less than Redis's 512 MB. */
 export const STRING_BYTES_MAX = 2 ** 29 - 24;
 
+/** Largest answer that is put together from many keys; half of the longest string of the runtime. */
+export const REPLY_BYTES_MAX = 2 ** 28;
+
 export function integerAnswer(value: Int64): Answer {
   return { kind: "integer", value };
 }

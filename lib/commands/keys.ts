@@ -165,13 +165,15 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
 }
 
 function countPresent(context: CommandContext, call: Call<ClientSession>): void {
-  readKeys(context, call, { first: 1, end: call.args.length }, answerCount);
-}
-
-function answerCount(reply: Reply, entries: readonly (Entry | null)[]): void {
   let present = 0;
-  for (const entry of entries) if (entry !== null) present++;
-  reply.integer(present);
+  readKeys(context, call, {
+    first: 1,
+    end: call.args.length,
+    pick: (entry) => {
+      if (entry !== null) present++;
+    },
+    answer: (reply) => reply.integer(present),
+  });
 }
 
 function answerType(reply: Reply, entry: Entry | null): void {

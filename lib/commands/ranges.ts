@@ -162,8 +162,11 @@ function lcs(context: CommandContext, call: Call<ClientSession>): void {
   const options = parseLcsOptions(call.args);
   if (typeof options === "string") call.reply.error(options);
   else {
-    readKeys(context, call, { first: 1, end: 3 }, (reply, [a = null, b = null]) => {
-      answerLcs(reply, a?.value ?? "", b?.value ?? "", options);
+    readKeys(context, call, {
+      first: 1,
+      end: 3,
+      pick: (entry) => entry?.value ?? "",
+      answer: (reply, [a = "", b = ""]) => answerLcs(reply, a, b, options),
     });
   }
 }

@@ -6,7 +6,17 @@ import { latin1Of } from "../bytes/latin1.js";
 import { type Effect, type Entry, KEEP, REMOVE } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { bulkAnswer, errorAnswer, NULL, OK, ONE, SYNTAX_ERROR, wrongNumberOfArguments, ZERO } from "./answer.js";
+import {
+  bulkAnswer,
+  errorAnswer,
+  NULL,
+  OK,
+  ONE,
+  REPLY_BYTES_MAX,
+  SYNTAX_ERROR,
+  wrongNumberOfArguments,
+  ZERO,
+} from "./answer.js";
 import { EXPIRY_CHOICES, KEY, KEYS, oneOf, option, optional, token, VALUE } from "./argument-docs.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
@@ -125,7 +135,7 @@ export const stringCommands: readonly Command[] = [
     group: "string",
     summary: "Answers the values of several keys, nil for the missing ones; each key is read by itself.",
     arguments: [KEYS],
-    run: (context, call) => readKeys(context, call, { first: 1, end: call.args.length }, answerValues),
+    run: mget,
   },
   {
     name: "mset",
@@ -162,9 +172,25 @@ function answerValue(reply: Reply, entry: Entry | null): void {
   else reply.bulk(entry.value);
 }
 
-function answerValues(reply: Reply, entries: readonly (Entry | null)[]): void {
-  reply.array(entries.length);
-  for (const entry of entries) answerValue(reply, entry);
+function mget(context: CommandContext, call: Call<ClientSession>): void {
+  let bytes = 0;
+  readKeys(context, call, {
+    first: 1,
+    end: call.args.length,
+    pick: (entry) => {
+      bytes += entry?.value.length ?? 0;
+      // Past the bound the answer is an error, and no further value is held.
+      return bytes > REPLY_BYTES_MAX ? null : entry;
+    },
+    answer: (reply, entries) => {
+      if (bytes > REPLY_BYTES_MAX) {
+        reply.error(`ERR the values are ${bytes} bytes together, MGET answers at most ${REPLY_BYTES_MAX}: ask for fewer keys`);
+        return;
+      }
+      reply.array(entries.length);
+      for (const entry of entries) answerValue(reply, entry);
+    },
+  });
 }
 
 function set(context: CommandContext, call: Call<ClientSession>): void {
