@@ -111,7 +111,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   async hold(): Promise<Hold> {
-    return { release() {} };
+    return { dataKeys: new Set(), release() {} };
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
