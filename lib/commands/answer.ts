@@ -20,8 +20,6 @@ export const NULL: Answer = { kind: "null" };
 export const ZERO: Answer = { kind: "integer", value: 0 };
 export const ONE: Answer = { kind: "integer", value: 1 };
 
-export const SYNTAX_ERROR = "ERR syntax error";
-export const NOT_AN_INTEGER = "ERR value is not an integer or out of range";
 export const DATABASE_OUT_OF_RANGE = "ERR DB index is out of range";
 export const SAME_OBJECT = "ERR source and destination objects are the same";
 export const STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";

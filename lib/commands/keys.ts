@@ -2,29 +2,19 @@
  * The commands on keys whatever their values: removing, counting, naming, moving. Several keys of one command are
  * operated on one by one, each with its own quorum; only those that move a value are one step over two keys.
  */
+
 import { type Effect, type Entry, KEEP, REMOVE, type Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import {
-  type Answer,
-  DATABASE_OUT_OF_RANGE,
-  errorAnswer,
-  NOT_AN_INTEGER,
-  OK,
-  ONE,
-  SAME_OBJECT,
-  SYNTAX_ERROR,
-  writeAnswer,
-  ZERO,
-} from "./answer.js";
+import { type Answer, DATABASE_OUT_OF_RANGE, errorAnswer, OK, ONE, SAME_OBJECT, writeAnswer, ZERO } from "./answer.js";
 import { KEY, KEYS, option, optional, token } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { parseIntegerBytes } from "./integer.js";
 import { readKey, readKeys, updateKeys } from "./keyed.js";
 import { objectCommand } from "./object.js";
 import { scanCommands } from "./scan.js";
-import { wordOf } from "./words.js";
 
 const DATABASES = 16;
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
@@ -40,9 +30,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["write"],
     keys: ALL_KEYS,
+    access: ["RM", "delete"],
     since: "1.0.0",
     group: "generic",
     summary: "Removes keys, each by itself, and answers how many there were.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: remove,
   },
@@ -51,9 +43,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["write", "fast"],
     keys: ALL_KEYS,
+    access: ["RM", "delete"],
     since: "4.0.0",
     group: "generic",
     summary: "The same as DEL: space is always given back in the background.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: remove,
   },
@@ -62,9 +56,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["readonly", "fast"],
     keys: ALL_KEYS,
+    access: ["RO"],
     since: "1.0.0",
     group: "generic",
     summary: "Answers how many of the named keys exist; one named twice counts twice.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: countPresent,
   },
@@ -73,9 +69,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["readonly", "fast"],
     keys: ALL_KEYS,
+    access: ["RO"],
     since: "3.2.1",
     group: "generic",
     summary: "The same as EXISTS: times of access are not recorded.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: countPresent,
   },
@@ -84,6 +82,7 @@ export const keyCommands: readonly Command[] = [
     arity: 2,
     flags: ["readonly", "fast"],
     keys: ONE_KEY,
+    access: ["RO"],
     since: "1.0.0",
     group: "generic",
     summary: "Answers the type of the value at a key, or none.",
@@ -133,6 +132,7 @@ export const keyCommands: readonly Command[] = [
     arity: 3,
     flags: ["write", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "generic",
     summary: "Moves a key to another database unless it exists there.",
@@ -156,7 +156,7 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
   for (let at = 1; at < args.length; at++) {
     if (keyspace.tryUpdate(scope, args[at]!, removal)) continue;
     call.later(async (reply, copies) => {
-      await Promise.all(copies.slice(at).map((key) => keyspace.update(scope, key, removal)));
+      await Promise.all(copies.slice(at).map(async (key) => keyspace.update(scope, key, removal)));
       reply.integer(removed);
     });
     return;

@@ -2,18 +2,19 @@
  * The commands on all keys of a database: listing, counting, removing. They look at more than the keys they name, so they
  * wait for the connection's earlier requests, and its later ones wait for them.
  */
+
 import { latin1Of } from "../bytes/latin1.js";
 import type { KeyPage, Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
 import { Reply } from "../resp/reply.js";
-import { NOT_AN_INTEGER, REPLY_BYTES_MAX, SYNTAX_ERROR } from "./answer.js";
+import { REPLY_BYTES_MAX } from "./answer.js";
 import { oneOf, option, optional, token } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { Glob } from "./glob.js";
 import { parseIntegerBytes } from "./integer.js";
-import { wordOf } from "./words.js";
 
 /** Keys of a SCAN page when COUNT is not given, as in Redis. */
 const PAGE_KEYS_DEFAULT = 10;
@@ -37,6 +38,7 @@ export const scanCommands: readonly Command[] = [
     since: "2.8.0",
     group: "generic",
     summary: "Answers some keys and the cursor to go on from; every key that stays throughout is answered at least once.",
+    complexity: "O(N) in the keys of the page",
     arguments: [
       { name: "cursor", type: "integer" },
       optional(option("MATCH", "pattern", "pattern")),
@@ -53,6 +55,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "generic",
     summary: "Answers all keys that match a pattern; reads every key of the database.",
+    complexity: "O(N) in the keys of the database",
     arguments: [{ name: "pattern", type: "pattern" }],
     run: keys,
   },
@@ -86,6 +89,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "server",
     summary: "Removes all keys of the database.",
+    complexity: "O(N) in the keys of the database, in the background",
     arguments: FLUSH_MODE,
     run: (context, call) => flush(context, call, call.session.scope.database),
   },
@@ -97,6 +101,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "server",
     summary: "Removes all keys of all databases.",
+    complexity: "O(N) in the keys, in the background",
     arguments: FLUSH_MODE,
     run: (context, call) => flush(context, call, "all"),
   },

@@ -81,7 +81,7 @@ describe("the paths of commands", () => {
       const client = new FakeClient({ mode });
       await client.run("SET", "k", "12345");
       client.keyspace.valueBytesMax = 8;
-      const refused = "-ARGUMENT value too large\r\n";
+      const refused = "-ERR value too large\r\n";
       expect(await client.run("APPEND", "k", "6789")).to.equal(refused);
       expect(await client.run("SETRANGE", "k", "6", "789")).to.equal(refused);
       expect(await client.run("SETRANGE", "k", "500000000", "x")).to.equal(refused);
@@ -136,7 +136,7 @@ describe("the paths of commands", () => {
     const client = new FakeClient({ mode: "memory" });
     expect(await client.run("SET", "k", "v", "CONTEXT", "abc", "PX", "5000")).to.equal("+OK\r\n");
     expect(await client.run("PTTL", "k")).to.equal(":5000\r\n");
-    expect(await client.run("SET", "k", "v", "CONTEXT", "of-another-key")).to.equal("-ARGUMENT context is not of this key\r\n");
+    expect(await client.run("SET", "k", "v", "CONTEXT", "of-another-key")).to.equal("-ERR context is not of this key\r\n");
     expect(client.keyspace.contexts).to.deep.equal(["abc"]);
   });
 });
