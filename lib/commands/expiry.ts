@@ -2,7 +2,6 @@
  * The commands that set, clear and tell the expiry of a key. A new expiry is a new version of the value, computed from
  * the one that was read; an expiry that has passed removes the key.
  */
-
 import { latin1Of } from "../bytes/latin1.js";
 import { REMOVE } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";

@@ -1,5 +1,4 @@
 /** The commands that count: a value that reads as a number is read, changed and stored in one step; its expiry stays. */
-
 import { latin1Of } from "../bytes/latin1.js";
 import type { Call } from "../resp/call.js";
 import { errorAnswer, integerAnswer } from "./answer.js";

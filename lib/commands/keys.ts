@@ -2,7 +2,6 @@
  * The commands on keys whatever their values: removing, counting, naming, moving. Several keys of one command are
  * operated on one by one, each with its own quorum; only those that move a value are one step over two keys.
  */
-
 import { type Effect, type Entry, KEEP, REMOVE, type Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";

@@ -2,7 +2,6 @@
  * OBJECT and MEMORY USAGE: what clients ask about a value besides the value. There are no shared objects, encodings or
  * access counters behind these answers: they are what Redis would say of the same value, or the nearest that is true.
  */
-
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { KEY, option, optional } from "./argument-docs.js";

@@ -2,7 +2,6 @@
  * The commands that look into a value or change a part of it, and LCS, which compares two. Positions count bytes from 0,
  * negative ones from the end.
  */
-
 import { latin1Of } from "../bytes/latin1.js";
 import type { Entry } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";

@@ -2,7 +2,6 @@
  * The commands on all keys of a database: listing, counting, removing. They look at more than the keys they name, so they
  * wait for the connection's earlier requests, and its later ones wait for them.
  */
-
 import { latin1Of } from "../bytes/latin1.js";
 import type { KeyPage, Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";

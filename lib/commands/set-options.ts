@@ -3,7 +3,6 @@
  * different times, or two conditions, contradict each other. Parsing finds positions and leaves arguments unread: Redis
  * reports contradictions before it looks at numbers. Pure.
  */
-
 import { invalidExpiry } from "./answer.js";
 import { NOT_AN_INTEGER, wordOf } from "./arguments.js";
 import { type ExpiryUnit, futureExpiryMsOf } from "./expire-time.js";

@@ -95,6 +95,25 @@ describe("the paths of commands", () => {
   }
 
   for (const mode of MODES) {
+    it(`each key's failure is heard, one of them is answered (${mode})`, async () => {
+      const unheard: unknown[] = [];
+      const listener = (reason: unknown) => unheard.push(reason);
+      process.on("unhandledRejection", listener);
+      const client = new FakeClient({ mode });
+      await client.run("MSET", "a", "1", "b", "2");
+      client.keyspace.disk = "full";
+      client.keyspace.valueBytesMax = 4;
+      // The second pair is refused while the first is on its way to its own failure.
+      expect(await client.run("MSET", "a", "1", "b", "12345")).to.match(/^-(?:ERR value too large|IOERR no room)\r\n$/);
+      expect(await client.run("DEL", "a", "b")).to.equal("-IOERR no room\r\n");
+      expect(await client.run("INCR", "a")).to.equal("-IOERR no room\r\n");
+      expect(await client.run("RENAME", "a", "b")).to.equal("-IOERR no room\r\n");
+      expect(await client.run("MGET", "a", "b")).to.equal("*2\r\n$1\r\n1\r\n$1\r\n2\r\n");
+      await new Promise(setImmediate);
+      process.off("unhandledRejection", listener);
+      expect(unheard).to.deep.equal([]);
+    });
+
     it(`MGET refuses an answer too large for one reply, others count such values without holding them (${mode})`, async () => {
       const client = new FakeClient({ mode });
       await client.run("SET", "k", Buffer.alloc(2 ** 20, "x"));
