@@ -121,6 +121,7 @@ const bad: readonly { readonly title: string; readonly path: string; readonly te
   { title: "unseeded randomness", path: "lib/lsm/a.ts", text: "const x = Math.random();", rule: "seam" },
   { title: "random bytes", path: "lib/lsm/a.ts", text: `import { randomBytes } from "node:crypto";`, rule: "seam" },
   { title: "random ids", path: "lib/lsm/a.ts", text: "crypto.randomUUID();", rule: "seam" },
+  { title: "random bytes by another name", path: "lib/lsm/a.ts", text: "c.randomBytes(8);", rule: "seam" },
   { title: "code inside a template", path: "lib/lsm/a.ts", text: "const t = `at $" + "{Date.now()} ms`;", rule: "seam" },
   {
     title: "code after a regular expression",
