@@ -160,6 +160,11 @@ const good: readonly { readonly title: string; readonly path: string; readonly t
   { title: "the host reads the clock", path: "lib/host/node-clock.ts", text: "const now = Date.now();" },
   { title: "cryptography that is not random", path: "lib/lsm/a.ts", text: `import { createHash } from "node:crypto";` },
   {
+    title: "a parameter is called like random bytes",
+    path: "lib/lsm/a.ts",
+    text: "const f = (randomBytes) => randomBytes(8);",
+  },
+  {
     title: "a comment names a timer",
     path: "lib/lsm/a.ts",
     text: "// setTimeout(run) is Date.now()'s friend\n/* Math.random() */",
