@@ -28,8 +28,8 @@ const EVERYTHING = [
   "peer/",
   "replica/",
   "resp/",
+  "node/",
   "config",
-  "node",
 ];
 
 /** What a folder or top-level module may import besides `COMMON` and itself. What is not listed may not exist. */
@@ -52,7 +52,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   log: [],
   metrics: [],
   config: [],
-  node: EVERYTHING,
+  // The composition root.
+  "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.
   worker: ["lsm/", "causality/", "host/"],
   main: [...EVERYTHING, "host/"],
