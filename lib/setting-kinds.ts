@@ -77,7 +77,10 @@ const DATABASES = 16;
 
 /** A JSON object from database numbers to what each has of its own; `own` are the settings that a database may have. */
 export function perDatabase(
-  options: Described & { default: ReadonlyMap<number, DatabaseSettings>; own: readonly Setting<string>[] },
+  options: Described & {
+    default: ReadonlyMap<number, DatabaseSettings>;
+    own: readonly Pick<Setting<string>, "name" | "parse">[];
+  },
 ): Setting<ReadonlyMap<number, DatabaseSettings>> {
   const names = options.own.map((setting) => setting.name);
   const problem = (): OperatingError =>
