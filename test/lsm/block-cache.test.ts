@@ -15,21 +15,24 @@ function contentOf(cache: BlockCache, frame: number): Buffer {
 describe("lsm block cache", () => {
   it("hands back what was inserted, and never more than its slab", () => {
     fc.assert(
-      fc.property(fc.array(fc.record({ table: fc.nat(2), block: fc.nat(30), inserts: fc.boolean() }), { maxLength: 300 }), (steps) => {
-        const cache = new BlockCache({ bytes: 16 * FRAME_BYTES, frameBytes: FRAME_BYTES });
-        const shelves = [new Shelf(31), new Shelf(31), new Shelf(31)];
-        for (const step of steps) {
-          const shelf = shelves[step.table]!;
-          const content = block(step.table * 31 + step.block, 1 + ((step.block * 7) % FRAME_BYTES));
-          const frame = step.inserts ? cache.insert(shelf, step.block, content) : cache.use(shelf, step.block);
-          if (frame !== NO_FRAME) expect(contentOf(cache, frame).equals(content)).to.equal(true);
-          else expect(step.inserts).to.equal(false);
-          expect(cache.usedBytes).to.be.at.most(cache.capacityBytes);
-        }
-        const named = shelves.flatMap((shelf) => [...shelf.frames]).filter((frame) => frame !== NO_FRAME);
-        expect(new Set(named).size).to.equal(named.length);
-        expect(named.length * FRAME_BYTES).to.equal(cache.usedBytes);
-      }),
+      fc.property(
+        fc.array(fc.record({ table: fc.nat(2), block: fc.nat(30), inserts: fc.boolean() }), { maxLength: 300 }),
+        (steps) => {
+          const cache = new BlockCache({ bytes: 16 * FRAME_BYTES, frameBytes: FRAME_BYTES });
+          const shelves = [new Shelf(31), new Shelf(31), new Shelf(31)];
+          for (const step of steps) {
+            const shelf = shelves[step.table]!;
+            const content = block(step.table * 31 + step.block, 1 + ((step.block * 7) % FRAME_BYTES));
+            const frame = step.inserts ? cache.insert(shelf, step.block, content) : cache.use(shelf, step.block);
+            if (frame !== NO_FRAME) expect(contentOf(cache, frame).equals(content)).to.equal(true);
+            else expect(step.inserts).to.equal(false);
+            expect(cache.usedBytes).to.be.at.most(cache.capacityBytes);
+          }
+          const named = shelves.flatMap((shelf) => [...shelf.frames]).filter((frame) => frame !== NO_FRAME);
+          expect(new Set(named).size).to.equal(named.length);
+          expect(named.length * FRAME_BYTES).to.equal(cache.usedBytes);
+        },
+      ),
       { numRuns: 200 },
     );
   });

@@ -46,7 +46,10 @@ export function noise(length: number, seed = 1): Buffer {
 }
 
 /** `count` ascending entries `prefix00000 ...`, `step` apart. */
-export function numbered(count: number, options: { prefix?: string; valueBytes?: number; from?: number; step?: number } = {}): Entry[] {
+export function numbered(
+  count: number,
+  options: { prefix?: string; valueBytes?: number; from?: number; step?: number } = {},
+): Entry[] {
   const { prefix = "key", valueBytes = 100, from = 0, step = 1 } = options;
   return Array.from({ length: count }, (_, index) => {
     const key = `${prefix}${String(from + index * step).padStart(8, "0")}`;

@@ -34,8 +34,14 @@ async function codeOf(work: Promise<unknown>): Promise<string | null> {
 
 describe("lsm table reader", () => {
   const versions = () => [
-    [[put("b", "newest"), tombstone("c")], [put("a", "newer"), put("b", "newer"), put("c", "newer")]],
-    [[put("a", "old"), put("d", "old")], [tombstone("e"), put("g", "old")]],
+    [
+      [put("b", "newest"), tombstone("c")],
+      [put("a", "newer"), put("b", "newer"), put("c", "newer")],
+    ],
+    [
+      [put("a", "old"), put("d", "old")],
+      [tombstone("e"), put("g", "old")],
+    ],
     [[put("a", "oldest"), put("e", "oldest"), put("f", "oldest")]],
   ];
 
@@ -132,6 +138,9 @@ describe("lsm table reader", () => {
     const waiting = tables.map((entries) => read(fixture, set, entries[0]!.key));
     fixture.disk.releaseReads();
     expect((await Promise.all(waiting)).map((value) => value?.length)).to.deep.equal(Array(6).fill(100));
+    expect(fixture.disk.openHandles).to.equal(6);
+    fixture.files.file(`${DIRECTORY}/${tableFileName(1)}`).readNow(0, Buffer.alloc(1), 1);
+    expect(fixture.disk.openHandles).to.equal(2);
   });
 
   it("reports damage as corrupt, never as absence", async () => {

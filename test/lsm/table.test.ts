@@ -7,7 +7,17 @@ import { checkTable, inspectTable } from "../../lib/lsm/table-check.js";
 import { jobCursor } from "../../lib/lsm/table-cursor.js";
 import { tableFileName, tableNumberOf } from "../../lib/lsm/table-format.js";
 import { TableSet } from "../../lib/lsm/table-set.js";
-import { arbitraryEntries, DIRECTORY, type Entry, noise, numbered, put, sorted, TableFixture, tombstone } from "./table-fixture.js";
+import {
+  arbitraryEntries,
+  DIRECTORY,
+  type Entry,
+  noise,
+  numbered,
+  put,
+  sorted,
+  TableFixture,
+  tombstone,
+} from "./table-fixture.js";
 
 const PATH = `${DIRECTORY}/${tableFileName(7)}`;
 
@@ -206,6 +216,7 @@ describe("lsm tables", () => {
     expect(tableFileName(12)).to.equal("00000012.table");
     expect(tableNumberOf("00000012.table")).to.equal(12);
     expect(tableNumberOf(tableFileName(123_456_789))).to.equal(123_456_789);
-    for (const name of ["12.table", "00000012.log", "00000012.table.new", "x0000012.table"]) expect(tableNumberOf(name)).to.equal(null);
+    for (const name of ["12.table", "00000012.log", "00000012.table.new", "x0000012.table"])
+      expect(tableNumberOf(name)).to.equal(null);
   });
 });
