@@ -22,7 +22,11 @@ export type ErrorCode =
   /** The component is stopping or was stopped. */
   | "CLOSED"
   /** A file or address is in use, missing or not permitted. */
-  | "UNAVAILABLE";
+  | "UNAVAILABLE"
+  /** Too few replicas answered. */
+  | "QUORUM"
+  /** A key has siblings and the connection asked to be told (`CONSISTENCY CONFLICTS ERROR`). */
+  | "CONFLICT";
 
 /** An expected failure. `message` tells a person what was asked, what the limit was and what to change. */
 export class OperatingError extends Error {

@@ -21,7 +21,11 @@ export type CommandFlag =
   | "fast"
   | "no_auth"
   | "no_multi"
-  | "allow_busy";
+  | "allow_busy"
+  | "movablekeys";
+
+/** What a command does with its keys, as COMMAND INFO's key specifications name it. */
+export type KeyAccess = "RO" | "RW" | "OW" | "RM" | "access" | "update" | "insert" | "delete";
 
 /** Positions of keys among the arguments, the command's name being 0; a negative `last` counts from the end. */
 export interface KeyPositions {
@@ -47,6 +51,10 @@ export interface Command {
   readonly arity: number;
   readonly flags: readonly CommandFlag[];
   readonly keys: KeyPositions | null;
+  /** Positions of the keys among `args` where a fixed range cannot say it (`CONSISTENCY ONE GET k`); replaces `keys`. */
+  readonly keysIn?: (args: readonly Uint8Array[]) => readonly number[];
+  /** Absent: read and access for `readonly` commands, read-write and update for the others. */
+  readonly access?: readonly KeyAccess[];
   /** The version of Redis that brought it ("1.0.0"); ours for our own. */
   readonly since: string;
   readonly group:
@@ -61,6 +69,8 @@ export interface Command {
     | "scripting";
   /** One sentence, in our words. */
   readonly summary: string;
+  /** "O(1)" unless given. */
+  readonly complexity?: string;
   readonly arguments: readonly ArgumentDoc[];
   readonly subcommands?: readonly Command[];
   /**
@@ -78,3 +88,6 @@ export interface CommandContext {
 
 /** The scope of the session's database and settings, for the keyspace. */
 export type ScopeOf = (session: ClientSession) => Scope;
+
+/** The key positions of a command without keys. */
+export const noKeys: readonly number[] = [];

@@ -38,6 +38,8 @@ export const NOT_IN_MEMORY: unique symbol = Symbol("not in memory");
 
 /** The right to run operations on some keys while nobody else may. */
 export interface Hold {
+  /** The data keys that are held. */
+  readonly dataKeys: ReadonlySet<string>;
   release(): void;
 }
 

@@ -13,6 +13,9 @@ const bulkHeaders: readonly string[] = Array.from({ length: HEADERS }, (_, n) =>
 
 export class Reply {
   protocol: 2 | 3;
+  /** Errors written so far, and the text of the last one: statistics compare the number before and after a command. */
+  errors = 0;
+  lastError = "";
   #text = "";
 
   constructor(protocol: 2 | 3) {
@@ -31,6 +34,11 @@ export class Reply {
     return this.#text.length;
   }
 
+  /** Drops everything after the first `length` bytes: a command that failed half way takes back what it began. */
+  cutTo(length: number): void {
+    this.#text = this.#text.slice(0, length);
+  }
+
   /** A simple string; `text` has no CR or LF. */
   simple(text: string): void {
     this.#text += `+${text}${CRLF}`;
@@ -42,6 +50,8 @@ export class Reply {
 
   /** An error: `text` starts with its code (`ERR syntax error`). Line breaks become spaces. */
   error(text: string): void {
+    this.errors++;
+    this.lastError = text;
     this.#text += `-${text.replace(/[\r\n]/g, " ")}${CRLF}`;
   }
 

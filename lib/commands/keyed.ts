@@ -1,0 +1,165 @@
+/**
+ * Runs the part of a command that meets the keyspace, so that each command is written once: first within the call, from
+ * memory; where that cannot be, later, with copied arguments. Operations are always started before the call returns, in
+ * the order of the keys, so that a later request of the connection never overtakes an earlier one on the same key.
+ */
+import { type Effect, type Entry, KEEP, type Keyspace, NOT_IN_MEMORY, type Scope } from "../coordinator/keyspace.js";
+import type { Call } from "../resp/call.js";
+import type { Reply } from "../resp/reply.js";
+import { type Answer, NULL, writeAnswer } from "./answer.js";
+import type { ClientSession } from "./client-session.js";
+import type { CommandContext } from "./command.js";
+
+/** What to do with a key and what to say once that is done. */
+export interface Decision {
+  readonly effect: Effect;
+  readonly answer: Answer;
+}
+
+/**
+ * Decides on a key's live entry. Pure. `args` are the call's, and stay valid for as long as the effect needs them; bytes
+ * of `call.args` must not be captured instead.
+ */
+export type Decide = (entry: Entry | null, args: readonly Buffer[]) => Decision;
+
+/** An answer that leaves the key as it is. */
+export function keep(answer: Answer): Decision {
+  return { effect: KEEP, answer };
+}
+
+export function put(value: string | Uint8Array, expiryMs: number, answer: Answer): Decision {
+  return { effect: { kind: "put", value, expiryMs }, answer };
+}
+
+/** Reads, changes and answers for the one key at `args[1]`. */
+export function updateKey(context: CommandContext, call: Call<ClientSession>, decide: Decide): void {
+  const { keyspace } = context;
+  const { scope } = call.session;
+  const update = new Update(decide, call.args);
+  if (keyspace.tryUpdate(scope, call.args[1]!, update.apply)) {
+    writeAnswer(call.reply, update.answer);
+    return;
+  }
+  call.later(async (reply, args) => {
+    update.args = args;
+    await keyspace.update(scope, args[1]!, update.apply);
+    writeAnswer(reply, update.answer);
+  });
+}
+
+/** A key with the scope it is looked up in. */
+export interface Target {
+  readonly scope: Scope;
+  readonly key: Uint8Array;
+}
+
+/** One step over several keys. `decide` is pure; it returns an effect for each target, in their order. */
+export interface JointUpdate {
+  /** Distinct. */
+  readonly targets: readonly Target[];
+  readonly decide: (entries: readonly (Entry | null)[]) => { readonly effects: readonly Effect[]; readonly answer: Answer };
+}
+
+/** Reads, changes and answers for several keys as one step on this node. `plan` is given the copied arguments. */
+export function updateKeys(
+  context: CommandContext,
+  call: Call<ClientSession>,
+  plan: (args: readonly Buffer[]) => JointUpdate,
+): void {
+  const { keyspace } = context;
+  call.later(async (reply, args) => {
+    const { targets, decide } = plan(args);
+    const decided: { answer: Answer } = { answer: NULL };
+    const scopes = targets.map(({ scope }) => scope);
+    const keys = targets.map(({ key }) => key);
+    await keyspace.updateMany(scopes, keys, (entries) => {
+      const { effects, answer } = decide(entries);
+      decided.answer = answer;
+      return effects;
+    });
+    writeAnswer(reply, decided.answer);
+  });
+}
+
+/** Stores `args[valueAt]` under `args[1]`, whatever is there, and answers OK. */
+export function putKey(context: CommandContext, call: Call<ClientSession>, valueAt: number, expiryMs: number): void {
+  const { keyspace } = context;
+  const { scope } = call.session;
+  if (keyspace.tryPut(scope, call.args[1]!, call.args[valueAt]!, expiryMs)) {
+    call.reply.ok();
+    return;
+  }
+  call.later(async (reply, args) => {
+    await keyspace.put(scope, args[1]!, args[valueAt]!, expiryMs);
+    reply.ok();
+  });
+}
+
+/** Writes exactly one value. */
+export type AnswerEntry = (reply: Reply, entry: Entry | null) => void;
+
+/** Answers from the live entry of the key at `args[keyAt]`. */
+export function readKey(context: CommandContext, call: Call<ClientSession>, answer: AnswerEntry, keyAt = 1): void {
+  const entry = context.keyspace.peek(call.session.scope, call.args[keyAt]!);
+  if (entry === NOT_IN_MEMORY) readKeyLater(context, call, answer, keyAt);
+  else answer(call.reply, entry);
+}
+
+function readKeyLater(context: CommandContext, call: Call<ClientSession>, answer: AnswerEntry, keyAt: number): void {
+  const { keyspace } = context;
+  const { scope } = call.session;
+  call.later(async (reply, args) => answer(reply, await keyspace.read(scope, args[keyAt]!)));
+}
+
+/** Answers from the live entries of the keys `args[first, end)`, each read by itself. */
+export function readKeys(
+  context: CommandContext,
+  call: Call<ClientSession>,
+  range: { readonly first: number; readonly end: number },
+  answer: (reply: Reply, entries: readonly (Entry | null)[]) => void,
+): void {
+  const { keyspace } = context;
+  const { scope } = call.session;
+  const entries = peekAll(keyspace, scope, call.args, range);
+  if (entries !== NOT_IN_MEMORY) {
+    answer(call.reply, entries);
+    return;
+  }
+  call.later(async (reply, args) => {
+    const keys = args.slice(range.first, range.end);
+    answer(reply, await Promise.all(keys.map((key) => keyspace.read(scope, key))));
+  });
+}
+
+function peekAll(
+  keyspace: Keyspace,
+  scope: Scope,
+  args: readonly Buffer[],
+  range: { readonly first: number; readonly end: number },
+): readonly (Entry | null)[] | typeof NOT_IN_MEMORY {
+  const entries: (Entry | null)[] = [];
+  for (let at = range.first; at < range.end; at++) {
+    const entry = keyspace.peek(scope, args[at]!);
+    if (entry === NOT_IN_MEMORY) return NOT_IN_MEMORY;
+    entries.push(entry);
+  }
+  return entries;
+}
+
+/** One read-modify-write on its way: what it decides with, and what it decided. */
+class Update {
+  args: readonly Buffer[];
+  answer: Answer = NULL;
+  readonly #decide: Decide;
+
+  constructor(decide: Decide, args: readonly Buffer[]) {
+    this.#decide = decide;
+    this.args = args;
+  }
+
+  readonly apply = (entry: Entry | null): Effect => {
+    const decision = this.#decide(entry, this.args);
+    this.answer = decision.answer;
+    return decision.effect;
+  };
+}

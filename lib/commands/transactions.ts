@@ -1,0 +1,173 @@
+/**
+ * MULTI, EXEC, DISCARD, WATCH, UNWATCH. A transaction is a batch: its commands run in order, and nobody else works on
+ * their keys on this node meanwhile. Each key keeps its own quorum, and nothing is rolled back when a command fails.
+ * WATCH compares what a key is at EXEC with what it was, by the key's fingerprint.
+ */
+import { latin1Of } from "../bytes/latin1.js";
+import type { Hold, Keyspace, Scope } from "../coordinator/keyspace.js";
+import type { Call } from "../resp/call.js";
+import type { Reply } from "../resp/reply.js";
+import { integerOf } from "./arguments.js";
+import type { ClientSession, QueuedCommand, Transaction, WatchedKey } from "./client-session.js";
+import type { Command, CommandContext, CommandFlag } from "./command.js";
+import type { CommandRunner } from "./command-runner.js";
+import { DATABASES } from "./command-settings.js";
+
+const FAST: readonly CommandFlag[] = ["noscript", "loading", "stale", "fast", "allow_busy"];
+const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale"];
+
+type ClientCall = Call<ClientSession>;
+
+/** Builds the family. */
+export function transactionCommands(runner: CommandRunner): readonly Command[] {
+  const command = (
+    name: string,
+    arity: number,
+    run: Command["run"],
+    about: Pick<Command, "since" | "summary"> & Partial<Command>,
+  ): Command => ({ name, arity, flags: FAST, keys: null, group: "transactions", arguments: [], ...about, run });
+  return [
+    command("multi", 1, (_, call) => multi(call), { since: "1.2.0", summary: "Queues the commands that follow for EXEC." }),
+    command("exec", 1, (context, call) => exec(context, runner, call), {
+      since: "1.2.0",
+      summary: "Runs the queued commands in order, uninterrupted on this node; each key keeps its own quorum.",
+      complexity: "O(N) for N queued commands, besides their own",
+      flags: SLOW,
+    }),
+    command("discard", 1, (_, call) => discard(call), { since: "2.0.0", summary: "Forgets the queued commands." }),
+    command("watch", -2, (context, call) => watch(context, call), {
+      since: "2.2.0",
+      summary: "Makes EXEC depend on these keys not changing.",
+      complexity: "O(N) for N keys",
+      keys: { first: 1, last: -1, step: 1 },
+      access: ["RO"],
+      arguments: [{ name: "key", type: "key", multiple: true }],
+    }),
+    command("unwatch", 1, (_, call) => unwatch(call), { since: "2.2.0", summary: "Forgets the watched keys." }),
+  ];
+}
+
+function multi({ session, reply }: ClientCall): void {
+  if (session.transaction !== null) return reply.error("ERR MULTI calls can not be nested");
+  session.transaction = { queue: [], queuedBytes: 0, isBroken: false };
+  reply.ok();
+}
+
+function discard({ session, reply }: ClientCall): void {
+  if (session.transaction === null) return reply.error("ERR DISCARD without MULTI");
+  session.transaction = null;
+  session.watched = [];
+  reply.ok();
+}
+
+function unwatch({ session, reply }: ClientCall): void {
+  session.watched = [];
+  reply.ok();
+}
+
+/** Alone, so that what follows it on the connection finds the keys watched. */
+function watch(context: CommandContext, call: ClientCall): void {
+  const { session } = call;
+  if (session.transaction !== null) return call.reply.error("ERR WATCH inside MULTI is not allowed");
+  call.alone(async (reply, args) => {
+    const { scope } = session;
+    const fingerprints = await Promise.all(args.slice(1).map((key) => context.keyspace.fingerprint(scope, key)));
+    const watched = fingerprints.map((fingerprint, at): WatchedKey => {
+      return { database: scope.database, key: args[at + 1]!, fingerprint };
+    });
+    session.watched = [...session.watched, ...watched];
+    reply.ok();
+  });
+}
+
+function exec(context: CommandContext, runner: CommandRunner, call: ClientCall): void {
+  const { session } = call;
+  const { transaction, watched } = session;
+  if (transaction === null) return call.reply.error("ERR EXEC without MULTI");
+  session.transaction = null;
+  session.watched = [];
+  if (transaction.isBroken) {
+    return call.reply.error("EXECABORT Transaction discarded because of previous errors.");
+  }
+  if (transaction.queue.length === 0 && watched.length === 0) return call.reply.array(0);
+  if (transaction.queue.some((queued) => queued.entry.isWrite)) call.markWrite();
+  call.alone((reply) => execute({ keyspace: context.keyspace, runner, session, transaction, watched }, reply));
+}
+
+interface Execution {
+  readonly keyspace: Keyspace;
+  readonly runner: CommandRunner;
+  readonly session: ClientSession;
+  readonly transaction: Transaction;
+  readonly watched: readonly WatchedKey[];
+}
+
+async function execute(execution: Execution, reply: Reply): Promise<void> {
+  const { keyspace, session, transaction, watched } = execution;
+  const holds = await holdKeys(keyspace, session.scope, keysByDatabase(session.scope.database, transaction.queue, watched));
+  try {
+    for (const { database, key, fingerprint } of watched) {
+      const now = await keyspace.fingerprint(inside(session.scope, database, holds), key);
+      if (now !== fingerprint) return reply.nullArray();
+    }
+    let replies = "";
+    for (const { entry, args } of transaction.queue) {
+      // SELECT among the commands moves on to what is held of its database.
+      session.scope = inside(session.scope, session.scope.database, holds);
+      replies += await execution.runner.collect(entry, session, args);
+    }
+    reply.array(transaction.queue.length);
+    reply.raw(replies);
+  } finally {
+    session.scope = { ...session.scope, hold: null };
+    for (const hold of holds.values()) hold.release();
+  }
+}
+
+function inside(scope: Scope, database: number, holds: ReadonlyMap<number, Hold>): Scope {
+  return { ...scope, database, hold: holds.get(database) ?? null };
+}
+
+/** Every key that the queued commands name and every watched one, once, by database: SELECT is followed. */
+function keysByDatabase(
+  database: number,
+  queue: readonly QueuedCommand[],
+  watched: readonly WatchedKey[],
+): ReadonlyMap<number, readonly Buffer[]> {
+  const found = new Map<number, Map<string, Buffer>>();
+  const add = (at: number, key: Buffer): void => {
+    let keys = found.get(at);
+    if (keys === undefined) found.set(at, (keys = new Map()));
+    keys.set(latin1Of(key), key);
+  };
+  for (const watch of watched) add(watch.database, watch.key);
+  let current = database;
+  for (const { entry, args } of queue) {
+    if (entry.fullName === "select") current = selectedDatabase(args[1]!) ?? current;
+    for (const position of entry.keyPositions(args)) add(current, args[position]!);
+  }
+  return new Map([...found].map(([at, keys]) => [at, [...keys.values()]]));
+}
+
+function selectedDatabase(argument: Buffer): number | null {
+  const database = integerOf(argument);
+  return database !== null && database >= 0 && database < DATABASES ? database : null;
+}
+
+/** In the order of databases: two transactions over several never wait for each other crosswise. */
+async function holdKeys(
+  keyspace: Keyspace,
+  scope: Scope,
+  keys: ReadonlyMap<number, readonly Buffer[]>,
+): Promise<ReadonlyMap<number, Hold>> {
+  const holds = new Map<number, Hold>();
+  try {
+    for (const database of [...keys.keys()].sort((a, b) => a - b)) {
+      holds.set(database, await keyspace.hold({ ...scope, database, hold: null }, keys.get(database)!));
+    }
+  } catch (error) {
+    for (const hold of holds.values()) hold.release();
+    throw error;
+  }
+  return holds;
+}

@@ -1,0 +1,534 @@
+/**
+ * Every setting of Kindred: its unit, bounds, default and one line of why. A setting may come from a flag
+ * (`--max-pair-bytes 20480`), the environment (`KINDRED_MAX_PAIR_BYTES`) or a JSON file (`--config kindred.json`), in that
+ * order of precedence; names follow Redis's configuration where it has one. Values are validated once, here, and frozen.
+ * Folders receive the slice they need, never this file.
+ */
+import { OperatingError } from "./errors.js";
+
+/** How a setting is written and checked. `parse` throws `CONFIG` with what is allowed. */
+export interface Setting<Value> {
+  /** As in flags, files and CONFIG GET. */
+  readonly name: string;
+  readonly default: Value;
+  /** Why one would change it, with its unit. */
+  readonly why: string;
+  /** What a value looks like, for --help: `<bytes>`, `everysec|always|no`. */
+  readonly shape: string;
+  /** May CONFIG SET change it while the node runs? */
+  readonly change: "at start" | "at run time";
+  readonly parse: (text: string) => Value;
+  /** As CONFIG GET prints it. */
+  readonly format: (value: Value) => string;
+}
+
+const KB = 1_024;
+const MB = 1_024 * KB;
+const GB = 1_024 * MB;
+
+export const settings = {
+  port: integer({ name: "port", default: 6_379, min: 0, max: 65_535, why: "TCP port for clients; 0 takes any free one" }),
+  bind: text({ name: "bind", default: "127.0.0.1", why: "address to listen on for clients; 0.0.0.0 for all" }),
+  dir: text({ name: "dir", default: "./data", why: "directory that holds everything this node stores" }),
+  name: text({
+    name: "name",
+    default: "",
+    why: "readable name of this node, shown in clocks; by default made from host and port",
+  }),
+  requirepass: text({
+    name: "requirepass",
+    default: "",
+    change: "at run time",
+    why: "password that clients must AUTH with; empty for none",
+  }),
+  protectedMode: flag({
+    name: "protected-mode",
+    default: true,
+    change: "at run time",
+    why: "refuse clients of other machines while no password is set",
+  }),
+  appendfsync: choice({
+    name: "appendfsync",
+    default: "everysec",
+    values: ["always", "everysec", "no"],
+    change: "at run time",
+    why: "when the log reaches the disk: before each answer, each second, or when the system likes",
+  }),
+  consistency: choice({
+    name: "consistency",
+    default: "QUORUM",
+    values: ["ONE", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"],
+    why: "consistency level of a new connection",
+  }),
+  conflicts: choice({
+    name: "conflicts",
+    default: "newest",
+    values: ["newest", "error"],
+    why: "what GET answers where there are siblings: the newest, or an error",
+  }),
+  databases: perDatabase({
+    name: "databases",
+    default: new Map(),
+    why: 'settings of single databases as JSON, such as {"1": {"consistency": "ONE"}, "2": {"conflicts": "error"}}',
+  }),
+  maxPairBytes: bytes({
+    name: "max-pair-bytes",
+    default: 10 * KB,
+    min: KB,
+    max: 512 * MB,
+    change: "at run time",
+    why: "largest key and value together",
+  }),
+  siblingsMax: integer({
+    name: "siblings-max",
+    default: 64,
+    min: 1,
+    max: 10_000,
+    change: "at run time",
+    why: "siblings a key may have before a further one is refused",
+  }),
+  maxClockSkew: integer({
+    name: "max-clock-skew",
+    default: 60_000,
+    min: 100,
+    max: 86_400_000,
+    why: "milliseconds that a stamp may lie ahead of our wall clock and still move our logical clock",
+  }),
+  requestTimeout: integer({
+    name: "request-timeout",
+    default: 2_000,
+    min: 10,
+    max: 600_000,
+    change: "at run time",
+    why: "milliseconds after which a request that waits for disk, room or peers is answered with an error",
+  }),
+  requestsQueuedMax: integer({
+    name: "requests-queued-max",
+    default: 100_000,
+    min: 1,
+    max: 10_000_000,
+    why: "requests that may wait for disk or for others on the same key before more are refused with -BUSY",
+  }),
+  maxclients: integer({
+    name: "maxclients",
+    default: 10_000,
+    min: 1,
+    max: 1_000_000,
+    change: "at run time",
+    why: "client connections served at once",
+  }),
+  timeout: integer({
+    name: "timeout",
+    default: 0,
+    min: 0,
+    max: 31_536_000,
+    change: "at run time",
+    why: "seconds of idleness after which a client is disconnected; 0 for never",
+  }),
+  requestsInFlightMax: integer({
+    name: "client-requests-max",
+    default: 1_024,
+    min: 1,
+    max: 1_000_000,
+    why: "unanswered requests of one connection before its input waits",
+  }),
+  protoMaxBulkLen: bytes({
+    name: "proto-max-bulk-len",
+    default: 512 * MB,
+    min: MB,
+    max: 1 * GB,
+    change: "at run time",
+    why: "largest single argument of a request",
+  }),
+  clientQueryBufferLimit: bytes({
+    name: "client-query-buffer-limit",
+    default: 1 * GB,
+    min: MB,
+    max: 4 * GB,
+    change: "at run time",
+    why: "input that one client may have buffered before it is disconnected",
+  }),
+  clientOutputBufferLimit: outputLimits({
+    name: "client-output-buffer-limit",
+    default: {
+      normal: { hardBytes: 256 * MB, softBytes: 0, softSeconds: 0 },
+      slave: { hardBytes: 256 * MB, softBytes: 64 * MB, softSeconds: 60 },
+      pubsub: { hardBytes: 32 * MB, softBytes: 8 * MB, softSeconds: 60 },
+    },
+    change: "at run time",
+    why: "unread replies at which a client is disconnected, by class: hard limit, soft limit, seconds above the soft one",
+  }),
+  memoryTableBytes: bytes({
+    name: "memory-table-bytes",
+    default: 32 * MB,
+    min: 256 * KB,
+    max: 1 * GB,
+    why: "writes kept in memory before they become a table; at most two such",
+  }),
+  blockCacheBytes: bytes({
+    name: "block-cache-bytes",
+    default: 64 * MB,
+    min: MB,
+    max: 64 * GB,
+    why: "blocks of tables kept in memory",
+  }),
+  tableBytes: bytes({
+    name: "table-bytes",
+    default: 32 * MB,
+    min: 256 * KB,
+    max: 4 * GB,
+    why: "size at which a compaction starts its next table",
+  }),
+  levelBytesBase: bytes({
+    name: "level-bytes-base",
+    default: 128 * MB,
+    min: MB,
+    max: 64 * GB,
+    why: "target of level 1; each further level is ten times larger",
+  }),
+  compactionRateBytes: bytes({
+    name: "compaction-rate-bytes",
+    default: 256 * MB,
+    min: MB,
+    max: 64 * GB,
+    why: "bytes a second that flushes and compactions may write",
+  }),
+  maxOpenFiles: integer({ name: "max-open-files", default: 500, min: 16, max: 100_000, why: "table files kept open" }),
+  workerHeapBytes: bytes({
+    name: "worker-heap-bytes",
+    default: 128 * MB,
+    min: 32 * MB,
+    max: 4 * GB,
+    why: "heap of the compaction thread",
+  }),
+  slowlogLogSlowerThan: integer({
+    name: "slowlog-log-slower-than",
+    default: 10_000,
+    min: -1,
+    max: Number.MAX_SAFE_INTEGER,
+    change: "at run time",
+    why: "microseconds from which a command is noted in SLOWLOG; -1 for never",
+  }),
+  slowlogMaxLen: integer({
+    name: "slowlog-max-len",
+    default: 128,
+    min: 0,
+    max: 1_000_000,
+    change: "at run time",
+    why: "entries that SLOWLOG keeps",
+  }),
+  latencyMonitorThreshold: integer({
+    name: "latency-monitor-threshold",
+    default: 0,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    change: "at run time",
+    why: "milliseconds from which LATENCY notes an event; 0 for never",
+  }),
+  enableDebugCommand: choice({
+    name: "enable-debug-command",
+    default: "no",
+    values: ["no", "local", "yes"],
+    why: "who may use DEBUG: nobody, clients of this machine, everybody",
+  }),
+  logLevel: choice({
+    name: "log-level",
+    default: "info",
+    values: ["debug", "info", "warn", "error", "silent"],
+    why: "least severe log line that is written",
+  }),
+  logFormat: choice({
+    name: "log-format",
+    default: "auto",
+    values: ["auto", "json", "pretty"],
+    why: "log lines for machines or for people; auto: pretty on a terminal",
+  }),
+} as const;
+
+type Settings = typeof settings;
+type ValueOf<S> = S extends Setting<infer Value> ? Value : never;
+
+/** What one of the 16 databases has of its own. */
+export interface DatabaseSettings {
+  readonly consistency?: string;
+  readonly conflicts?: string;
+}
+
+/** The validated settings of one node. */
+export type Config = { readonly [Key in keyof Settings]: ValueOf<Settings[Key]> };
+
+/** Settings as text by name, from one source. */
+export interface ConfigSource {
+  /** Shown in errors: `--port`, `KINDRED_PORT`, `kindred.json`. */
+  readonly label: (name: string) => string;
+  readonly values: ReadonlyMap<string, string>;
+}
+
+const byName = new Map<string, { readonly key: keyof Settings; readonly setting: Setting<unknown> }>(
+  Object.entries(settings).map(([key, setting]) => [
+    setting.name,
+    { key: key as keyof Settings, setting: setting as Setting<unknown> },
+  ]),
+);
+
+/** All settings in the order of --help. */
+export function allSettings(): readonly Setting<unknown>[] {
+  return [...byName.values()].map((entry) => entry.setting);
+}
+
+export function findSetting(name: string): { readonly key: keyof Settings; readonly setting: Setting<unknown> } | null {
+  return byName.get(name) ?? null;
+}
+
+/**
+ * Builds the configuration: the first source that names a setting wins. Throws `CONFIG` for an unknown name (with the
+ * nearest valid one) and for a malformed or out-of-range value (with the range).
+ */
+export function buildConfig(sources: readonly ConfigSource[]): Config {
+  const values: Record<string, unknown> = {};
+  for (const [key, setting] of Object.entries(settings)) values[key] = setting.default;
+  for (const source of [...sources].reverse()) {
+    for (const [name, text] of source.values) {
+      const found = byName.get(name);
+      if (!found) throw new OperatingError("CONFIG", `unknown setting ${source.label(name)}${suggestion(name)}`);
+      values[found.key] = parseSetting(found.setting, text, source.label(name));
+    }
+  }
+  return Object.freeze(values) as Config;
+}
+
+/** The source that flags make: names without the dashes. */
+export function flagSource(values: ReadonlyMap<string, string>): ConfigSource {
+  return { label: (name) => `--${name}`, values };
+}
+
+/** The source that the environment makes: `KINDRED_MAX_PAIR_BYTES` is `max-pair-bytes`. KINDRED_CONFIG names the file. */
+export function environmentSource(environment: Readonly<Record<string, string | undefined>>): ConfigSource {
+  const values = new Map<string, string>();
+  for (const [variable, text] of Object.entries(environment)) {
+    if (!variable.startsWith("KINDRED_") || variable === "KINDRED_CONFIG" || text === undefined) continue;
+    values.set(variable.slice("KINDRED_".length).toLowerCase().replaceAll("_", "-"), text);
+  }
+  return { label: (name) => `KINDRED_${name.toUpperCase().replaceAll("-", "_")}`, values };
+}
+
+/** The source that a JSON file makes: one object of strings, numbers and booleans. */
+export function fileSource(path: string, content: string): ConfigSource {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(content);
+  } catch (error) {
+    throw new OperatingError("CONFIG", `${path} is not JSON: ${error instanceof Error ? error.message : error}`);
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw new OperatingError("CONFIG", `${path} must hold one JSON object of settings, such as {"port": 7000}`);
+  }
+  const values = new Map<string, string>();
+  for (const [name, value] of Object.entries(parsed)) {
+    if (typeof value === "boolean") values.set(name, value ? "yes" : "no");
+    else if (typeof value === "string" || typeof value === "number") values.set(name, String(value));
+    else if (name === settings.databases.name) values.set(name, JSON.stringify(value));
+    else throw new OperatingError("CONFIG", `${path}: "${name}" must be a string, a number or a boolean`);
+  }
+  return { label: (name) => `"${name}" in ${path}`, values };
+}
+
+function parseSetting(setting: Setting<unknown>, value: string, label: string): unknown {
+  try {
+    return setting.parse(value);
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    throw new OperatingError("CONFIG", `${label}: ${error.message}, not '${value}'`);
+  }
+}
+
+function suggestion(name: string): string {
+  let nearest = "";
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of byName.keys()) {
+    const distance = editDistance(name.toLowerCase(), candidate);
+    if (distance < least) [nearest, least] = [candidate, distance];
+  }
+  return nearest ? ` (did you mean ${nearest}?)` : " (kindred server --help lists them)";
+}
+
+/** Levenshtein's distance, row by row. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, column) => column);
+  for (let line = 1; line <= from.length; line++) {
+    const next = [line];
+    for (let column = 1; column <= to.length; column++) {
+      const replaced = row[column - 1]! + (from[line - 1] === to[column - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[column]! + 1, next[column - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[to.length]!;
+}
+
+interface Described {
+  readonly name: string;
+  readonly why: string;
+  readonly change?: "at run time";
+}
+
+function text(options: Described & { default: string }): Setting<string> {
+  return {
+    ...options,
+    change: options.change ?? "at start",
+    shape: "<text>",
+    parse: (value) => value,
+    format: (value) => value,
+  };
+}
+
+function flag(options: Described & { default: boolean }): Setting<boolean> {
+  const parse = (value: string): boolean => {
+    const word = value.toLowerCase();
+    if (word === "yes" || word === "true") return true;
+    if (word === "no" || word === "false") return false;
+    throw new OperatingError("CONFIG", "must be yes or no");
+  };
+  return {
+    ...options,
+    change: options.change ?? "at start",
+    shape: "yes|no",
+    parse,
+    format: (value) => (value ? "yes" : "no"),
+  };
+}
+
+function choice<const Value extends string>(
+  options: Described & { default: NoInfer<Value>; values: readonly Value[] },
+): Setting<Value> {
+  const parse = (value: string): Value => {
+    const found = options.values.find((allowed) => allowed.toLowerCase() === value.toLowerCase());
+    if (found === undefined) throw new OperatingError("CONFIG", `must be one of ${options.values.join(", ")}`);
+    return found;
+  };
+  return { ...options, change: options.change ?? "at start", shape: options.values.join("|"), parse, format: (value) => value };
+}
+
+const DATABASES = 16;
+/** What a database may have of its own, with the words allowed; filled from the settings of the same names. */
+const databaseKeys: ReadonlySet<string> = new Set(["consistency", "conflicts"]);
+
+function perDatabase(
+  options: Described & { default: ReadonlyMap<number, DatabaseSettings> },
+): Setting<ReadonlyMap<number, DatabaseSettings>> {
+  const parse = (value: string): ReadonlyMap<number, DatabaseSettings> => {
+    const problem = new OperatingError(
+      "CONFIG",
+      `must be a JSON object of databases (0 to ${DATABASES - 1}), each with ${[...databaseKeys].join(" or ")}`,
+    );
+    let parsed: unknown;
+    try {
+      parsed = JSON.parse(value);
+    } catch {
+      throw problem;
+    }
+    if (!isObject(parsed)) throw problem;
+    const result = new Map<number, DatabaseSettings>();
+    for (const [database, own] of Object.entries(parsed)) {
+      if (!/^\d+$/.test(database) || Number(database) >= DATABASES || !isObject(own)) throw problem;
+      const checked: Record<string, string> = {};
+      for (const [name, text] of Object.entries(own)) {
+        if (!databaseKeys.has(name) || typeof text !== "string") throw problem;
+        checked[name] = byName.get(name)!.setting.parse(text) as string;
+      }
+      result.set(Number(database), checked);
+    }
+    return result;
+  };
+  const format = (value: ReadonlyMap<number, DatabaseSettings>): string => JSON.stringify(Object.fromEntries(value));
+  return { ...options, change: "at start", shape: "<json>", parse, format };
+}
+
+/** Bytes that may stay unread: at once, and for so many seconds. 0: no limit. */
+export interface OutputLimit {
+  readonly hardBytes: number;
+  readonly softBytes: number;
+  readonly softSeconds: number;
+}
+
+/** By Redis's classes of clients; so far all clients are normal ones. */
+export interface OutputLimits {
+  readonly normal: OutputLimit;
+  readonly slave: OutputLimit;
+  readonly pubsub: OutputLimit;
+}
+
+/** `normal 256mb 0 0 pubsub 32mb 8mb 60`: a class that is not named has its default. */
+function outputLimits(options: Described & { default: OutputLimits }): Setting<OutputLimits> {
+  const problem = (): OperatingError =>
+    new OperatingError("CONFIG", "must be classes (normal, slave, pubsub) each with <hard bytes> <soft bytes> <soft seconds>");
+  const parse = (value: string): OutputLimits => {
+    const words = value.trim().split(/\s+/);
+    if (words.length % 4 !== 0) throw problem();
+    const limits: { -readonly [Class in keyof OutputLimits]: OutputLimit } = { ...options.default };
+    for (let at = 0; at < words.length; at += 4) {
+      const name = words[at]!.toLowerCase() === "replica" ? "slave" : words[at]!.toLowerCase();
+      if (name !== "normal" && name !== "slave" && name !== "pubsub") throw problem();
+      const [hardBytes, softBytes] = [bytesOf(words[at + 1]!), bytesOf(words[at + 2]!)];
+      const softSeconds = /^\d+$/.test(words[at + 3]!) ? Number(words[at + 3]) : Number.NaN;
+      if (!(hardBytes >= 0 && softBytes >= 0 && softSeconds >= 0)) throw problem();
+      limits[name] = { hardBytes, softBytes, softSeconds };
+    }
+    return limits;
+  };
+  const format = (limits: OutputLimits): string =>
+    Object.entries(limits)
+      .map(([name, limit]: [string, OutputLimit]) => `${name} ${limit.hardBytes} ${limit.softBytes} ${limit.softSeconds}`)
+      .join(" ");
+  return { ...options, change: options.change ?? "at start", shape: "<class hard soft seconds ...>", parse, format };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+interface Range {
+  readonly default: number;
+  readonly min: number;
+  readonly max: number;
+}
+
+function integer(options: Described & Range): Setting<number> {
+  const parse = (value: string): number => {
+    const number = /^-?\d+$/.test(value) ? Number(value) : Number.NaN;
+    if (!(number >= options.min && number <= options.max)) {
+      throw new OperatingError("CONFIG", `must be a whole number from ${options.min} to ${options.max}`);
+    }
+    return number;
+  };
+  return { ...options, change: options.change ?? "at start", shape: "<number>", parse, format: String };
+}
+
+const units: ReadonlyMap<string, number> = new Map([
+  ["", 1],
+  ["b", 1],
+  ["k", 1_000],
+  ["kb", KB],
+  ["m", 1_000_000],
+  ["mb", MB],
+  ["g", 1_000_000_000],
+  ["gb", GB],
+]);
+
+function bytes(options: Described & Range): Setting<number> {
+  const parse = (value: string): number => {
+    const number = bytesOf(value);
+    if (!(number >= options.min && number <= options.max)) {
+      throw new OperatingError("CONFIG", `must be bytes from ${options.min} to ${options.max} (units: kb, mb, gb)`);
+    }
+    return number;
+  };
+  return { ...options, change: options.change ?? "at start", shape: "<bytes>", parse, format: String };
+}
+
+/** Bytes with one of Redis's units (`1kb` is 1024, `1k` is 1000); NaN when they are none. */
+function bytesOf(value: string): number {
+  const match = /^(\d+)([a-z]*)$/.exec(value.toLowerCase());
+  const scale = match ? units.get(match[2]!) : undefined;
+  return match && scale !== undefined ? Number(match[1]) * scale : Number.NaN;
+}

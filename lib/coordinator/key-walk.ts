@@ -1,0 +1,141 @@
+/**
+ * Walks the keys of a database in the engine's order: slot by slot, in a slot by hash. A cursor is (slot, hash) of the
+ * next key to look at, 0 for both ends, so a walk needs no state on any node: every key that stays from the first page to
+ * the last appears in one of them. Slots without keys are skipped by their live counts.
+ */
+import { SLOTS } from "../bytes/slot.js";
+import { RecordView } from "../causality/record-view.js";
+import type { Clock } from "../host/clock.js";
+import type { Random } from "../host/random.js";
+import type { ScanPage } from "../lsm/lsm.js";
+import { dataKeyFloor, hashOfDataKey, rawKeyOf } from "../replica/data-key.js";
+import type { Replica } from "../replica/replica.js";
+import type { KeyPage } from "./keyspace.js";
+
+/** Keys looked at in one go; between two others get their turn. */
+const PAGE_KEYS_MAX = 1_024;
+const HASHES = 2 ** 32;
+const RANDOM_TRIES = 16;
+
+export class KeyWalk {
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #view = new RecordView();
+
+  constructor(options: { replica: Replica; clock: Clock; random: Random }) {
+    this.#replica = options.replica;
+    this.#clock = options.clock;
+    this.#random = options.random;
+  }
+
+  /** At least `count` live keys from `cursor` on where there are as many, and where the next page starts. */
+  async page(database: number, cursor: bigint, count: number): Promise<KeyPage> {
+    const keys: string[] = [];
+    let slot = Number(cursor >> 32n);
+    let hash = Number(cursor & 0xffff_ffffn);
+    // Expired keys that wait for collection count as looked at, so that a page of nothing else ends too.
+    let lookedAt = 0;
+    for (; slot < SLOTS; slot++, hash = 0) {
+      if (this.#replica.sizeOfSlot(database, slot) === 0) continue;
+      while (hash < HASHES) {
+        if (lookedAt >= count) return { keys, cursor: cursorOf(slot, hash) };
+        const part = await this.#part(database, slot, hash, count - lookedAt);
+        keys.push(...part.keys);
+        lookedAt += part.lookedAt;
+        hash = part.nextHash;
+      }
+    }
+    return { keys, cursor: 0n };
+  }
+
+  async keysInSlot(database: number, slot: number, count: number): Promise<readonly string[]> {
+    const keys: string[] = [];
+    for (let hash = 0; hash < HASHES && keys.length < count; ) {
+      const part = await this.#part(database, slot, hash, count - keys.length);
+      keys.push(...part.keys);
+      hash = part.nextHash;
+    }
+    return keys.slice(0, count);
+  }
+
+  /** A live key, each about equally likely; null when there is none. */
+  async randomKey(database: number): Promise<string | null> {
+    for (let attempt = 0; attempt < RANDOM_TRIES; attempt++) {
+      const size = this.#replica.size(database);
+      if (size === 0) return null;
+      let rank = Math.floor(this.#random.fraction() * size);
+      let slot = 0;
+      while (slot < SLOTS - 1 && rank >= this.#replica.sizeOfSlot(database, slot)) {
+        rank -= this.#replica.sizeOfSlot(database, slot++);
+      }
+      const keys = await this.keysInSlot(database, slot, rank + 1);
+      if (keys.length > 0) return keys[Math.min(rank, keys.length - 1)]!;
+    }
+    // Nearly all is expired and not yet collected: take the first that is not.
+    for (let cursor = 0n; ; ) {
+      const page = await this.page(database, cursor, PAGE_KEYS_MAX);
+      if (page.keys.length > 0) return page.keys[0]!;
+      if (page.cursor === 0n) return null;
+      cursor = page.cursor;
+    }
+  }
+
+  /** Removes all keys of one database that were there when it was called. */
+  async removeAll(database: number): Promise<void> {
+    const replica = this.#replica;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      while (replica.sizeOfSlot(database, slot) > 0) {
+        const range = slotRange(database, slot, 0);
+        const page = await replica.scan({ ...range, limit: PAGE_KEYS_MAX, values: "without" });
+        if (page.entries.length === 0) break;
+        await Promise.all(
+          page.entries.map(({ key }) =>
+            replica.queues.run(key, async () => {
+              if (replica.view(await replica.read(key)) !== null) replica.remove(key);
+            }),
+          ),
+        );
+      }
+    }
+  }
+
+  /** Some keys of one slot from `hash` on, ending between two hashes. */
+  async #part(
+    database: number,
+    slot: number,
+    hash: number,
+    wanted: number,
+  ): Promise<{ keys: string[]; lookedAt: number; nextHash: number }> {
+    const range = slotRange(database, slot, hash);
+    const limit = Math.min(wanted, PAGE_KEYS_MAX);
+    const keys: string[] = [];
+    const nowMs = this.#clock.wallMs();
+    let lookedAt = 0;
+    const look = async (from: string, to: string, atMost: number): Promise<ScanPage> => {
+      const page = await this.#replica.scan({ from, to, limit: atMost, values: "with" });
+      for (const { key, value } of page.entries) {
+        lookedAt++;
+        this.#view.read(value!, 0, value!.length);
+        if (this.#view.isLive(nowMs)) keys.push(rawKeyOf(key));
+      }
+      return page;
+    };
+    const page = await look(range.from, range.to, limit);
+    const last = page.entries.at(-1);
+    if (page.next === null || last === undefined) return { keys, lookedAt, nextHash: HASHES };
+    // The rest of the last hash belongs to this page: nearly always nothing.
+    const nextHash = hashOfDataKey(last.key) + 1;
+    const to = nextHash === HASHES ? range.to : dataKeyFloor(slot, database, nextHash);
+    for (let { next } = page; next !== null && next < to; ) ({ next } = await look(next, to, PAGE_KEYS_MAX));
+    return { keys, lookedAt, nextHash };
+  }
+}
+
+function slotRange(database: number, slot: number, hash: number): { from: string; to: string } {
+  return { from: dataKeyFloor(slot, database, hash), to: dataKeyFloor(slot, database + 1, 0) };
+}
+
+function cursorOf(slot: number, hash: number): bigint {
+  return (BigInt(slot) << 32n) | BigInt(hash);
+}

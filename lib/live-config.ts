@@ -1,0 +1,65 @@
+/**
+ * The configuration of a running node: what it was started with, and what CONFIG SET has changed since. Components are
+ * handed views of it that read the current value at each use; what has to act on a change subscribes.
+ */
+import type { Glob } from "./commands/glob.js";
+import { IMMUTABLE, type RuntimeSettings, type SettingRefusal, type SettingValue } from "./commands/runtime-settings.js";
+import { allSettings, type Config, findSetting } from "./config.js";
+import { OperatingError } from "./errors.js";
+
+type Mutable<Values> = { -readonly [Key in keyof Values]: Values[Key] };
+
+/** `databases` holds settings of single databases here, but clients ask CONFIG GET databases how many there are. */
+const HIDDEN = "databases";
+
+export class LiveConfig implements RuntimeSettings {
+  readonly #values: Mutable<Config>;
+  readonly #listeners = new Map<string, (config: Config) => void>();
+
+  constructor(config: Config) {
+    this.#values = { ...config };
+  }
+
+  /** The current values; reading a field later gives the value of then. */
+  get values(): Config {
+    return this.#values;
+  }
+
+  /** Calls `apply` with the new values whenever the named setting changes. One listener a setting. */
+  onChange(name: string, apply: (config: Config) => void): void {
+    this.#listeners.set(name, apply);
+  }
+
+  list(glob: Glob): readonly SettingValue[] {
+    return allSettings()
+      .filter(({ name }) => name !== HIDDEN && glob.matches(name))
+      .map(({ name }) => ({ name, value: this.get(name)! }));
+  }
+
+  get(name: string): string | null {
+    const found = name === HIDDEN ? null : findSetting(name);
+    return found === null ? null : found.setting.format(this.#values[found.key]);
+  }
+
+  set(changes: readonly SettingValue[]): SettingRefusal | null {
+    const parsed: Partial<Mutable<Record<keyof Config, unknown>>> = {};
+    for (const { name, value } of changes) {
+      const found = findSetting(name);
+      if (found === null) return { kind: "unknown", name };
+      if (found.setting.change === "at start") return { kind: "refused", name, reason: IMMUTABLE };
+      try {
+        parsed[found.key] = found.setting.parse(value);
+      } catch (error) {
+        if (error instanceof OperatingError) return { kind: "refused", name, reason: error.message };
+        throw error;
+      }
+    }
+    Object.assign(this.#values, parsed);
+    for (const { name } of changes) this.#listeners.get(name)?.(this.#values);
+    return null;
+  }
+
+  rewrite(): "no file" {
+    return "no file";
+  }
+}

@@ -1,0 +1,46 @@
+/** The engine's slice of the configuration. Plain data: config.ts owns the names, bounds and documentation of the flags. */
+
+/**
+ * When the log is made durable: before each acknowledgement (`always`), about once a second in the background
+ * (`everysec`), or when the system sees fit (`no`).
+ */
+export type FsyncPolicy = "always" | "everysec" | "no";
+
+export interface LsmSettings {
+  readonly fsync: FsyncPolicy;
+  /** How many signed counters are kept beside the data, 0 or more. */
+  readonly counters: number;
+  /** Log bytes (keys and values) that one memory table holds before it is flushed; there are at most two. */
+  readonly memoryTableBytes: number;
+  /** Entries of one memory table: growing a Map far past 250,000 stalls for tens of milliseconds. */
+  readonly memoryTableEntries: number;
+  readonly blockCacheBytes: number;
+  /** Uncompressed size of a table's block. */
+  readonly blockBytes: number;
+  /** Share of absent keys for which a table's filter says "maybe". */
+  readonly filterFalsePositives: number;
+  /** Size at which compaction begins another table. */
+  readonly tableBytes: number;
+  /** Tables of level 0 at which compaction starts; writers slow down at twice and stop at three times as many. */
+  readonly levelZeroTables: number;
+  /** Target of level 1; each deeper level's target is `levelBytesFactor` times larger. */
+  readonly levelBytesBase: number;
+  readonly levelBytesFactor: number;
+  /** Table files open at once. */
+  readonly maxOpenFiles: number;
+}
+
+export const defaultLsmSettings: LsmSettings = {
+  fsync: "everysec",
+  counters: 0,
+  memoryTableBytes: 32 * 1024 * 1024,
+  memoryTableEntries: 250_000,
+  blockCacheBytes: 64 * 1024 * 1024,
+  blockBytes: 4096,
+  filterFalsePositives: 0.01,
+  tableBytes: 16 * 1024 * 1024,
+  levelZeroTables: 4,
+  levelBytesBase: 256 * 1024 * 1024,
+  levelBytesFactor: 10,
+  maxOpenFiles: 500,
+};

@@ -1,0 +1,145 @@
+/**
+ * Opens a store's directory: reads the manifest, removes what no manifest names, opens the tables and replays the log into
+ * memory tables.
+ *
+ * Invariant: when it returns, all that was found is durable, so that what is written next never outlives what it builds on.
+ */
+import { OperatingError } from "../errors.js";
+import type { Disk } from "../host/disk.js";
+import { BlockCache } from "./block-cache.js";
+import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./log-format.js";
+import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
+import { LogWriter } from "./log-writer.js";
+import type { LsmOptions } from "./lsm.js";
+import type { LsmSettings } from "./lsm-settings.js";
+import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
+import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
+import { ReadPolicy } from "./read-policy.js";
+import { tableNumberOf } from "./table-format.js";
+import { TableReader } from "./table-reader.js";
+
+export interface OpenedStore {
+  readonly manifest: ManifestState;
+  readonly writer: LogWriter;
+  readonly reader: TableReader;
+  readonly active: MemoryTable;
+  /** Newest first. */
+  readonly frozen: FrozenTable[];
+  readonly replayed: readonly SegmentRange[];
+  readonly counters: Float64Array;
+  readonly recovery: LogRecovery;
+  /** True when the store was new or closed in good order: nothing that was acknowledged can be missing. */
+  readonly wasStopped: boolean;
+}
+
+export async function openStore(options: LsmOptions): Promise<OpenedStore> {
+  const { disk, clock, directory, settings, log } = options;
+  disk.makeDirectory(directory);
+  const existing = readManifest(disk, directory, settings.counters);
+  if (existing === null) requireEmpty(disk, directory);
+  const manifest = existing ?? emptyManifest(settings);
+  if (existing === null) await writeManifest(disk, directory, manifest);
+
+  const replay = new Replay(options, manifest.counters.slice());
+  const recovery = await readLog(
+    { disk, directory, oldest: manifest.oldestSegment, known: manifest.known, onDamage: "refuse" },
+    replay,
+  );
+  if (recovery.cut !== null) {
+    const { at, bytes } = recovery.cut;
+    log.warn({ segment: at.segment, offset: at.offset, bytes }, "the log ends in an interrupted write, which was cut off");
+  }
+  await settle(disk, directory, manifest, recovery);
+  const wasStopped =
+    existing === null ||
+    (manifest.stoppedAt !== null && compareLogPositions(manifest.stoppedAt, recovery.end) === 0 && recovery.cut === null);
+  const writer = new LogWriter({ disk, directory, nextId: recovery.nextId, previous: recovery.end, known: recovery.end });
+  const cache = new BlockCache({ bytes: settings.blockCacheBytes, frameBytes: settings.blockBytes });
+  const reader = new TableReader({ clock, cache, policy: new ReadPolicy() });
+  const { active, frozen, ranges, counters } = replay;
+  return { manifest, writer, reader, active, frozen, replayed: ranges, counters, recovery, wasStopped };
+}
+
+function emptyManifest(settings: LsmSettings): ManifestState {
+  return {
+    levels: [],
+    nextTable: 1,
+    oldestSegment: 1,
+    known: LOG_START,
+    stoppedAt: null,
+    cursors: [],
+    counters: new Float64Array(settings.counters),
+  };
+}
+
+/** A directory with data but without a manifest lost it: the manifest is made before anything else. */
+function requireEmpty(disk: Disk, directory: string): void {
+  const names = disk.list(directory) ?? [];
+  const data = names.find((name) => segmentIdOf(name) !== null || tableNumberOf(name) !== null);
+  if (data === undefined) return;
+  throw new OperatingError(
+    "CORRUPT",
+    `${directory} holds data (${data}) but no manifest: it is not a whole data directory. Restore a backup, or start with an empty directory`,
+  );
+}
+
+/** Removes what is no part of the store, makes the rest durable, and takes the mark of an orderly stop away. */
+async function settle(disk: Disk, directory: string, manifest: ManifestState, recovery: LogRecovery): Promise<void> {
+  const named = new Set(manifest.levels.flat().map((meta) => meta.number));
+  for (const name of disk.list(directory) ?? []) {
+    const number = tableNumberOf(name);
+    if (name === MANIFEST_NEW_FILE || (number !== null && !named.has(number))) disk.remove(`${directory}/${name}`);
+  }
+  for (const id of recovery.surplus) disk.remove(`${directory}/${segmentFileName(id)}`);
+  for (const id of recovery.segments) {
+    const file = disk.open(`${directory}/${segmentFileName(id)}`);
+    file?.syncNow();
+    file?.close();
+  }
+  disk.syncDirectoryNow(directory);
+  if (manifest.stoppedAt !== null) await writeManifest(disk, directory, { ...manifest, stoppedAt: null });
+}
+
+/** Builds memory tables from the log, as the engine did when it wrote it. */
+class Replay implements LogVisitor {
+  active: MemoryTable;
+  readonly frozen: FrozenTable[] = [];
+  ranges: SegmentRange[] = [];
+  counters: Float64Array;
+  readonly #options: LsmOptions;
+  #doneBytes = 0;
+
+  constructor(options: LsmOptions, counters: Float64Array) {
+    this.#options = options;
+    this.counters = counters;
+    this.active = new MemoryTable(newSlab(options.settings.memoryTableBytes));
+  }
+
+  async onSegment(_id: number, bytes: number): Promise<void> {
+    const { settings, onProgress } = this.#options;
+    if (this.active.bytes > 0 && this.active.bytes + bytes > settings.memoryTableBytes) {
+      this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
+      this.active = new MemoryTable(newSlab(settings.memoryTableBytes));
+      this.ranges = [];
+    }
+    this.#doneBytes += bytes;
+    onProgress?.(this.#doneBytes, this.#doneBytes);
+  }
+
+  onBatch(bytes: Buffer, start: number, end: number): void {
+    this.active.replay(bytes, start, end, this);
+  }
+
+  onSegmentEnd(range: SegmentRange): void {
+    this.ranges.push(range);
+  }
+
+  onCount(index: number, delta: number): void {
+    this.counters[index] = (this.counters[index] ?? 0) + delta;
+  }
+
+  onClear(): void {
+    this.counters.fill(0);
+    this.frozen.length = 0;
+  }
+}

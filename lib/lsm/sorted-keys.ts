@@ -1,0 +1,94 @@
+/**
+ * Order over the keys of a memory table, made on demand: putting costs nothing, and a scan sorts only the neighbourhoods
+ * that it visits. Keys are spread over buckets by their first three bytes (for the replica: space and slot), each bucket
+ * is sorted when it is first needed after it grew.
+ *
+ * Invariant: every key of `keys[0, #taken)` is in exactly one bucket. The caller's array only grows.
+ */
+export class SortedKeys {
+  readonly #keys: readonly string[];
+  #taken = 0;
+  readonly #buckets = new Map<number, Bucket>();
+  /** The numbers of the buckets, ascending; null when buckets were added since it was made. */
+  #order: Uint32Array | null = null;
+
+  constructor(keys: readonly string[]) {
+    this.#keys = keys;
+  }
+
+  /** The first key at or after `from`, or null. */
+  ceiling(from: string): string | null {
+    this.#takeNew();
+    const number = bucketOf(from);
+    const bucket = this.#buckets.get(number);
+    const found = bucket === undefined ? undefined : bucket.ceiling(from);
+    if (found !== undefined) return found;
+    const order = (this.#order ??= Uint32Array.from(this.#buckets.keys()).sort());
+    const next = order[lowerBound(order, number + 1)];
+    return next === undefined ? null : this.#buckets.get(next)!.first();
+  }
+
+  #takeNew(): void {
+    for (; this.#taken < this.#keys.length; this.#taken++) {
+      const key = this.#keys[this.#taken]!;
+      const number = bucketOf(key);
+      const bucket = this.#buckets.get(number);
+      if (bucket !== undefined) bucket.add(key);
+      else {
+        this.#buckets.set(number, new Bucket(key));
+        this.#order = null;
+      }
+    }
+  }
+}
+
+/** Never empty. */
+class Bucket {
+  readonly #keys: string[];
+  #isSorted = true;
+
+  constructor(key: string) {
+    this.#keys = [key];
+  }
+
+  add(key: string): void {
+    this.#keys.push(key);
+    this.#isSorted = false;
+  }
+
+  first(): string {
+    this.#sort();
+    return this.#keys[0]!;
+  }
+
+  ceiling(from: string): string | undefined {
+    this.#sort();
+    return this.#keys[lowerBound(this.#keys, from)];
+  }
+
+  #sort(): void {
+    // Latin1 strings: the default order, by code unit, is the order of the bytes. After growth only the tail is unsorted,
+    // which the runtime's merge sort takes in one pass.
+    if (!this.#isSorted) this.#keys.sort();
+    this.#isSorted = true;
+  }
+}
+
+/** The first three bytes as a number; a shorter key counts as padded with zeros, which keeps the order of buckets. */
+function bucketOf(key: string): number {
+  const { length } = key;
+  if (length >= 3) return (key.charCodeAt(0) << 16) | (key.charCodeAt(1) << 8) | key.charCodeAt(2);
+  return length === 0 ? 0 : length === 1 ? key.charCodeAt(0) << 16 : (key.charCodeAt(0) << 16) | (key.charCodeAt(1) << 8);
+}
+
+/** The index of the first element at or after `from`. */
+function lowerBound<Element extends string | number>(sorted: ArrayLike<Element>, from: Element): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle]! < from) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,159 @@
+#!/usr/bin/env node
+/**
+ * The `kindred` program: from arguments and environment to a configuration, a real Host and a Node. The only reader of
+ * `process`.
+ */
+import * as fs from "node:fs";
+import * as os from "node:os";
+import { CommanderError } from "commander";
+import { type DestinationStream, pino } from "pino";
+import pretty from "pino-pretty";
+import { runCheck, runInspect } from "./cli/offline.js";
+import { buildProgram } from "./cli/program.js";
+import { buildConfig, type Config, type ConfigSource, environmentSource, fileSource, flagSource } from "./config.js";
+import { messageOf, OperatingError } from "./errors.js";
+import type { Host } from "./host/host.js";
+import { NodeClock } from "./host/node-clock.js";
+import { NodeDisk } from "./host/node-disk.js";
+import { NodeNetwork } from "./host/node-network.js";
+import { NodeProcesses } from "./host/node-processes.js";
+import { NodeRandom } from "./host/node-random.js";
+import { NodeWorkers } from "./host/node-workers.js";
+import type { Log } from "./log.js";
+import { Node } from "./node.js";
+import type { Machine } from "./node-facts.js";
+
+const EXIT_FAILURE = 1;
+const EXIT_USAGE = 2;
+
+const packageJson = JSON.parse(fs.readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+const isTerminal = process.stdout.isTTY === true;
+
+const program = buildProgram(
+  packageJson.version,
+  {
+    server: runServer,
+    check: (directory, options) => runCheck({ disk: new NodeDisk(), processes: new NodeProcesses(), output: print, directory, ...options }),
+    inspect: (file, options) => runInspect({ disk: new NodeDisk(), output: print, file, ...options }),
+  },
+  { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
+);
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
+  if (!(error instanceof OperatingError)) throw error;
+  process.stderr.write(`kindred: ${error.message}\n`);
+  process.exit(error.code === "CONFIG" ? EXIT_USAGE : EXIT_FAILURE);
+}
+
+async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
+  const path = configPath ?? process.env.KINDRED_CONFIG ?? null;
+  const sources: ConfigSource[] = [flagSource(flags), environmentSource(process.env)];
+  if (path !== null) sources.push(fileSource(path, readConfigFile(path)));
+  const config = buildConfig(sources);
+  const log = buildLog(config);
+  const clock = new NodeClock();
+  const workers = new NodeWorkers({ clock, heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
+  const host: Host = { clock, disk: new NodeDisk(), network: new NodeNetwork(), random: new NodeRandom(), workers };
+  let stop: (signal: string) => void = () => process.exit(0);
+  const progress = progressLine("replaying the log");
+  const node = await Node.start({
+    host,
+    processes: new NodeProcesses(),
+    config,
+    log,
+    machine: machineFacts(path ?? ""),
+    requestStop: () => stop("SHUTDOWN"),
+    onProgress: progress.show,
+  });
+  progress.end();
+  let isStopping = false;
+  stop = (signal) => {
+    // A second signal means that the person does not want to wait.
+    if (isStopping) process.exit(EXIT_FAILURE);
+    isStopping = true;
+    log.info({ signal }, "stopping");
+    node.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ error: messageOf(error) }, "the stop failed; the next start recovers from the log");
+        process.exit(EXIT_FAILURE);
+      },
+    );
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
+  if (isTerminal) print(banner(config, node));
+  log.info({ port: node.port, bind: config.bind, dir: config.dir, lastStop: node.lastStop }, "ready to accept connections");
+}
+
+function banner(config: Config, node: Node): string {
+  const password = config.requirepass === "" ? "" : " -a <password>";
+  const recovered = node.lastStop === "unclean" ? "\n  recovered   after a stop that was not clean; nothing synced was lost" : "";
+  return `
+  Kindred ${packageJson.version}
+  address     ${config.bind}:${node.port}
+  data        ${config.dir}   (appendfsync ${config.appendfsync})${recovered}
+  connect     redis-cli -h ${config.bind} -p ${node.port}${password}
+  stop        Ctrl-C
+`;
+}
+
+function readConfigFile(path: string): string {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch (error) {
+    throw new OperatingError("CONFIG", `the configuration file cannot be read: ${messageOf(error)}`);
+  }
+}
+
+function buildLog(config: Config): Log {
+  const isPretty = config.logFormat === "pretty" || (config.logFormat === "auto" && isTerminal);
+  const stream: DestinationStream = isPretty
+    ? pretty({ colorize: isTerminal, ignore: "pid,hostname", translateTime: "HH:MM:ss.l", sync: true })
+    : pino.destination({ sync: true });
+  return pino({ level: config.logLevel }, stream);
+}
+
+/** A line on the terminal that is rewritten while long work goes on. */
+function progressLine(what: string): { show(done: number, total: number): void; end(): void } {
+  let shown = -1;
+  return {
+    show(done, total) {
+      const percent = total === 0 ? 100 : Math.floor((100 * done) / total);
+      if (!isTerminal || percent === shown) return;
+      shown = percent;
+      process.stdout.write(`\r  ${what}: ${percent}%`);
+    },
+    end() {
+      if (shown >= 0) process.stdout.write("\n");
+    },
+  };
+}
+
+function machineFacts(configFile: string): Machine {
+  let usedPeak = 0;
+  return {
+    version: packageJson.version,
+    operatingSystem: `${os.type()} ${os.release()} ${os.arch()}`,
+    runtimeVersion: process.version,
+    processId: process.pid,
+    executable: process.execPath,
+    configFile,
+    memory() {
+      const { rss, heapUsed, external } = process.memoryUsage();
+      const used = heapUsed + external;
+      usedPeak = Math.max(usedPeak, used);
+      return { used, usedPeak, resident: rss, total: os.totalmem() };
+    },
+    processor() {
+      const { user, system } = process.cpuUsage();
+      return { userSeconds: user / 1e6, systemSeconds: system / 1e6 };
+    },
+  };
+}
+
+function print(text: string): void {
+  process.stdout.write(text);
+}

@@ -1,0 +1,79 @@
+/** The slices of the live configuration that the layers read: each field is looked up at each use. */
+import type { CommandSettings } from "./commands/command-settings.js";
+import type { Consistency, Level } from "./coordinator/consistency.js";
+import type { CoordinatorSettings } from "./coordinator/coordinator.js";
+import type { LiveConfig } from "./live-config.js";
+import type { ReplicaSettings } from "./replica/replica.js";
+import { defaultRespSettings, type RespSettings } from "./resp/settings.js";
+
+export function respSettings(live: LiveConfig): RespSettings {
+  const settings = defaultRespSettings();
+  const read = (): void => {
+    const { values } = live;
+    settings.maxClients = values.maxclients;
+    settings.timeoutSeconds = values.timeout;
+    settings.bulkBytesMax = values.protoMaxBulkLen;
+    settings.queryBufferBytesMax = values.clientQueryBufferLimit;
+    settings.unansweredMax = values.requestsInFlightMax;
+    settings.outputHardBytes = values.clientOutputBufferLimit.normal.hardBytes;
+    settings.outputSoftBytes = values.clientOutputBufferLimit.normal.softBytes;
+    settings.outputSoftSeconds = values.clientOutputBufferLimit.normal.softSeconds;
+  };
+  read();
+  const names = ["maxclients", "timeout", "proto-max-bulk-len", "client-query-buffer-limit", "client-output-buffer-limit"];
+  for (const name of names) live.onChange(name, read);
+  return settings;
+}
+
+export function commandSettings(live: LiveConfig): CommandSettings {
+  return {
+    get requirePassword() {
+      return live.values.requirepass;
+    },
+    get slowlogSlowerThanMicros() {
+      return live.values.slowlogLogSlowerThan;
+    },
+    get slowlogLengthMax() {
+      return live.values.slowlogMaxLen;
+    },
+    get latencyThresholdMs() {
+      return live.values.latencyMonitorThreshold;
+    },
+    get debugCommand() {
+      return live.values.enableDebugCommand;
+    },
+    get clientsMax() {
+      return live.values.maxclients;
+    },
+    consistencyOf: (database) => consistencyOf(live, database),
+  };
+}
+
+export function coordinatorSettings(live: LiveConfig): CoordinatorSettings {
+  return {
+    get maxPairBytes() {
+      return live.values.maxPairBytes;
+    },
+    get requestTimeoutMs() {
+      return live.values.requestTimeout;
+    },
+  };
+}
+
+export function replicaSettings(live: LiveConfig): ReplicaSettings {
+  return {
+    get siblingsMax() {
+      return live.values.siblingsMax;
+    },
+  };
+}
+
+function consistencyOf(live: LiveConfig, database: number): Consistency {
+  const { values } = live;
+  const own = values.databases.get(database);
+  return {
+    quorum: { kind: "level", level: (own?.consistency ?? values.consistency) as Level },
+    standIns: "sloppy",
+    conflicts: (own?.conflicts ?? values.conflicts) as Consistency["conflicts"],
+  };
+}

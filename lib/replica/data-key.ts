@@ -1,0 +1,113 @@
+/**
+ * Where things live in the engine. Keys are latin1 strings that sort bytewise:
+ *
+ *     data    00 | slot u16 | database u8 | hash32 of the key u32 | key
+ *     hints   01 | ...
+ *     expiry  02 | expiry in ms u48 | data key without its space byte
+ *     meta    03 | name
+ *
+ * Numbers are big-endian. A page of a scan ends only between hashes, so a cursor is a slot and a hash. The order is part
+ * of the stored format: docs/FORMATS.md.
+ */
+import { assert } from "../assert.js";
+import { hash32 } from "../bytes/hash.js";
+import { latin1Of } from "../bytes/latin1.js";
+import { SLOTS, slotOf } from "../bytes/slot.js";
+
+export const DATABASES = 16;
+
+const SPACE_DATA = 0;
+const SPACE_EXPIRY = 2;
+const SPACE_META = 3;
+
+/** Bytes before the raw key in a data key: space, slot, database, hash. */
+export const DATA_PREFIX = 8;
+/** The data key's bytes after its space, up to the raw key. */
+const PLACE_PREFIX = DATA_PREFIX - 1;
+const EXPIRY_PREFIX = 7;
+
+/** First key after all data keys. */
+export const DATA_END = String.fromCharCode(SPACE_DATA + 1);
+export const EXPIRY_START = String.fromCharCode(SPACE_EXPIRY);
+
+/** All keys of the node's own records lie from META_START to before META_END. */
+export const META_START = String.fromCharCode(SPACE_META);
+export const META_END = String.fromCharCode(SPACE_META + 1);
+
+/** Builds data keys in one reused buffer. Keys up to `keyBytesMax` bytes. */
+export class DataKeys {
+  #scratch = Buffer.alloc(1_024);
+
+  /** The engine key of a client's key. */
+  of(database: number, key: Uint8Array): string {
+    assert(database >= 0 && database < DATABASES, "data key: database out of range");
+    const length = DATA_PREFIX + key.length;
+    if (this.#scratch.length < length) this.#scratch = Buffer.alloc(2 * length);
+    const scratch = this.#scratch;
+    const slot = slotOf(key);
+    const hash = hash32(key, 0, key.length);
+    scratch[0] = SPACE_DATA;
+    scratch[1] = slot >>> 8;
+    scratch[2] = slot & 0xff;
+    scratch[3] = database;
+    scratch[4] = hash >>> 24;
+    scratch[5] = (hash >>> 16) & 0xff;
+    scratch[6] = (hash >>> 8) & 0xff;
+    scratch[7] = hash & 0xff;
+    scratch.set(key, DATA_PREFIX);
+    return latin1Of(scratch, 0, length);
+  }
+}
+
+/** The first possible data key at a slot, database and hash. */
+export function dataKeyFloor(slot: number, database: number, hash: number): string {
+  assert(slot >= 0 && slot < SLOTS, "data key: slot out of range");
+  return String.fromCharCode(SPACE_DATA, slot >>> 8, slot & 0xff, database) + text32(hash);
+}
+
+export function slotOfDataKey(dataKey: string): number {
+  return (dataKey.charCodeAt(1) << 8) | dataKey.charCodeAt(2);
+}
+
+export function databaseOfDataKey(dataKey: string): number {
+  return dataKey.charCodeAt(3);
+}
+
+export function hashOfDataKey(dataKey: string): number {
+  const high = (dataKey.charCodeAt(4) << 8) | dataKey.charCodeAt(5);
+  return high * 65_536 + ((dataKey.charCodeAt(6) << 8) | dataKey.charCodeAt(7));
+}
+
+/** The client's key, latin1. */
+export function rawKeyOf(dataKey: string): string {
+  return dataKey.slice(DATA_PREFIX);
+}
+
+/** The index entry that says when a record's version expires. */
+export function expiryKey(expiryMs: number, dataKey: string): string {
+  assert(expiryMs >= 0 && expiryMs < 2 ** 48, "expiry key: time out of range");
+  return expiryKeyFloor(expiryMs) + dataKey.slice(1);
+}
+
+/** The first possible expiry key at a time. */
+export function expiryKeyFloor(expiryMs: number): string {
+  const high = Math.floor(expiryMs / 2 ** 32);
+  return String.fromCharCode(SPACE_EXPIRY, high >>> 8, high & 0xff) + text32(expiryMs % 2 ** 32);
+}
+
+/** The time and the data key of an expiry key. */
+export function splitExpiryKey(key: string): { expiryMs: number; dataKey: string } {
+  assert(key.length >= EXPIRY_PREFIX + PLACE_PREFIX, "expiry key: too short");
+  let expiryMs = 0;
+  for (let at = 1; at < EXPIRY_PREFIX; at++) expiryMs = expiryMs * 256 + key.charCodeAt(at);
+  return { expiryMs, dataKey: String.fromCharCode(SPACE_DATA) + key.slice(EXPIRY_PREFIX) };
+}
+
+/** A key of the node's own records. */
+export function metaKey(name: string): string {
+  return String.fromCharCode(SPACE_META) + name;
+}
+
+function text32(value: number): string {
+  return String.fromCharCode(value >>> 24, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff);
+}

@@ -1,0 +1,50 @@
+/**
+ * The node's own small records (who the store is, the ring document): read once at the start, kept in memory, put into the
+ * engine beside the data. They survive `clear`, which empties the engine in the same batch that puts them back.
+ */
+import type { Lsm } from "../lsm/lsm.js";
+import { META_END, META_START, metaKey } from "./data-key.js";
+
+/** More than any node has; they are all held in memory. */
+const RECORDS_MAX = 1_000;
+
+export class MetaStore {
+  readonly #lsm: Lsm;
+  /** By engine key. */
+  readonly #records = new Map<string, Buffer>();
+
+  private constructor(lsm: Lsm) {
+    this.#lsm = lsm;
+  }
+
+  static async open(lsm: Lsm): Promise<MetaStore> {
+    const store = new MetaStore(lsm);
+    const page = await lsm.scan({ from: META_START, to: META_END, limit: RECORDS_MAX, values: "with" });
+    for (const { key, value } of page.entries) store.#records.set(key, value!);
+    return store;
+  }
+
+  /** The record of this name, or null. */
+  get(name: string): Buffer | null {
+    return this.#records.get(metaKey(name)) ?? null;
+  }
+
+  /** Stores a record with the changes of this turn. `bytes` must not change afterwards. */
+  put(name: string, bytes: Buffer): void {
+    this.#records.set(metaKey(name), bytes);
+    this.#lsm.put(metaKey(name), bytes, 0, bytes.length);
+  }
+
+  /** The same, on the disk when it returns. */
+  putNow(name: string, bytes: Buffer): void {
+    this.put(name, bytes);
+    this.#lsm.commit();
+    this.#lsm.syncNow();
+  }
+
+  /** Empties the engine but for these records. */
+  clearOthers(): void {
+    this.#lsm.clear();
+    for (const [key, bytes] of this.#records) this.#lsm.put(key, bytes, 0, bytes.length);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * Active expiry: walks the index of expiries in time order and removes the records that have nothing live left. On a ring
+ * of one nobody else has to agree, so they go at once; what the index names is checked against the record first, inside
+ * the key's queue.
+ *
+ * It starts each pass where the last one stopped, because everything before it is gone; when the wall clock goes back, or
+ * after a pass that found no more, it looks from the start again now and then.
+ */
+import { background } from "../background.js";
+import { OperatingError } from "../errors.js";
+import type { Clock, Timer } from "../host/clock.js";
+import type { Log } from "../log.js";
+import { EXPIRY_START, expiryKeyFloor, splitExpiryKey } from "./data-key.js";
+import type { Replica } from "./replica.js";
+
+const PASS_EVERY_MS = 100;
+/** Index entries handled between two looks at the clock. */
+const BATCH = 256;
+/** Work in one pass before others get their turn again. */
+const PASS_MS_MAX = 25;
+/** A full look from the start of the index every so many passes. */
+const PASSES_PER_ROUND = 600;
+
+export interface ReaperOptions {
+  readonly replica: Replica;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class Reaper {
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  #timer: Timer | null = null;
+  #running: Promise<void> | null = null;
+  #isPaused = false;
+  #from = EXPIRY_START;
+  #passes = 0;
+  #lastWallMs = 0;
+  /** Records removed because they expired, since the start. */
+  expiredKeys = 0;
+
+  constructor(options: ReaperOptions) {
+    this.#replica = options.replica;
+    this.#clock = options.clock;
+    this.#log = options.log;
+  }
+
+  start(): void {
+    this.#schedule();
+  }
+
+  /** DEBUG SET-ACTIVE-EXPIRE 0 and 1. */
+  setPaused(paused: { readonly isPaused: boolean }): void {
+    this.#isPaused = paused.isPaused;
+  }
+
+  /** Resolves when the pass under way is done; no other starts. */
+  async stop(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#isPaused = true;
+    await this.#running;
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.after(PASS_EVERY_MS, () => {
+      this.#running = this.#pass();
+      background(this.#running);
+    });
+  }
+
+  async #pass(): Promise<void> {
+    try {
+      if (!this.#isPaused) await this.#collect();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#log.warn({ error: error.message }, "expired keys stay for now: the disk refuses their removal");
+    }
+    this.#running = null;
+    if (this.#timer !== null) this.#schedule();
+  }
+
+  async #collect(): Promise<void> {
+    const nowMs = this.#clock.wallMs();
+    if (nowMs < this.#lastWallMs || ++this.#passes % PASSES_PER_ROUND === 0) this.#from = EXPIRY_START;
+    this.#lastWallMs = nowMs;
+    const to = expiryKeyFloor(nowMs + 1);
+    const startedMs = this.#clock.monotonicMs();
+    while (this.#from < to && !this.#isPaused) {
+      const page = await this.#replica.scan({ from: this.#from, to, limit: BATCH, values: "without" });
+      for (const { key } of page.entries) await this.#collectOne(key);
+      // What is added from now on expires after `nowMs`, so it lies behind `to`.
+      this.#from = page.next ?? to;
+      if (page.next === null || this.#clock.monotonicMs() - startedMs > PASS_MS_MAX) return;
+    }
+  }
+
+  async #collectOne(indexKey: string): Promise<void> {
+    const { dataKey } = splitExpiryKey(indexKey);
+    await this.#replica.queues.run(dataKey, async () => {
+      const bytes = await this.#replica.read(dataKey);
+      if (bytes === null) this.#replica.dropIndexEntry(indexKey);
+      else if (this.#replica.removeIfDead(dataKey, bytes)) this.expiredKeys++;
+    });
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Who this store is in dots: a random store id, an epoch, and one counter of sequences for all keys.
+ *
+ * Invariant: no (store id, sequence) is ever given out twice. Sequences are leased in blocks, and a lease is on the disk
+ * before its first sequence is used; after a stop that was not clean the store goes on above its last lease, in a new
+ * epoch, because it may have forgotten dots that it gave out. Within an epoch a store has seen all its own dots.
+ */
+import { assert } from "../assert.js";
+import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
+import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
+import { type Actor, actorOf, STORE_ID_BYTES } from "../causality/actor.js";
+import { OperatingError } from "../errors.js";
+import type { Random } from "../host/random.js";
+import type { MetaStore } from "./meta-store.js";
+
+/** Sequences a lease holds: one short, blocking sync of the log every so many writes. */
+const LEASE = 2 ** 22;
+const VERSION = 1;
+const RECORD = "store";
+
+/** What is stored; `next` is set only by a clean stop: the first sequence not given out. */
+interface Identity {
+  /** 8 latin1 characters. */
+  readonly storeId: string;
+  readonly epoch: number;
+  readonly leaseEnd: number;
+  readonly next: number | null;
+}
+
+export class StoreIdentity {
+  readonly #meta: MetaStore;
+  /** 8 latin1 characters, random. */
+  readonly storeId: string;
+  #epoch: number;
+  #actor: Actor;
+  /** How the last run ended, as far as the store can tell. */
+  readonly start: "new" | "clean" | "unclean";
+  #next: number;
+  #leaseEnd: number;
+
+  private constructor(meta: MetaStore, identity: Identity & { next: number }, start: StoreIdentity["start"]) {
+    this.#meta = meta;
+    this.storeId = identity.storeId;
+    this.#epoch = identity.epoch;
+    this.#actor = actorOf(identity.storeId, identity.epoch);
+    this.start = start;
+    this.#next = identity.next;
+    this.#leaseEnd = identity.next;
+    this.#extendLease();
+  }
+
+  /** Reads the identity of the store, or mints one, and leases the first block. */
+  static open(meta: MetaStore, random: Random): StoreIdentity {
+    const stored = meta.get(RECORD);
+    if (stored === null) {
+      const storeId = latin1Of(random.bytes(STORE_ID_BYTES));
+      return new StoreIdentity(meta, { storeId, epoch: 1, leaseEnd: 1, next: 1 }, "new");
+    }
+    const identity = decode(stored);
+    if (identity.next !== null) return new StoreIdentity(meta, { ...identity, next: identity.next }, "clean");
+    return new StoreIdentity(meta, { ...identity, epoch: identity.epoch + 1, next: identity.leaseEnd }, "unclean");
+  }
+
+  /** (store id, epoch): the actor of every dot given out until the epoch changes. */
+  get actor(): Actor {
+    return this.#actor;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Goes on as a new actor: somebody knows dots of ours that we do not. Blocks on one sync of the disk. */
+  beginEpoch(): void {
+    this.#epoch++;
+    this.#actor = actorOf(this.storeId, this.#epoch);
+    this.#extendLease();
+  }
+
+  /** The next sequence. May block on one sync of the disk when a lease ends. */
+  nextSequence(): number {
+    if (this.#next === this.#leaseEnd) this.#extendLease();
+    return this.#next++;
+  }
+
+  /** Marks a clean stop: the next start goes on in this epoch. Nothing may be minted afterwards. */
+  stop(): void {
+    this.#putNow(this.#next);
+  }
+
+  #extendLease(): void {
+    this.#leaseEnd += LEASE;
+    this.#putNow(null);
+    assert(this.#next < this.#leaseEnd, "identity: an empty lease");
+  }
+
+  #putNow(next: number | null): void {
+    this.#meta.putNow(RECORD, encode({ storeId: this.storeId, epoch: this.#epoch, leaseEnd: this.#leaseEnd, next }));
+  }
+}
+
+/** Layout: version u8 | store id 8 bytes | epoch varint | lease end varint | clean next varint (0: none). */
+function encode(identity: Identity): Buffer {
+  const { storeId, epoch, leaseEnd } = identity;
+  const next = identity.next ?? 0;
+  const bytes = Buffer.alloc(1 + STORE_ID_BYTES + varintLength(epoch) + varintLength(leaseEnd) + varintLength(next));
+  bytes[0] = VERSION;
+  writeLatin1(bytes, 1, storeId);
+  let at = writeVarint(bytes, 1 + STORE_ID_BYTES, epoch);
+  at = writeVarint(bytes, at, leaseEnd);
+  at = writeVarint(bytes, at, next);
+  assert(at === bytes.length, "identity: length");
+  return bytes;
+}
+
+function decode(bytes: Buffer): Identity {
+  if (bytes[0] !== VERSION) {
+    throw new OperatingError(
+      "CORRUPT",
+      `the store's identity has format ${bytes[0]}; this version of Kindred reads ${VERSION}`,
+    );
+  }
+  const cursor: Cursor = { at: 1 + STORE_ID_BYTES };
+  const storeId = latin1Of(bytes, 1, cursor.at);
+  const epoch = readVarint(bytes, cursor, bytes.length);
+  const leaseEnd = readVarint(bytes, cursor, bytes.length);
+  const next = readVarint(bytes, cursor, bytes.length);
+  return { storeId, epoch, leaseEnd, next: next === 0 ? null : next };
+}

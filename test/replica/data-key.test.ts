@@ -1,0 +1,65 @@
+import { expect } from "chai";
+import * as fc from "fast-check";
+import { slotOf } from "../../lib/bytes/slot.js";
+import {
+  DATA_END,
+  DataKeys,
+  databaseOfDataKey,
+  dataKeyFloor,
+  expiryKey,
+  expiryKeyFloor,
+  hashOfDataKey,
+  rawKeyOf,
+  slotOfDataKey,
+  splitExpiryKey,
+} from "../../lib/replica/data-key.js";
+
+const anyKey = fc.uint8Array({ maxLength: 40 });
+const anyDatabase = fc.integer({ min: 0, max: 15 });
+
+describe("data keys", () => {
+  it("give back the slot, the database and the raw key", () => {
+    const keys = new DataKeys();
+    fc.assert(
+      fc.property(anyDatabase, anyKey, (database, key) => {
+        const dataKey = keys.of(database, key);
+        expect(slotOfDataKey(dataKey)).to.equal(slotOf(key));
+        expect(databaseOfDataKey(dataKey)).to.equal(database);
+        expect(Buffer.from(rawKeyOf(dataKey), "latin1").equals(key)).to.equal(true);
+      }),
+    );
+  });
+
+  it("lie between the floors of their slot, database and hash", () => {
+    const keys = new DataKeys();
+    fc.assert(
+      fc.property(anyDatabase, anyKey, (database, key) => {
+        const dataKey = keys.of(database, key);
+        const slot = slotOfDataKey(dataKey);
+        expect(dataKeyFloor(slot, database, hashOfDataKey(dataKey)) <= dataKey).to.equal(true);
+        expect(dataKey < dataKeyFloor(slot, database + 1, 0)).to.equal(true);
+        expect(dataKey < DATA_END).to.equal(true);
+      }),
+    );
+  });
+
+  it("stand behind their time in the expiry index, which sorts by time", () => {
+    const keys = new DataKeys();
+    const anyTime = fc.integer({ min: 0, max: 2 ** 48 - 1 });
+    fc.assert(
+      fc.property(anyTime, anyTime, anyKey, (one, other, key) => {
+        const dataKey = keys.of(3, key);
+        expect(splitExpiryKey(expiryKey(one, dataKey))).to.deep.equal({ expiryMs: one, dataKey });
+        if (one < other) expect(expiryKey(one, dataKey) < expiryKeyFloor(other)).to.equal(true);
+      }),
+    );
+  });
+
+  it("use the slots of Redis Cluster, hash tags included", () => {
+    expect(slotOf(Buffer.from("123456789"))).to.equal(12_739);
+    expect(slotOf(Buffer.from("{user1000}.following"))).to.equal(slotOf(Buffer.from("user1000")));
+    expect(slotOf(Buffer.from("foo{}{bar}"))).to.equal(slotOf(Buffer.from("foo{}{bar}")));
+    expect(slotOf(Buffer.from("foo{{bar}}zap"))).to.equal(slotOf(Buffer.from("{bar")));
+    expect(slotOf(Buffer.from("foo{bar}{zap}"))).to.equal(slotOf(Buffer.from("bar")));
+  });
+});
