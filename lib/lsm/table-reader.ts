@@ -7,21 +7,11 @@ import type { Clock } from "../host/clock.js";
 import { BlockSearch } from "./block.js";
 import { type BlockCache, NO_FRAME } from "./block-cache.js";
 import { TOMBSTONE } from "./entry.js";
+import { type Found, Peek } from "./peek.js";
 import type { ReadPolicy } from "./read-policy.js";
 import type { Table } from "./table.js";
 import { SEAL_BYTES } from "./table-format.js";
 import { type TableSet, tableAtOrAfter } from "./table-set.js";
-
-/** What a look without waiting may tell. */
-export const Peek = {
-  /** The key has no value. */
-  ABSENT: 0,
-  /** The value stands in `found`. */
-  FOUND: 1,
-  /** Only `read` can tell. */
-  UNREAD: 2,
-} as const;
-export type Peek = (typeof Peek)[keyof typeof Peek];
 
 /** The table does not hold the key: the next one is asked. */
 const MISSED = 3;
@@ -45,13 +35,6 @@ export interface TableReaderStats {
   waitingReads: number;
   /** Times that a filter sent a look-up to a block in vain. */
   falsePositives: number;
-}
-
-/** A value in borrowed bytes. */
-export interface Found {
-  buffer: Buffer;
-  start: number;
-  end: number;
 }
 
 export class TableReader {

@@ -1,8 +1,8 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
 import { keyHashOf } from "../../lib/lsm/filter.js";
+import { Peek } from "../../lib/lsm/peek.js";
 import { tableFileName } from "../../lib/lsm/table-format.js";
-import { Peek } from "../../lib/lsm/table-reader.js";
 import { TableSet } from "../../lib/lsm/table-set.js";
 import { DIRECTORY, noise, numbered, put, sorted, TableFixture, tombstone } from "./table-fixture.js";
 
