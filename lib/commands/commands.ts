@@ -80,12 +80,11 @@ export class Commands implements Dispatcher<ClientSession> {
     this.#runner.run(entry, call);
   }
 
-  /** Answers an error; within MULTI it also breaks the transaction. A malformed EXEC ends it. */
+  /** Answers an error; within MULTI it also breaks the transaction. A malformed EXEC ends it, or says so even without one. */
   #refuse(call: Call<ClientSession>, entry: TableEntry | null, text: string): void {
     const { session } = call;
-    if (session.transaction === null) return this.#runner.refuse(entry, text, call.reply);
     if (entry?.fullName !== "exec") {
-      session.transaction.isBroken = true;
+      if (session.transaction !== null) session.transaction.isBroken = true;
       return this.#runner.refuse(entry, text, call.reply);
     }
     session.transaction = null;

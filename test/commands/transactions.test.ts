@@ -65,6 +65,7 @@ describe("transactions", () => {
       "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n",
     );
     expect(await client.send("EXEC")).to.equal("-ERR EXEC without MULTI\r\n");
+    expect(await client.send("EXEC x")).to.match(/^-EXECABORT /);
   });
 
   it("do not nest, and refuse WATCH inside, without being lost", async () => {
