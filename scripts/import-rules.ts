@@ -17,9 +17,6 @@ const COMMON = [...LEAVES, "bytes/"];
 /** Host's implementations of its interfaces; what else lies in host/ is an interface. */
 const HOST_IMPLEMENTATION = /^host\/node-/;
 
-/** The composition root and the parts that it is cut into: wiring without logic. */
-const ROOT = ["node", "node-commands", "node-facts", "node-settings", "live-config"];
-
 /** All of lib/ but host's implementations. */
 const EVERYTHING = [
   "causality/",
@@ -32,7 +29,7 @@ const EVERYTHING = [
   "replica/",
   "resp/",
   "config",
-  ...ROOT,
+  "node/",
 ];
 
 /** What a folder or top-level module may import besides `COMMON` and itself. What is not listed may not exist. */
@@ -55,7 +52,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   log: [],
   metrics: [],
   config: [],
-  ...Object.fromEntries(ROOT.map((module) => [module, EVERYTHING])),
+  // The composition root.
+  "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.
   worker: ["lsm/", "causality/", "host/"],
   main: [...EVERYTHING, "host/"],

@@ -127,7 +127,7 @@ export class KeyWalk {
     // The rest of the last hash belongs to this page: nearly always nothing.
     const nextHash = hashOfDataKey(last.key) + 1;
     const to = nextHash === HASHES ? range.to : dataKeyFloor(slot, database, nextHash);
-    for (let { next } = page; next !== null && next < to; ) ({ next } = await look(next, to, PAGE_KEYS_MAX));
+    for (let next: string | null = page.next; next !== null && next < to; next = (await look(next, to, PAGE_KEYS_MAX)).next);
     return { keys, lookedAt, nextHash };
   }
 }

@@ -7,64 +7,29 @@
  */
 import RedisParser from "redis-parser";
 import { assert, unreachable } from "../assert.js";
-import { background } from "../background.js";
-import { OperatingError } from "../errors.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
-import type { Call, ConnectionControl, Dispatcher } from "./call.js";
+import type { Call, ConnectionControl } from "./call.js";
+import type { ConnectionOwner } from "./connection-owner.js";
+import { LateWork, type Work } from "./late-work.js";
+import { OutputWatch } from "./output-watch.js";
 import type { Outlet } from "./release.js";
 import { Reply } from "./reply.js";
-import { type Output, ReplyQueue, Waiting } from "./reply-queue.js";
+import { type Output, ReplyQueue, type Waiting } from "./reply-queue.js";
 import { RequestGate } from "./request-gate.js";
 import type { Session } from "./session.js";
-import type { RespSettings } from "./settings.js";
+import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
-/** A connection runs at most so many requests, and reads at most so many bytes of them, before the others have a turn. */
-const SLICE_REQUESTS_MAX = 1_024;
-const SLICE_BYTES_MAX = 262_144;
+export type { RespCounters } from "./connection-owner.js";
+
 /** While no request may run, input is buffered up to this before the socket is paused (pausing costs system calls). */
 const WAITING_INPUT_BYTES_MAX = 65_536;
 /** A connection that we ended is given so long to read what we sent and close its side. */
 const LINGER_MS = 1_000;
 
-/** Totals since start, for INFO. */
-export interface RespCounters {
-  connectionsReceived: number;
-  connectionsRejected: number;
-  requests: number;
-  inputBytes: number;
-  outputBytes: number;
-  protocolErrors: number;
-  /** Connections closed because they did not read, and because they sent more than may wait. */
-  outputLimitCloses: number;
-  queryBufferLimitCloses: number;
-  idleCloses: number;
-}
-
-/** What connections share; the server implements it. */
-export interface ConnectionOwner<S extends Session> {
-  readonly settings: RespSettings;
-  readonly dispatcher: Dispatcher<S>;
-  readonly counters: RespCounters;
-  /** Counts turns; slices are per turn. */
-  readonly turn: number;
-  /** Bytes that all connections together have not sent. Connections keep it up to date. */
-  unsentBytes: number;
-  /** Has `outlet`'s replies taken and sent at the end of this turn. */
-  sendAtEndOfTurn(connection: ClientConnection<S>): void;
-  /** Calls `goOn` in the next turn. */
-  goOnNextTurn(connection: ClientConnection<S>): void;
-  /** Makes sure that this turn has an end, so that it commits. */
-  commitAtEndOfTurn(): void;
-  /** The connection is over. Called once. */
-  closed(connection: ClientConnection<S>): void;
-}
-
 /** `closing`: no request runs any more, replies still leave. `ended`: all are sent and so is our FIN; input is dropped. */
 type State = "open" | "closing" | "ended" | "closed";
 
 const NO_ARGUMENTS: readonly Buffer[] = [];
-
-type Work = (reply: Reply, args: readonly Buffer[]) => Promise<void>;
 
 export class ClientConnection<S extends Session> implements Call<S>, ConnectionControl, ConnectionHandlers, Outlet {
   readonly session: S;
@@ -77,6 +42,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   readonly #limits = { bulkBytesMax: 0, argumentsMax: 0, isAuthenticated: false };
   readonly #parser: RedisParser;
   readonly #queue = new ReplyQueue();
+  readonly #late = new LateWork(this.#queue, () => this.#onAnswered());
   #state: State = "open";
 
   /** The request being dispatched: whether it is under way, stores something, and is answered later. */
@@ -92,16 +58,11 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   #replyMode: "on" | "off" | "skip" = "on";
   #isReplyModeSet = false;
-  /** The request that runs alone, from its arrival to its answer, and its start while earlier ones are unanswered. */
-  #barrier: Waiting | null = null;
-  #startBarrier: (() => void) | null = null;
-  /** Too much is unanswered, or unsent: no request runs until half of it is gone. */
+  /** Too much is unanswered: no request runs until half of it is answered. */
   #isFull = false;
-  #isBackedUp = false;
 
-  #turn = -1;
-  #sliceRequests = 0;
-  #sliceBytes = 0;
+  readonly #slice = new TurnSlice();
+  /** The server will call `goOn` in the next turn. */
   #goesOn = false;
   #isSocketPaused = false;
   #isInputEnded = false;
@@ -112,16 +73,11 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #isToBeSent = false;
   #takenOutputs = 0;
   #takenBytes = 0;
-  #sentBytes = 0;
-  /** This connection's share of the owner's `unsentBytes`. */
-  #countedUnsent = 0;
+  readonly #watch: OutputWatch;
 
-  /** For `sweep`: whether anything arrived since, when last; how much had left, when last; since when too much waits; our end. */
+  /** For `sweep`: whether anything arrived since the last one, when anything last did, and since when our end is sent. */
   #hasReceived = true;
   #receivedMs = 0;
-  #leftBytes = 0;
-  #leftMs = 0;
-  #softSinceMs: number | null = null;
   #endedMs: number | null = null;
   #isForgotten = false;
 
@@ -129,6 +85,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#owner = owner;
     this.#socket = socket;
     this.reply = this.#queue.current.reply;
+    this.#watch = new OutputWatch(owner.settings, owner);
     const refuse = (): void => assert(false, "the gate lets only arrays of bulk strings through");
     this.#parser = new RedisParser({
       returnBuffers: true,
@@ -145,6 +102,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (this.#state !== "open") return;
     const { counters, settings } = this.#owner;
     this.#hasReceived = true;
+    this.session.lastRequestMs = this.#owner.wallMs();
     counters.inputBytes += chunk.length;
     this.#gate.receive(chunk);
     this.#mayHaveRequest = true;
@@ -188,7 +146,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (this.#state === "closed") return;
     if (text.length > 0) {
       this.#socket.write(text);
-      this.#sentBytes += text.length;
+      this.#watch.wrote(text.length);
       this.#owner.counters.outputBytes += text.length;
       this.#limitOutput();
     }
@@ -208,17 +166,17 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   }
 
   later(work: Work): void {
-    const waiting = this.#wait();
-    this.#start(waiting, work, copyOf(this.args));
+    this.#assertUnanswered();
+    this.#waiting = this.#late.begin(this.session.protocol, work, this.args);
   }
 
   alone(work: Work): void {
-    const isFirst = this.#queue.unanswered === 0;
-    const waiting = this.#wait();
-    const args = copyOf(this.args);
-    this.#barrier = waiting;
-    if (isFirst) this.#start(waiting, work, args);
-    else this.#startBarrier = () => this.#start(waiting, work, args);
+    this.#assertUnanswered();
+    this.#waiting = this.#late.beginAlone(this.session.protocol, work, this.args);
+  }
+
+  #assertUnanswered(): void {
+    assert(this.#isDispatching && this.#waiting === null, "later and alone are called once, within dispatch");
   }
 
   // ConnectionControl: what commands may do to the connection.
@@ -270,7 +228,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (mode === "skip" && this.#replyMode === "off") return;
     this.#replyMode = mode;
     this.#isReplyModeSet = true;
-    if (mode === "on" && this.#isDispatching) this.reply.protocol = this.session.protocol;
   }
 
   push(write: (reply: Reply) => void): void {
@@ -294,7 +251,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   /** Begins delivery; the server calls it when it has registered the connection. */
   start(nowMs: number): void {
-    this.#receivedMs = this.#leftMs = nowMs;
+    this.#receivedMs = nowMs;
+    this.#watch.start(nowMs);
     this.#socket.start(this);
   }
 
@@ -309,19 +267,15 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   sweep(nowMs: number): void {
     if (this.#state === "closed") return;
     const { settings, counters } = this.#owner;
-    const unsent = this.#socket.pendingBytes;
-    const left = this.#sentBytes - unsent;
-    if (unsent === 0 || left > this.#leftBytes) this.#leftMs = nowMs;
-    this.#leftBytes = left;
+    const unsentBytes = this.#socket.pendingBytes;
     if (this.#hasReceived) this.#receivedMs = nowMs;
     this.#hasReceived = false;
 
-    const isStalled = settings.outputStallSeconds > 0 && nowMs - this.#leftMs >= settings.outputStallSeconds * 1_000;
-    if (isStalled || this.#isSoftLimitPassed(nowMs)) {
+    if (!this.#watch.isAllowedAt(nowMs, { bytes: this.outputBytes, unsentBytes })) {
       counters.outputLimitCloses++;
       this.kill();
     } else if (this.#state === "ended") {
-      if (this.#endedMs === null || unsent > 0) this.#endedMs = nowMs;
+      if (this.#endedMs === null || unsentBytes > 0) this.#endedMs = nowMs;
       else if (nowMs - this.#endedMs >= LINGER_MS) this.kill();
     } else if (settings.timeoutSeconds > 0 && this.#isIdle && nowMs - this.#receivedMs >= settings.timeoutSeconds * 1_000) {
       counters.idleCloses++;
@@ -339,10 +293,9 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     limits.argumentsMax = settings.argumentsMax;
     while (this.#mayHaveRequest && this.#mayRun() && this.#hasSlice()) {
       limits.isAuthenticated = this.session.isAuthenticated;
-      const runMax = limits.isAuthenticated ? Math.min(this.#runMax, this.#sliceRequests) : 1;
+      const runMax = limits.isAuthenticated ? Math.min(this.#runMax, this.#slice.requests) : 1;
       const before = this.#gate.bufferedBytes;
-      this.#runNext(runMax);
-      this.#sliceBytes -= before - this.#gate.bufferedBytes;
+      this.#slice.use(this.#runNext(runMax), before - this.#gate.bufferedBytes);
     }
     if (this.#state !== "open") this.#gate.clear();
     else this.#gate.settle();
@@ -352,36 +305,35 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     else if (this.#state === "closing") this.#endIfDone();
   }
 
-  #runNext(runMax: number): void {
+  /** Runs what stands at the front, at most `runMax` requests; returns how many. */
+  #runNext(runMax: number): number {
     const gate = this.#gate;
     const verdict = gate.next(this.#limits, runMax);
     switch (verdict) {
       case "more":
         this.#mayHaveRequest = false;
-        return;
+        return 0;
       case "run":
         this.#runDone = 0;
         this.#isRunHalted = false;
         this.#parser.execute(gate.runBytes());
         this.#runMax = this.#isRunHalted ? 1 : Math.min(2 * this.#runMax, SLICE_REQUESTS_MAX);
-        this.#sliceRequests -= this.#runDone;
         gate.consumeRun(this.#runDone);
-        return;
+        return this.#runDone;
       case "inline":
-        this.#sliceRequests--;
         this.#dispatch(gate.inlineWords);
-        return;
+        return 1;
       case "invalid":
         this.#owner.counters.protocolErrors++;
         this.#state = "closing";
         if (this.#replyMode === "on") this.#queue.current.reply.error(`ERR Protocol error: ${gate.violation}`);
-        return;
+        return 0;
       case "hostile":
         this.#owner.counters.protocolErrors++;
         this.kill();
-        return;
+        return 0;
       default:
-        unreachable(verdict);
+        return unreachable(verdict);
     }
   }
 
@@ -452,39 +404,9 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#queue.addedSync(text.length);
   }
 
-  // Requests that are answered later.
-
-  #wait(): Waiting {
-    assert(this.#isDispatching && this.#waiting === null, "later and alone are called once, within dispatch");
-    this.#waiting = new Waiting(this.session.protocol);
-    this.#queue.wait(this.#waiting);
-    return this.#waiting;
-  }
-
-  #start(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
-    const { reply } = waiting.own;
-    background(
-      work(reply, args).then(
-        () => this.#answered(waiting),
-        (error: unknown) => {
-          if (!(error instanceof OperatingError)) throw error;
-          reply.take();
-          reply.error(errorText(error));
-          this.#answered(waiting);
-        },
-      ),
-    );
-  }
-
-  #answered(waiting: Waiting): void {
-    this.#queue.finish(waiting);
+  /** A late answer has gone to its place. */
+  #onAnswered(): void {
     if (this.#state === "closed") return;
-    if (this.#barrier === waiting) this.#barrier = null;
-    if (this.#startBarrier !== null && this.#queue.unanswered === 1) {
-      const start = this.#startBarrier;
-      this.#startBarrier = null;
-      start();
-    }
     if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
     this.#endIfDone();
@@ -496,21 +418,16 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #mayRun(): boolean {
     return (
       this.#state === "open" &&
-      this.#barrier === null &&
+      !this.#late.isBarred &&
       !this.#isFull &&
-      !this.#isBackedUp &&
+      !this.#watch.isBackedUp &&
       this.#queue.readyBytes < this.#owner.settings.outputPauseBytes
     );
   }
 
   /** False when this turn's share is used up; then the connection goes on in the next one. */
   #hasSlice(): boolean {
-    if (this.#turn !== this.#owner.turn) {
-      this.#turn = this.#owner.turn;
-      this.#sliceRequests = SLICE_REQUESTS_MAX;
-      this.#sliceBytes = SLICE_BYTES_MAX;
-    }
-    if (this.#sliceRequests > 0 && this.#sliceBytes > 0) return true;
+    if (this.#slice.isLeft(this.#owner.turn)) return true;
     if (!this.#goesOn) {
       this.#goesOn = true;
       this.#owner.goOnNextTurn(this);
@@ -522,9 +439,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #resumeIfRelieved(): void {
     const { unansweredMax, outputPauseBytes } = this.#owner.settings;
     const queue = this.#queue;
-    if (this.#isFull && queue.unanswered <= unansweredMax / 2 && queue.heldUpBytes <= outputPauseBytes / 2)
-      this.#isFull = false;
-    if (this.#isBackedUp && this.outputBytes <= outputPauseBytes / 2) this.#isBackedUp = false;
+    this.#isFull &&= queue.unanswered > unansweredMax / 2 || queue.heldUpBytes > outputPauseBytes / 2;
+    if (this.#watch.isBackedUp) this.#watch.relieve(this.outputBytes);
     if (this.#mayHaveRequest && !this.#goesOn && this.#mayRun()) this.#proceed();
     else this.#updateReading();
   }
@@ -548,32 +464,14 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   /** Applies the output limits after output has grown. */
   #limitOutput(): void {
-    const { settings, counters } = this.#owner;
     this.#countUnsent();
-    const bytes = this.outputBytes;
-    if (settings.outputHardBytes > 0 && bytes > settings.outputHardBytes) {
-      counters.outputLimitCloses++;
-      this.kill();
-    } else if (bytes > settings.outputPauseBytes) {
-      const { outputSharedBytes } = settings;
-      if (bytes > outputSharedBytes || this.#owner.unsentBytes > outputSharedBytes) this.#isBackedUp = true;
-    }
+    if (this.#watch.isAllowed(this.outputBytes)) return;
+    this.#owner.counters.outputLimitCloses++;
+    this.kill();
   }
 
   #countUnsent(): void {
-    const unsent = this.#state === "closed" ? 0 : this.#socket.pendingBytes;
-    this.#owner.unsentBytes += unsent - this.#countedUnsent;
-    this.#countedUnsent = unsent;
-  }
-
-  #isSoftLimitPassed(nowMs: number): boolean {
-    const { outputSoftBytes, outputSoftSeconds } = this.#owner.settings;
-    if (outputSoftBytes === 0 || this.outputBytes <= outputSoftBytes) {
-      this.#softSinceMs = null;
-      return false;
-    }
-    this.#softSinceMs ??= nowMs;
-    return nowMs - this.#softSinceMs >= outputSoftSeconds * 1_000;
+    this.#watch.count(this.#state === "closed" ? 0 : this.#socket.pendingBytes);
   }
 
   get #isIdle(): boolean {
@@ -594,27 +492,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #forget(): void {
     if (this.#isForgotten) return;
     this.#isForgotten = true;
-    this.#startBarrier = null;
+    this.#late.abandon();
     this.#owner.closed(this);
     this.#owner.dispatcher.close(this.session);
-  }
-}
-
-/** Copies of borrowed arguments, in one piece of memory. */
-function copyOf(args: readonly Buffer[]): readonly Buffer[] {
-  const all = Buffer.concat(args);
-  let at = 0;
-  return args.map((arg) => all.subarray(at, (at += arg.length)));
-}
-
-/** An operating failure as an error reply's text. */
-function errorText(error: OperatingError): string {
-  switch (error.code) {
-    case "IO":
-      return `IOERR ${error.message}`;
-    case "BUSY":
-      return `BUSY ${error.message}`;
-    default:
-      return `ERR ${error.message}`;
   }
 }

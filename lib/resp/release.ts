@@ -6,8 +6,8 @@
  * INVARIANT: outputs leave in the order in which they were handed over, so each connection's replies do.
  */
 import { background } from "../background.js";
-import { OperatingError } from "../errors.js";
 import type { CommitGate } from "./call.js";
+import { errorReplyOf } from "./error-reply.js";
 import { Reply } from "./reply.js";
 import { type Output, withFailedWrites } from "./reply-queue.js";
 
@@ -78,8 +78,7 @@ export class Release {
 
 /** What a client is told whose write could not be made durable. Anything but an operating failure is a bug and goes on. */
 function encodedFailure(thrown: unknown): string {
-  if (!(thrown instanceof OperatingError)) throw thrown;
   const reply = new Reply(2);
-  reply.error(`IOERR ${thrown.message}`);
+  reply.error(errorReplyOf(thrown));
   return reply.take();
 }

@@ -22,7 +22,7 @@ const LINE_BYTES_MAX = 65_536;
 const UNAUTHENTICATED_ARGUMENTS_MAX = 10;
 const UNAUTHENTICATED_BULK_BYTES_MAX = 16_384;
 /** Requests handed to the parser at once; bounds what is parsed again when a run is interrupted. */
-const RUN_REQUESTS_MAX = 256;
+const RUN_REQUESTS_MAX = 64;
 /** The gate's own buffer starts at this and is given up above `KEPT_BYTES_MAX` as soon as it is empty. */
 const OWN_BYTES_MIN = 512;
 const KEPT_BYTES_MAX = 16_384;

@@ -6,7 +6,8 @@ import type { Clock, Timer } from "../host/clock.js";
 import type { Connection, Listener, Network } from "../host/network.js";
 import type { Log } from "../log.js";
 import type { CommitGate, Dispatcher } from "./call.js";
-import { ClientConnection, type ConnectionOwner, type RespCounters } from "./connection.js";
+import { ClientConnection } from "./connection.js";
+import type { ConnectionOwner, RespCounters } from "./connection-owner.js";
 import { Release } from "./release.js";
 import type { Session } from "./session.js";
 import type { RespSettings } from "./settings.js";
@@ -109,6 +110,10 @@ export class RespServer<S extends Session> implements ConnectionOwner<S> {
   }
 
   // ConnectionOwner.
+
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
 
   sendAtEndOfTurn(connection: ClientConnection<S>): void {
     this.#toSend.push(connection);
