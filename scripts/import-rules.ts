@@ -28,8 +28,8 @@ const EVERYTHING = [
   "peer/",
   "replica/",
   "resp/",
-  "config",
   "node/",
+  "config",
 ];
 
 /** What a folder or top-level module may import besides `COMMON` and itself. What is not listed may not exist. */
@@ -51,7 +51,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   background: [],
   log: [],
   metrics: [],
-  config: [],
+  "setting-kinds": [],
+  config: ["setting-kinds"],
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.

@@ -75,6 +75,8 @@ export class Commands implements Dispatcher<ClientSession> {
     if (session.transaction !== null && !TRANSACTION_CONTROL.has(entry.fullName)) return this.#queue(call, entry);
     if (this.#clients.paused !== null && this.#isHeldBack(session, entry)) return this.#afterPause(call);
     session.lastEntry = entry;
+    // Here for all of them, so that no command can forget it; one that turns out to change nothing loses nothing by it.
+    if (entry.isWrite) call.markWrite();
     this.#runner.run(entry, call);
   }
 

@@ -118,9 +118,10 @@ export class FakeKeyspace implements Keyspace {
   async hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold> {
     this.#note(scope);
     await Promise.resolve();
-    this.heldKeys.push(...keys.map((key) => idOf(scope.database, key)));
+    const dataKeys = keys.map((key) => idOf(scope.database, key));
+    this.heldKeys.push(...dataKeys);
     this.isHeld = true;
-    return { release: () => void (this.isHeld = false) };
+    return { dataKeys: new Set(dataKeys), release: () => void (this.isHeld = false) };
   }
 
   async scan(): Promise<KeyPage> {
@@ -418,7 +419,6 @@ const keyedCommands: readonly Command[] = [
     keys: key,
     access: ["RW", "access", "update"],
     run: ({ keyspace }, call) => {
-      call.markWrite();
       keyspace.tryPut(call.session.scope, call.args[1]!, call.args[2]!, 0);
       call.reply.ok();
     },
