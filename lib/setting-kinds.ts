@@ -40,8 +40,8 @@ export interface Described {
 
 export function text(options: Described & { default: string }): Setting<string> {
   return {
-    ...options,
-    change: options.change ?? "at start",
+    ...described(options),
+    default: options.default,
     shape: "<text>",
     parse: (value) => value,
     format: (value) => value,
@@ -56,8 +56,8 @@ export function flag(options: Described & { default: boolean }): Setting<boolean
     throw new OperatingError("CONFIG", "must be yes or no");
   };
   return {
-    ...options,
-    change: options.change ?? "at start",
+    ...described(options),
+    default: options.default,
     words: ["yes", "no"],
     shape: "<yes|no>",
     parse,
