@@ -31,6 +31,7 @@ export class ColdStore {
   readonly #pending = new Set<string>();
   /** Keys put since the last clear: an emptied engine knows of all others that they are absent. Null: never cleared. */
   #put: Set<string> | null = null;
+  #isClearing = false;
 
   constructor(lsm: Lsm, clock: SimClock, random: SimRandom) {
     this.#lsm = lsm;
@@ -89,6 +90,7 @@ export class ColdStore {
   clear(): void {
     this.#lsm.clear();
     this.#put = new Set();
+    this.#isClearing = true;
     this.events.onClear();
   }
 
@@ -122,7 +124,8 @@ export class ColdStore {
 
   ended(outcome: "committed" | "refused"): void {
     this.#pending.clear();
-    if (outcome === "refused") this.#put = null;
+    if (outcome === "refused" && this.#isClearing) this.#put = null;
+    this.#isClearing = false;
     this.events.onBatch(outcome);
   }
 
