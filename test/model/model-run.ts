@@ -780,7 +780,7 @@ class ModelRun implements StoreEvents {
     const { store } = world;
     const isClean = this.#random.chance(0.5);
     this.#commit();
-    await world.reaper.stop();
+    await world.run(world.reaper.stop());
     if (isClean) {
       this.counts.stops++;
       await world.stop();
