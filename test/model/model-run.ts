@@ -110,7 +110,8 @@ class ModelRun implements StoreEvents {
   #walks = new Set<Walk>();
   #tokens: Token[] = [];
   #underway = new Set<Promise<void>>();
-  #flushing = new Set<number>();
+  /** The databases of FLUSHDBs under way. */
+  readonly #flushes: number[] = [];
   /** The first thing that went wrong where it could not be thrown. */
   #failure: Error | null = null;
   /** The removal that `decide` has just asked for. */
@@ -257,7 +258,7 @@ class ModelRun implements StoreEvents {
       this.#inOrder(first, target);
       first.hasRemoved = liveEntry(old, this.#world.clock.wallMs()) !== null;
     } else if (this.#isExpiredMinting(target, old)) this.counts.reaped++;
-    else if (!this.#flushing.has(target.database)) {
+    else if (!this.#flushes.includes(target.database)) {
       throw new Error(`${nameOf(target)} was removed, but it was live: ${textOf(old)}`);
     }
     this.counts.removed++;
@@ -429,7 +430,7 @@ class ModelRun implements StoreEvents {
   #remove(scope: Scope, target: Target): void {
     const { coordinator } = this.#world;
     const operation = this.#operation("remove", [target], true);
-    const wasFlushing = this.#flushing.has(target.database);
+    const wasFlushing = this.#flushes.includes(target.database);
     if (this.#random.chance(0.5)) {
       const expected = liveEntry(this.#model.records.get(target.dataKey), this.#world.clock.wallMs()) !== null;
       const outcome = orCode(() => coordinator.tryRemove(scope, bytes(target.key)));
@@ -443,7 +444,7 @@ class ModelRun implements StoreEvents {
     }
     this.#watch(operation.name, operation, coordinator.remove(scope, bytes(target.key)), (answer) => {
       if (isCode(answer)) return this.#noteRefusal(answer);
-      if (operation.hasRemoved !== answer && !wasFlushing && !this.#flushing.has(target.database)) throw new Error(`remove ${nameOf(target)} said ${answer}`);
+      if (operation.hasRemoved !== answer && !wasFlushing && !this.#flushes.includes(target.database)) throw new Error(`remove ${nameOf(target)} said ${answer}`);
     });
   }
 
@@ -533,12 +534,12 @@ class ModelRun implements StoreEvents {
       this.#watch("flush all", null, this.#world.coordinator.flush(scopeOf({ database }), "all"), () => undefined);
       return;
     }
-    this.#flushing.add(database);
+    this.#flushes.push(database);
     const mustGo = new Map(
       this.#targets.filter((target) => target.database === database).map(({ dataKey }) => [dataKey, this.#model.lastId]),
     );
     this.#watch("flush", null, this.#world.coordinator.flush(scopeOf({ database }), "database"), (answer) => {
-      this.#flushing.delete(database);
+      this.#flushes.splice(this.#flushes.indexOf(database), 1);
       if (isCode(answer)) return this.#noteRefusal(answer);
       for (const [dataKey, upTo] of mustGo) {
         const left = this.#model.records.get(dataKey)?.find(({ id }) => id <= upTo);
