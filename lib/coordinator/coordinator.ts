@@ -201,13 +201,7 @@ export class Coordinator implements Keyspace {
     });
   }
 
-  async putWithContext(
-    scope: Scope,
-    key: Uint8Array,
-    value: Uint8Array,
-    expiryMs: number,
-    context: string,
-  ): Promise<void> {
+  async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
     this.#checkPairBytes(key.length + value.length);
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;

@@ -12,15 +12,7 @@
 import { assert } from "../assert.js";
 import type { Actor } from "../causality/actor.js";
 import type { HybridClock } from "../causality/hybrid-clock.js";
-import {
-  type Covered,
-  distinctVersions,
-  isLive,
-  newest,
-  type Record,
-  supersede,
-  type Version,
-} from "../causality/record.js";
+import { type Covered, distinctVersions, isLive, newest, type Record, supersede, type Version } from "../causality/record.js";
 import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import { RecordWriter } from "../causality/record-writer.js";

@@ -130,7 +130,8 @@ export class ColdStore {
   }
 
   async #wait(): Promise<void> {
-    if (this.readMsMax > 0 && this.#random.chance(this.coldness)) await this.#clockWait(this.#random.fraction() * this.readMsMax);
+    if (this.readMsMax > 0 && this.#random.chance(this.coldness))
+      await this.#clockWait(this.#random.fraction() * this.readMsMax);
   }
 
   #clockWait(ms: number): Promise<void> {

@@ -160,6 +160,6 @@ export function bytes(text: string): Buffer {
   return Buffer.from(text, "latin1");
 }
 
-export function valueOf(entry: Entry | null | typeof NOT_IN_MEMORY): string | null {
+export function shown(entry: Entry | null | typeof NOT_IN_MEMORY): string | null {
   return entry === null || typeof entry === "symbol" ? null : entry.value;
 }
