@@ -385,7 +385,7 @@ class ModelRun implements StoreEvents {
     else if (draw < 40) this.#put(scope, target, "");
     else if (draw < 60) this.#update(scope, target, "");
     else if (draw < 68) this.#remove(scope, target);
-    else if (draw < 76) this.#updateMany("", null);
+    else if (draw < 76) void this.#updateMany("", null);
     else if (draw < 82) this.#siblings(scope, target);
     else if (draw < 92) this.#putWithContext(scope, target);
     else if (draw < 95) this.#holdSome();
@@ -405,7 +405,7 @@ class ModelRun implements StoreEvents {
       }
     }
     const reading = this.#beginReading(target);
-    this.#watch(`read ${nameOf(target)}`, null, coordinator.read(scope, bytes(target.key)), (answer) => {
+    void this.#watch(`read ${nameOf(target)}`, null, coordinator.read(scope, bytes(target.key)), (answer) => {
       this.#endReading(reading);
       this.#compareAnswer(target, scope, answer, reading.candidates);
     });
@@ -413,19 +413,24 @@ class ModelRun implements StoreEvents {
 
   #siblings(scope: Scope, target: Target): void {
     const reading = this.#beginReading(target);
-    this.#watch(`siblings ${nameOf(target)}`, null, this.#world.coordinator.siblings(scope, bytes(target.key)), (answer) => {
-      this.#endReading(reading);
-      if (isCode(answer)) return this.#noteRefusal(answer);
-      const nowMs = this.#world.clock.wallMs();
-      const found = answer === null ? "nothing" : answer.versions.map(({ value }) => value).join();
-      const seen = reading.candidates.find((record) => {
-        return found === (record?.map((version) => liveEntry([version], nowMs)?.value ?? null).join() ?? "nothing");
-      });
-      const isThere = seen !== undefined || (answer === null && reading.candidates.includes(undefined));
-      if (!isThere)
-        throw new Error(`SIBLINGS ${nameOf(target)} answered ${found} for ${reading.candidates.map(textOf).join(" | ")}`);
-      if (answer !== null) this.#tokens.push({ target, text: answer.context, upTo: seen![0]!.id });
-    });
+    void this.#watch(
+      `siblings ${nameOf(target)}`,
+      null,
+      this.#world.coordinator.siblings(scope, bytes(target.key)),
+      (answer) => {
+        this.#endReading(reading);
+        if (isCode(answer)) return this.#noteRefusal(answer);
+        const nowMs = this.#world.clock.wallMs();
+        const found = answer === null ? "nothing" : answer.versions.map(({ value }) => value).join();
+        const seen = reading.candidates.find((record) => {
+          return found === (record?.map((version) => liveEntry([version], nowMs)?.value ?? null).join() ?? "nothing");
+        });
+        const isThere = seen !== undefined || (answer === null && reading.candidates.includes(undefined));
+        if (!isThere)
+          throw new Error(`SIBLINGS ${nameOf(target)} answered ${found} for ${reading.candidates.map(textOf).join(" | ")}`);
+        if (answer !== null) this.#tokens.push({ target, text: answer.context, upTo: seen![0]!.id });
+      },
+    );
   }
 
   #put(scope: Scope, target: Target, prefix: string): void {
@@ -438,7 +443,7 @@ class ModelRun implements StoreEvents {
     ) {
       return;
     }
-    this.#watch(operation.name, operation, coordinator.put(scope, bytes(target.key), bytes(value), expiryMs), (answer) => {
+    void this.#watch(operation.name, operation, coordinator.put(scope, bytes(target.key), bytes(value), expiryMs), (answer) => {
       if (!isCode(answer) && !this.#applied.has(value)) throw new Error(`${operation.name} answered and was never stored`);
       if (isCode(answer)) this.#noteRefusal(answer, value.length > 100);
     });
@@ -465,7 +470,7 @@ class ModelRun implements StoreEvents {
     };
     if (this.#random.chance(0.5) && this.#tried(operation, () => coordinator.tryUpdate(scope, bytes(target.key), decide)))
       return;
-    this.#watch(operation.name, operation, coordinator.update(scope, bytes(target.key), decide), (answer) => {
+    void this.#watch(operation.name, operation, coordinator.update(scope, bytes(target.key), decide), (answer) => {
       if (!isCode(answer)) {
         if (asked !== 1) throw new Error(`${operation.name} decided ${asked} times`);
       } else if (answer === "CONFLICT") this.#requireSiblings(target, scope);
@@ -488,7 +493,7 @@ class ModelRun implements StoreEvents {
         return;
       }
     }
-    this.#watch(operation.name, operation, coordinator.remove(scope, bytes(target.key)), (answer) => {
+    void this.#watch(operation.name, operation, coordinator.remove(scope, bytes(target.key)), (answer) => {
       if (isCode(answer)) return this.#noteRefusal(answer);
       if (operation.hasRemoved !== answer && !wasFlushing && !this.#flushes.includes(target.database))
         throw new Error(`remove ${nameOf(target)} said ${answer}`);
@@ -551,7 +556,7 @@ class ModelRun implements StoreEvents {
     const operation = this.#operation("putWithContext", [target]);
     const { value, expiryMs } = this.#mint(operation, { upTo: token.upTo });
     const work = coordinator.putWithContext(scope, bytes(target.key), bytes(value), expiryMs, token.text);
-    this.#watch(operation.name, operation, work, (answer) => {
+    void this.#watch(operation.name, operation, work, (answer) => {
       if (isForeign && answer !== "ARGUMENT" && answer !== "BUSY") throw new Error("a context of another key was taken");
       if (isCode(answer)) this.#noteRefusal(answer, true);
     });
@@ -583,7 +588,7 @@ class ModelRun implements StoreEvents {
       operation.isOver = true;
       hold.release();
     };
-    this.#watch(operation.name, operation, inside(), (answer) => {
+    void this.#watch(operation.name, operation, inside(), (answer) => {
       if (isCode(answer)) this.#noteRefusal(answer);
     });
   }
@@ -591,14 +596,14 @@ class ModelRun implements StoreEvents {
   #flush(database: number): void {
     this.counts.flushes++;
     if (this.#random.chance(0.5)) {
-      this.#watch("flush all", null, this.#world.coordinator.flush(scopeOf({ database }), "all"), () => undefined);
+      void this.#watch("flush all", null, this.#world.coordinator.flush(scopeOf({ database }), "all"), () => undefined);
       return;
     }
     this.#flushes.push(database);
     const mustGo = new Map(
       this.#targets.filter((target) => target.database === database).map(({ dataKey }) => [dataKey, this.#model.lastId]),
     );
-    this.#watch("flush", null, this.#world.coordinator.flush(scopeOf({ database }), "database"), (answer) => {
+    void this.#watch("flush", null, this.#world.coordinator.flush(scopeOf({ database }), "database"), (answer) => {
       this.#flushes.splice(this.#flushes.indexOf(database), 1);
       if (isCode(answer)) return this.#noteRefusal(answer);
       for (const [dataKey, upTo] of mustGo) {
@@ -630,17 +635,18 @@ class ModelRun implements StoreEvents {
         cursor = page.cursor;
       } while (cursor !== 0n);
       await coordinator.scan(scopeOf({ database }), BigInt(Math.floor(this.#random.fraction() * 2 ** 50)), 5);
+      this.#watchWalks();
       this.#walks.delete(walk);
       for (const dataKey of walk.must) {
         const { key } = this.#byDataKey.get(dataKey)!;
         if (!seen.has(key)) throw new Error(`SCAN of ${database} did not show ${key}, which stayed`);
       }
     };
-    this.#watch("walk", null, pages(), () => undefined);
+    void this.#watch("walk", null, pages(), () => undefined);
   }
 
   #randomKey(database: number): void {
-    this.#watch("randomKey", null, this.#world.coordinator.randomKey(scopeOf({ database })), (answer) => {
+    void this.#watch("randomKey", null, this.#world.coordinator.randomKey(scopeOf({ database })), (answer) => {
       if (answer !== null && !isCode(answer) && !this.#targets.some(({ key }) => key === answer)) {
         throw new Error(`RANDOMKEY answered ${answer}, which never was`);
       }
