@@ -1,5 +1,6 @@
 import { expect } from "chai";
-import { type ModelEvent, runModelSeed } from "./model-run.js";
+import { runModelSeed } from "./model-run.js";
+import type { ModelEvent } from "./operation.js";
 
 const SEEDS = 60;
 
