@@ -14,12 +14,12 @@ import type { Disk } from "../host/disk.js";
 import type { Workers } from "../host/workers.js";
 import type { Log } from "../log.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js";
-import type { SegmentRange } from "./log-recovery.js";
+import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
 import { DELETED, type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
-import { type Found, Peek } from "./table-reader.js";
+import { type Found, Peek } from "./peek.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -41,6 +41,8 @@ const SYNC_INTERVAL_MS = 1000;
 export class Lsm {
   /** The value of the last `peek` that answered FOUND: borrowed until the next call and the next await. */
   readonly found: Found;
+  /** What the start found in the log. */
+  readonly recovery: LogRecovery;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #settings: LsmSettings;
@@ -71,6 +73,7 @@ export class Lsm {
     this.#log = options.log;
     this.#settings = options.settings;
     this.#writer = store.writer;
+    this.recovery = store.recovery;
     this.found = store.reader.found;
     this.#fsync = options.settings.fsync;
     this.#active = store.active;
@@ -194,7 +197,16 @@ export class Lsm {
 
   /** Resolves when `backlog` is not `stopped`. Rejects with IO when the disk is what stops it. */
   async room(): Promise<void> {
-    while (this.backlog() === "stopped") await this.#writer.sync();
+    while (this.backlog() === "stopped") {
+      await this.#writer.sync();
+      this.#isSyncLate = false;
+    }
+  }
+
+  /** For INFO and for tests. Bytes. */
+  stats(): LsmStats {
+    const { appendedBytes, syncedBytes } = this.#writer;
+    return { log: { appendedBytes, syncedBytes } };
   }
 
   /** Commits, makes everything durable and closes the store. It must not be used afterwards. */
@@ -268,6 +280,10 @@ export class Lsm {
       this.#log.error({ err: error }, "the log could not be synced");
     }
   }
+}
+
+export interface LsmStats {
+  readonly log: { readonly appendedBytes: number; readonly syncedBytes: number };
 }
 
 /** What a CLEAR in the batch being built has put aside. */

@@ -11,7 +11,7 @@ import { writeVarint } from "../bytes/varint.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
 import type { SegmentRange } from "./log-recovery.js";
 import { SortedKeys } from "./sorted-keys.js";
-import type { Found } from "./table-reader.js";
+import type { Found } from "./peek.js";
 
 /** What `find` returns for a removed key, and for a key that the table knows nothing of. */
 export const DELETED = -1;
