@@ -209,12 +209,15 @@ export class Lsm {
     return { log: { appendedBytes, syncedBytes } };
   }
 
-  /** Commits, makes everything durable and closes the store. It must not be used afterwards. */
+  /** Commits, makes everything durable and closes the store, which must not be used afterwards. Rejects with IO when it is not durable. */
   async close(): Promise<void> {
     this.commit();
     this.#isClosed = true;
-    if (this.#writer.failure === null) await this.#writer.sync();
-    this.#writer.close();
+    try {
+      await this.#writer.sync();
+    } finally {
+      this.#writer.close();
+    }
   }
 
   #requireWritable(): void {

@@ -49,7 +49,7 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
     const { at, bytes } = recovery.cut;
     log.warn({ segment: at.segment, offset: at.offset, bytes }, "the log ends in an interrupted write, which was cut off");
   }
-  await settle(disk, directory, manifest, recovery);
+  const settled = await settle(disk, directory, manifest, recovery);
   const wasStopped =
     existing === null ||
     (manifest.stoppedAt !== null && compareLogPositions(manifest.stoppedAt, recovery.end) === 0 && recovery.cut === null);
@@ -57,7 +57,7 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
   const cache = new BlockCache({ bytes: settings.blockCacheBytes, frameBytes: settings.blockBytes });
   const reader = new TableReader({ clock, cache, policy: new ReadPolicy() });
   const { active, frozen, ranges, counters } = replay;
-  return { manifest, writer, reader, active, frozen, replayed: ranges, counters, recovery, wasStopped };
+  return { manifest: settled, writer, reader, active, frozen, replayed: ranges, counters, recovery, wasStopped };
 }
 
 function emptyManifest(settings: LsmSettings): ManifestState {
@@ -84,7 +84,7 @@ function requireEmpty(disk: Disk, directory: string): void {
 }
 
 /** Removes what is no part of the store, makes the rest durable, and takes the mark of an orderly stop away. */
-async function settle(disk: Disk, directory: string, manifest: ManifestState, recovery: LogRecovery): Promise<void> {
+async function settle(disk: Disk, directory: string, manifest: ManifestState, recovery: LogRecovery): Promise<ManifestState> {
   const named = new Set(manifest.levels.flat().map((meta) => meta.number));
   for (const name of disk.list(directory) ?? []) {
     const number = tableNumberOf(name);
@@ -97,7 +97,13 @@ async function settle(disk: Disk, directory: string, manifest: ManifestState, re
     file?.close();
   }
   disk.syncDirectoryNow(directory);
-  if (manifest.stoppedAt !== null) await writeManifest(disk, directory, { ...manifest, stoppedAt: null });
+  // The mark of an orderly stop must be gone before anything is written; that the log was durable up to here is worth
+  // knowing should it be damaged later.
+  const isNews = compareLogPositions(recovery.end, manifest.known) > 0 && recovery.segments.length > 0;
+  if (manifest.stoppedAt === null && !isNews) return manifest;
+  const settled = { ...manifest, stoppedAt: null, known: isNews ? recovery.end : manifest.known };
+  await writeManifest(disk, directory, settled);
+  return settled;
 }
 
 /** Builds memory tables from the log, as the engine did when it wrote it. */

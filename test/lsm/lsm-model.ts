@@ -46,16 +46,15 @@ export class ModelState {
   }
 }
 
-/** The committed batches since the last start, and the state before them. Batches are numbered on across restarts. */
+/** All committed batches, numbered from 1, and the state that they led to. */
 export class LsmModel {
-  #base: ModelState;
-  #baseNumber = 0;
+  readonly #counters: number;
   #batches: (readonly ModelOperation[])[] = [];
   #current: ModelState;
 
   constructor(counters: number) {
-    this.#base = ModelState.empty(counters);
-    this.#current = this.#base.copy();
+    this.#counters = counters;
+    this.#current = ModelState.empty(counters);
   }
 
   /** The state after all committed batches. */
@@ -65,7 +64,7 @@ export class LsmModel {
 
   /** The number of the last committed batch. */
   get committed(): number {
-    return this.#baseNumber + this.#batches.length;
+    return this.#batches.length;
   }
 
   commit(batch: readonly ModelOperation[]): void {
@@ -73,11 +72,11 @@ export class LsmModel {
     for (const operation of batch) this.#current.apply(operation);
   }
 
-  /** The state after batch `number`; null when it is none of the known ones. */
+  /** The state after batch `number`, 0 for the empty one; null when there was no such batch. */
   stateAfter(number: number): ModelState | null {
-    if (number < this.#baseNumber || number > this.committed) return null;
-    const state = this.#base.copy();
-    for (const batch of this.#batches.slice(0, number - this.#baseNumber)) for (const operation of batch) state.apply(operation);
+    if (number > this.#batches.length) return null;
+    const state = ModelState.empty(this.#counters);
+    for (const batch of this.#batches.slice(0, number)) for (const operation of batch) state.apply(operation);
     return state;
   }
 
@@ -85,9 +84,7 @@ export class LsmModel {
   restartAt(number: number): void {
     const state = this.stateAfter(number);
     if (state === null) throw new Error(`there is no batch ${number}`);
-    this.#base = state;
-    this.#baseNumber = number;
-    this.#batches = [];
-    this.#current = state.copy();
+    this.#batches.length = number;
+    this.#current = state;
   }
 }
