@@ -142,7 +142,7 @@ export class CommandRunner {
     const micros = Math.max(0, Math.round(elapsedMs * 1_000));
     entry.statistics.record(micros);
     const { slowlogSlowerThanMicros: slowMicros, latencyThresholdMs } = this.#settings;
-    if (slowMicros >= 0 && micros >= slowMicros) {
+    if (slowMicros >= 0 && micros >= slowMicros && !entry.hasFlag("skip_slowlog")) {
       this.slowLog.add({
         endedSeconds: Math.floor(this.#clock.wallMs() / 1_000),
         micros,

@@ -75,15 +75,16 @@ export class Commands implements Dispatcher<ClientSession> {
     if (session.transaction !== null && !TRANSACTION_CONTROL.has(entry.fullName)) return this.#queue(call, entry);
     if (this.#clients.paused !== null && this.#isHeldBack(session, entry)) return this.#afterPause(call);
     session.lastEntry = entry;
+    // Here for all of them, so that no command can forget it; one that turns out to change nothing loses nothing by it.
+    if (entry.isWrite) call.markWrite();
     this.#runner.run(entry, call);
   }
 
-  /** Answers an error; within MULTI it also breaks the transaction. A malformed EXEC ends it. */
+  /** Answers an error; within MULTI it also breaks the transaction. A malformed EXEC ends it, or says so even without one. */
   #refuse(call: Call<ClientSession>, entry: TableEntry | null, text: string): void {
     const { session } = call;
-    if (session.transaction === null) return this.#runner.refuse(entry, text, call.reply);
     if (entry?.fullName !== "exec") {
-      session.transaction.isBroken = true;
+      if (session.transaction !== null) session.transaction.isBroken = true;
       return this.#runner.refuse(entry, text, call.reply);
     }
     session.transaction = null;

@@ -14,7 +14,7 @@ import type { CommandRunner } from "./command-runner.js";
 import { DATABASES } from "./command-settings.js";
 
 const FAST: readonly CommandFlag[] = ["noscript", "loading", "stale", "fast", "allow_busy"];
-const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale"];
+const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale", "skip_slowlog"];
 
 type ClientCall = Call<ClientSession>;
 

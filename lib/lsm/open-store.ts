@@ -14,17 +14,17 @@ import type { LsmOptions } from "./lsm.js";
 import type { LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
 import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
+import { FilePool } from "./file-pool.js";
+import { TableKeeper } from "./table-keeper.js";
 import { ReadPolicy } from "./read-policy.js";
 import { tableNumberOf } from "./table-format.js";
 import { TableReader } from "./table-reader.js";
 
 export interface OpenedStore {
-  readonly manifest: ManifestState;
   readonly writer: LogWriter;
   readonly reader: TableReader;
   readonly active: MemoryTable;
-  /** Newest first. */
-  readonly frozen: FrozenTable[];
+  readonly keeper: TableKeeper;
   readonly replayed: readonly SegmentRange[];
   readonly counters: Float64Array;
   readonly recovery: LogRecovery;
@@ -33,7 +33,7 @@ export interface OpenedStore {
 }
 
 export async function openStore(options: LsmOptions): Promise<OpenedStore> {
-  const { disk, clock, directory, settings, log } = options;
+  const { disk, clock, workers, directory, settings, log } = options;
   disk.makeDirectory(directory);
   const existing = readManifest(disk, directory, settings.counters);
   if (existing === null) requireEmpty(disk, directory);
@@ -57,7 +57,22 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
   const cache = new BlockCache({ bytes: settings.blockCacheBytes, frameBytes: settings.blockBytes });
   const reader = new TableReader({ clock, cache, policy: new ReadPolicy() });
   const { active, frozen, ranges, counters } = replay;
-  return { manifest: settled, writer, reader, active, frozen, replayed: ranges, counters, recovery, wasStopped };
+  const keeper = new TableKeeper({
+    disk,
+    clock,
+    workers,
+    log,
+    directory,
+    settings,
+    files: new FilePool(disk, settings.maxOpenFiles),
+    cache,
+    writer,
+    manifest: settled,
+    frozen,
+    segments: recovery.segments,
+    isCleared: active.hidesOlder || frozen.some(({ table }) => table.hidesOlder),
+  });
+  return { writer, reader, keeper, active, replayed: ranges, counters, recovery, wasStopped };
 }
 
 function emptyManifest(settings: LsmSettings): ManifestState {

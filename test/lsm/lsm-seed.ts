@@ -5,7 +5,7 @@
  */
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
-import { Lsm } from "../../lib/lsm/lsm.js";
+import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
 import { settle, SimClock } from "../sim/sim-clock.js";
@@ -47,12 +47,16 @@ export type LsmSeedEvent =
   | "flipsCut"
   | "flushes"
   | "compactions"
+  | "moves"
+  | "scans"
   | "crashedFlushes"
   | "crashedCompactions";
 
 const DIRECTORY = "/store";
 const COUNTERS = 8;
 /** Every batch puts its number under this key, so that a start shows which batches it found. */
+/** Stands for all keys among the touched ones. */
+const EVERYTHING = "\xffeverything";
 const NUMBER_KEY = "\x00number";
 
 /** Runs one seed. Throws an Error that names it when the engine breaks a promise. */
@@ -83,6 +87,8 @@ class SeedRun {
     flipsCut: 0,
     flushes: 0,
     compactions: 0,
+    moves: 0,
+    scans: 0,
     crashedFlushes: 0,
     crashedCompactions: 0,
   };
@@ -93,6 +99,9 @@ class SeedRun {
   readonly #keys: readonly string[];
   #clock: SimClock;
   #disk: SimDisk;
+  #workers: SimWorkers | null = null;
+  /** The engine was closed in good order: the next start must know. */
+  #isStopped = false;
   /** Batches up to this number must be found by the next start. */
   #required = 0;
 
@@ -134,11 +143,13 @@ class SeedRun {
     if (engine === null) return this.#restart();
     this.counts.starts++;
     if (!disk.isCrashed) await this.#verify(engine);
-    const life = new Life(engine, disk, this.#clock, this.#settings.fsync);
+    const life = new Life(engine, disk, this.#settings.fsync);
     this.#drawFaults(disk);
-    const turns = random.below(this.#options.turnsMax ?? 60);
+    const turns = random.below(this.#options.turnsMax ?? 80);
     for (let turn = 0; turn < turns && !disk.isCrashed; turn++) await this.#turn(life);
+    if (life.scan !== null && !disk.isCrashed) await this.#clock.run(life.scan);
     this.#noteRequired(life);
+    this.#noteJobs(engine);
     Object.assign(disk.faults, faultless);
     const isStopping = !disk.isCrashed && random.chance(0.4);
     if (isStopping) await this.#stop(life);
@@ -151,10 +162,22 @@ class SeedRun {
     this.counts.stops++;
     try {
       await this.#clock.run(life.engine.close());
-      if (!life.disk.isCrashed) this.#required = this.#model.committed;
+      if (life.disk.isCrashed) return;
+      this.#required = this.#model.committed;
+      this.#isStopped = true;
     } catch (error) {
       requireIo(error);
     }
+  }
+
+  /** What background work there was, and what of it a crash has cut short. */
+  #noteJobs(engine: Lsm): void {
+    const { flushes, compactions, tableMoves } = engine.stats();
+    this.counts.flushes += flushes;
+    this.counts.compactions += compactions;
+    this.counts.moves += tableMoves;
+    if (this.#workers!.unfinished.includes("flush")) this.counts.crashedFlushes++;
+    if (this.#workers!.unfinished.includes("compaction")) this.counts.crashedCompactions++;
   }
 
   #restart(): void {
@@ -165,13 +188,14 @@ class SeedRun {
 
   /** Null when the disk crashed so early that the start failed. */
   async #start(disk: SimDisk, clock: SimClock): Promise<Lsm | null> {
-    const workers = new SimWorkers({
+    this.#workers = new SimWorkers({
       clock,
       disk,
       random: this.#random.fork(),
-      jobs: lsmJobs,
+      jobs: lsmJobs(),
       stepMsMax: this.#random.pick([0.01, 1, 50]),
     });
+    const workers = this.#workers;
     const opening = Lsm.open({ disk, clock, workers, log: silentLog, directory: DIRECTORY, settings: this.#settings });
     return clock.run(opening);
   }
@@ -201,10 +225,10 @@ class SeedRun {
       engine.commit();
       this.#model.commit(batch);
       this.counts.batches++;
-      life.appended.push({ number: this.#model.committed, bytes: engine.stats().log.appendedBytes });
+      life.appended.push({ number: this.#model.committed, bytes: engine.stats().logAppendedBytes });
       this.#awaitAcknowledgement(life, this.#model.committed);
     } catch (error) {
-      requireIo(error);
+      requireRefusal(error);
       this.counts.refusedBatches++;
       if (random.chance(0.3)) disk.faults.capacityBytes += 100_000;
     }
@@ -214,9 +238,42 @@ class SeedRun {
     else await settle();
     this.#noteRequired(life);
     life.checkFailure();
+    for (const operation of batch) life.touch(operation);
+    if (life.scan === null && random.chance(0.1)) this.#startScan(life);
+    if (random.chance(0.2)) await this.#readOne(engine);
     if (engine.backlog() === "stopped" && random.chance(0.8)) {
       await this.#clock.run(engine.room().catch(requireIo), 100_000);
     }
+  }
+
+  /** A scan that goes on while turns pass: keys that nobody touches meanwhile must be in it as they were. */
+  #startScan(life: Life): void {
+    const before = this.#model.current.copy();
+    const touched = new Set<string>();
+    life.touched = touched;
+    const limit = this.#random.pick([1, 3, 1000]);
+    life.scan = scanAll(life.engine, limit).then(
+      (have) => {
+        life.scan = null;
+        life.touched = null;
+        if (life.disk.isCrashed) return;
+        this.counts.scans++;
+        if (touched.has(EVERYTHING)) return;
+        for (const [key, value] of before.entries) if (!touched.has(key)) requireEqual(key, have.get(key), value);
+        for (const key of have.keys()) if (!touched.has(key) && !before.entries.has(key)) throw new Error(`scan made up ${key}`);
+      },
+      (error: unknown) => {
+        if (!life.disk.isCrashed) throw error;
+      },
+    );
+    life.scan.catch(() => undefined);
+  }
+
+  async #readOne(engine: Lsm): Promise<void> {
+    const key = this.#random.pick(this.#keys);
+    const want = this.#model.current.entries.get(key);
+    const have = await this.#clock.run(engine.read(key));
+    requireEqual(key, have ?? undefined, want);
   }
 
   #awaitAcknowledgement(life: Life, number: number): void {
@@ -237,8 +294,8 @@ class SeedRun {
   /** Whatever the policy: what a completed sync covered must be there. */
   #noteRequired(life: Life): void {
     if (life.disk.isCrashed) return;
-    const { syncedBytes } = life.engine.stats().log;
-    for (const { number, bytes } of life.appended) if (bytes <= syncedBytes) this.#required = Math.max(this.#required, number);
+    const { logSyncedBytes } = life.engine.stats();
+    for (const { number, bytes } of life.appended) if (bytes <= logSyncedBytes) this.#required = Math.max(this.#required, number);
   }
 
   /** After a start: the engine holds a prefix of the batches, and everything required. */
@@ -247,6 +304,8 @@ class SeedRun {
     if (engine.recovery.cut !== null) this.counts.cutTails++;
     if (number < this.#required) throw new Error(`batch ${this.#required} was durable, but only ${number} were found`);
     this.#compareRequired(number);
+    if (this.#isStopped && !engine.wasStopped) throw new Error("an orderly stop was not recognized");
+    this.#isStopped = false;
     this.counts.lostBatches += this.#model.committed - number;
     this.#model.restartAt(number);
     this.#required = number;
@@ -267,6 +326,9 @@ class SeedRun {
     const engine = await this.#start(this.#disk, this.#clock);
     if (engine === null) throw new Error("a start without faults failed");
     await this.#verify(engine);
+    await this.#clock.advance(100_000);
+    await this.#compareAll(engine, this.#model.current);
+    this.#noteJobs(engine);
     await this.#clock.run(engine.close());
   }
 
@@ -315,6 +377,9 @@ class SeedRun {
       const have = await this.#clock.run(engine.read(key));
       requireEqual(key, have ?? undefined, expected.entries.get(key));
     }
+    const entries = await this.#clock.run(scanAll(engine, this.#random.pick([1, 7, 1000])));
+    if (entries.size !== expected.entries.size) throw new Error(`a scan finds ${entries.size} keys of ${expected.entries.size}`);
+    for (const [key, value] of expected.entries) requireEqual(key, entries.get(key), value);
     await this.#compareSome(engine, expected);
   }
 
@@ -360,10 +425,19 @@ class Life {
   isFailed = false;
   readonly #fsync: FsyncPolicy;
 
-  constructor(engine: Lsm, disk: SimDisk, _clock: SimClock, fsync: FsyncPolicy) {
+  /** The scan under way, and the keys written since it started. */
+  scan: Promise<void> | null = null;
+  touched: Set<string> | null = null;
+
+  constructor(engine: Lsm, disk: SimDisk, fsync: FsyncPolicy) {
     this.engine = engine;
     this.disk = disk;
     this.#fsync = fsync;
+  }
+
+  touch(operation: ModelOperation): void {
+    if (operation.kind === "clear") this.touched?.add(EVERYTHING);
+    else if (operation.kind !== "count") this.touched?.add(operation.key);
   }
 
   checkMayAcknowledge(): void {
@@ -382,6 +456,23 @@ class Life {
     }
     throw new Error("a batch was written after a failed sync");
   }
+}
+
+/** All entries, page by page, with a check of their order. */
+async function scanAll(engine: Lsm, limit: number): Promise<Map<string, Buffer>> {
+  const entries = new Map<string, Buffer>();
+  let last: string | null = null;
+  for (let from: string | null = ""; from !== null; ) {
+    const page: ScanPage = await engine.scan({ from, to: null, limit, values: "with" });
+    if (page.entries.length > limit) throw new Error("a page of a scan is too long");
+    for (const { key, value } of page.entries) {
+      if (last !== null && key <= last) throw new Error("a scan is out of order");
+      last = key;
+      entries.set(key, value!);
+    }
+    from = page.next;
+  }
+  return entries;
 }
 
 function apply(engine: Lsm, operation: ModelOperation): void {
@@ -406,6 +497,11 @@ function requireEqual(key: string, have: Uint8Array | undefined, want: Buffer | 
   if (isEqual) return;
   const show = (value: Uint8Array | undefined) => (value === undefined ? "nothing" : `${value.length} bytes`);
   throw new Error(`key ${JSON.stringify(key)} holds ${show(have)} instead of ${show(want)}`);
+}
+
+/** The disk refuses, or does not keep up. */
+function requireRefusal(error: unknown): void {
+  if (!(error instanceof OperatingError) || (error.code !== "IO" && error.code !== "BUSY")) throw error;
 }
 
 function requireIo(error: unknown): void {

@@ -40,14 +40,34 @@ describe("lsm read policy", () => {
   it("trusts the disk again after many fast reads", () => {
     const policy = new ReadPolicy();
     pausesAfterSlowReads(policy, 8);
-    for (let read = 0; read < 64; read++) policy.observe(0.01, 100_000);
+    for (let read = 0; read < 65; read++) policy.observe(0.01, 100_000);
     policy.observe(5, 200_000);
     expect(policy.mayBlock(200_005)).to.equal(true);
   });
 
+  it("times every read until the disk is trusted, then one in four", () => {
+    const policy = new ReadPolicy();
+    const timed = (reads: number): number => {
+      let count = 0;
+      for (let read = 0; read < reads; read++) {
+        if (!policy.wantsTiming()) continue;
+        count++;
+        policy.observe(0.01, 0);
+      }
+      return count;
+    };
+    expect(timed(64)).to.equal(64);
+    expect(timed(100)).to.equal(25);
+    policy.observe(5, 0);
+    expect(policy.isPaused).to.equal(true);
+    expect(timed(64)).to.equal(64);
+    expect(policy.isPaused).to.equal(false);
+  });
+
   it("stops blocking when reads take a tenth of a millisecond on average", () => {
     const policy = new ReadPolicy();
-    for (let read = 0; read < 100; read++) policy.observe(0.2, 50);
-    expect(policy.mayBlock(50)).to.equal(false);
+    let reads = 0;
+    for (; policy.mayBlock(50) && reads < 100; reads++) policy.observe(0.2, 50);
+    expect(reads).to.be.within(5, 20);
   });
 });

@@ -21,6 +21,12 @@ import {
 
 const PATH = `${DIRECTORY}/${tableFileName(7)}`;
 
+/** Table 7 of format 1 as it was first written; it must stay readable. */
+const GOLDEN =
+  "ZhgACzFrZXkwDQEdCwAvLgwACAoBMR0nADEdHAAxARwAMhksADIdHCQyLwoBADMAAAEAAeKf3LZ+GAALMWtleTAJAQA0HQsALy4MAAwKATE1GRAANR0cADUBHAA2" +
+  "GRwANh0cADYBHAQ3axVfADcdHBQ3LwAAAQABPZQ0cwACAf8AAAABAADqgoT/VwAAAAfm7Oi5dMW0eeQzKQByR8q1CQELAegnGAsCA2tleTAwMDAwMDAw/wA4AEQL" +
+  "a2V5MDAwMDAwMDQOAf8AahevwYoAAAAVAAAAnwAAAC4AAAAHAAAAAQAAAAtmS1lLRFRC";
+
 function codeOf(run: () => unknown): string | null {
   try {
     run();
@@ -126,6 +132,16 @@ describe("lsm tables", () => {
     );
     const table = fixture.table(7, entries);
     expect(table.memoryBytes / entries.length).to.be.below(3);
+  });
+
+  it("of format 1 are read as they were written", () => {
+    const fixture = new TableFixture();
+    fixture.disk.files.set(PATH, Buffer.from(GOLDEN, "base64"));
+    const entries = sorted([...numbered(8, { valueBytes: 24 }), tombstone("key00000003"), put("\xff\x00", "")]);
+    const table = fixture.open(7);
+    expect(entriesOf(table)).to.deep.equal(entries);
+    checkTable({ disk: fixture.disk, directory: DIRECTORY, number: 7 });
+    expect(table.meta).to.deep.include({ tombstones: 1, expiring: [{ byMs: 1_000 + 4_096, bytes: 24 }] });
   });
 
   it("compress what can be compressed", () => {
