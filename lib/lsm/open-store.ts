@@ -50,9 +50,7 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
     log.warn({ segment: at.segment, offset: at.offset, bytes }, "the log ends in an interrupted write, which was cut off");
   }
   const settled = await settle(disk, directory, manifest, recovery);
-  const wasStopped =
-    existing === null ||
-    (manifest.stoppedAt !== null && compareLogPositions(manifest.stoppedAt, recovery.end) === 0 && recovery.cut === null);
+  const wasStopped = existing === null || isAtStop(manifest, recovery);
   const writer = new LogWriter({ disk, directory, nextId: recovery.nextId, previous: recovery.end, known: recovery.end });
   const cache = new BlockCache({ bytes: settings.blockCacheBytes, frameBytes: settings.blockBytes });
   const reader = new TableReader({ clock, cache, policy: new ReadPolicy() });
@@ -73,6 +71,14 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
     isCleared: active.hidesOlder || frozen.some(({ table }) => table.hidesOlder),
   });
   return { writer, reader, keeper, active, replayed: ranges, counters, recovery, wasStopped };
+}
+
+/** Whether the log ends where it did at an orderly stop. */
+function isAtStop({ stoppedAt, oldestSegment }: ManifestState, recovery: LogRecovery): boolean {
+  if (stoppedAt === null || recovery.cut !== null) return false;
+  // At that stop everything was in tables: no segment was needed any more.
+  if (stoppedAt.segment < oldestSegment) return recovery.segments.length === 0;
+  return compareLogPositions(stoppedAt, recovery.end) === 0;
 }
 
 function emptyManifest(settings: LsmSettings): ManifestState {

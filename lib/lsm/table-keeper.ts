@@ -98,7 +98,7 @@ export class TableKeeper {
   #nextTable: number;
   readonly #cursors: string[];
   #segments: number[];
-  /** Tables that the manifest on disk names. */
+  /** Tables that the manifest on disk names, or may name. */
   #named: ReadonlySet<number>;
   /** Files of tables that nobody uses, but the manifest on disk may name. */
   #unused: number[] = [];
@@ -406,6 +406,8 @@ export class TableKeeper {
     const { disk, directory, writer } = this.#options;
     const state = this.#manifest();
     this.#isManifestStale = false;
+    // Whether this succeeds or not: from now on the new one may be in place, or come into place by a crash.
+    this.#named = new Set([...this.#named, ...numbersOf(state.levels)]);
     try {
       await writeManifest(disk, directory, state);
     } catch (error) {
