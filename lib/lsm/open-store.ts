@@ -73,11 +73,11 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
   return { writer, reader, keeper, active, replayed: ranges, counters, recovery, wasStopped };
 }
 
-/** Whether the log ends where it did at an orderly stop. */
+/** Whether the log ends where it did at an orderly stop; what a refused write may have left behind that place was never part of it. */
 function isAtStop({ stoppedAt, oldestSegment }: ManifestState, recovery: LogRecovery): boolean {
-  if (stoppedAt === null || recovery.cut !== null) return false;
-  // At that stop everything was in tables: no segment was needed any more.
-  if (stoppedAt.segment < oldestSegment) return recovery.segments.length === 0;
+  if (stoppedAt === null) return false;
+  // At that stop everything was in tables: no batch of the log was needed any more.
+  if (stoppedAt.segment < oldestSegment) return recovery.end.segment < oldestSegment;
   return compareLogPositions(stoppedAt, recovery.end) === 0;
 }
 
