@@ -61,14 +61,16 @@ export function uncompressInto(
     if ((tag & 3) === LITERAL) {
       let length = (tag >>> 2) + 1;
       if (length > 60) {
+        // Integers throughout, even for damaged input: with a fraction possible the whole loop would be three times slower.
         const lengthBytes = length - 60;
-        length = 1;
-        for (let index = 0; index < lengthBytes; index++) length += input[next + index]! * 2 ** (8 * index);
+        length = 0;
+        for (let index = 0; index < lengthBytes; index++) length |= input[next + index]! << (8 * index);
+        length = (length + 1) | 0;
         next += lengthBytes;
       }
       const runEnd = put + length;
       const inputEnd = next + length;
-      if (inputEnd > to || runEnd > end) throw damaged();
+      if (length <= 0 || inputEnd > to || runEnd > end) throw damaged();
       if (inputEnd <= inputWordsEnd && runEnd <= outputWordsEnd) {
         for (; put < runEnd; put += 4, next += 4) outputView.setInt32(put, inputView.getInt32(next));
       } else {
@@ -88,12 +90,12 @@ export function uncompressInto(
         next += 2;
       } else {
         if (next > to - 4) throw damaged();
-        offset = inputView.getUint32(next, true);
+        offset = inputView.getInt32(next, true);
         next += 4;
       }
       const runEnd = put + length;
       let copied = put - offset;
-      if (next > to || offset === 0 || copied < at || runEnd > end) throw damaged();
+      if (next > to || offset <= 0 || copied < at || runEnd > end) throw damaged();
       if (offset >= 4 && runEnd <= outputWordsEnd) {
         for (; put < runEnd; put += 4, copied += 4) outputView.setInt32(put, outputView.getInt32(copied));
       } else {
