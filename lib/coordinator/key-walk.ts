@@ -7,9 +7,8 @@ import { SLOTS } from "../bytes/slot.js";
 import { RecordView } from "../causality/record-view.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import type { ScanPage } from "../lsm/lsm.js";
 import { dataKeyFloor, hashOfDataKey, rawKeyOf } from "../replica/data-key.js";
-import type { Replica } from "../replica/replica.js";
+import type { Replica, ScanPage } from "../replica/replica.js";
 import type { KeyPage } from "./keyspace.js";
 
 /** Keys looked at in one go; between two others get their turn. */

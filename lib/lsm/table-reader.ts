@@ -103,30 +103,40 @@ export class TableReader {
 
   /** Whether the policy lets `bytes` be read blocking now. */
   mayBlock(bytes: number): boolean {
-    return bytes <= BLOCKING_BYTES_MAX && this.#policy.mayBlock(this.#clock.monotonicMs());
+    if (bytes > BLOCKING_BYTES_MAX) return false;
+    return !this.#policy.isPaused || this.#policy.mayBlock(this.#clock.monotonicMs());
   }
 
-  /** Runs a blocking read, timed for the policy. */
-  blocking<Result>(read: () => Result): Result {
+  /** The sealed bytes of the blocks `[from, to)` of a table, read blocking. REQUIRES `mayBlock`. */
+  readSealedNow(table: Table, from: number, to: number): Buffer {
+    if (!this.#policy.wantsTiming()) return table.readSealedNow(from, to);
     const startMs = this.#clock.monotonicMs();
-    const result = read();
+    const bytes = table.readSealedNow(from, to);
+    this.#observe(startMs);
+    return bytes;
+  }
+
+  /** One block, uncompressed: borrowed until the next call. REQUIRES `mayBlock`. */
+  #readBlockNow(table: Table, block: number): Buffer {
+    this.stats.blockingReads++;
+    this.stats.cacheMisses++;
+    if (!this.#policy.wantsTiming()) return table.readBlockNow(block, this.#scratch);
+    const startMs = this.#clock.monotonicMs();
+    const bytes = table.readBlockNow(block, this.#scratch);
+    this.#observe(startMs);
+    return bytes;
+  }
+
+  #observe(startMs: number): void {
     const endMs = this.#clock.monotonicMs();
     this.#policy.observe(endMs - startMs, endMs);
-    return result;
   }
 
   #peekIn(table: Table, key: string): Peek | typeof MISSED {
     const block = table.index.find(key);
     const cached = this.#peekCached(table, block, key);
-    if (cached !== Peek.UNREAD || table.index.lengthOf(block) > BLOCKING_BYTES_MAX) return cached;
-    const startMs = this.#clock.monotonicMs();
-    if (!this.#policy.mayBlock(startMs)) return Peek.UNREAD;
-    const bytes = table.readBlockNow(block, this.#scratch);
-    const endMs = this.#clock.monotonicMs();
-    this.#policy.observe(endMs - startMs, endMs);
-    this.stats.blockingReads++;
-    this.stats.cacheMisses++;
-    return this.#peekRead(table, block, bytes, key);
+    if (cached !== Peek.UNREAD || !this.mayBlock(table.index.lengthOf(block))) return cached;
+    return this.#peekRead(table, block, this.#readBlockNow(table, block), key);
   }
 
   /** Looks into the block if it is cached. */

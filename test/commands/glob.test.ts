@@ -71,9 +71,15 @@ describe("glob patterns", () => {
   it("many stars take no more steps than the pattern is long for each byte", () => {
     const text = "a".repeat(5_000);
     // A matcher that tried every star again would not end.
-    expect(new Glob(Buffer.from(`${"a*".repeat(2_000)}b`)).matches(text)).to.equal(false);
-    expect(new Glob(Buffer.from("*?".repeat(5_000))).matches(text)).to.equal(true);
-    expect(new Glob(Buffer.from("*?".repeat(5_001))).matches(text)).to.equal(false);
+    expect(new Glob(Buffer.from(`${"a*".repeat(1_000)}b`)).matches(text)).to.equal(false);
+    expect(new Glob(Buffer.from("*?".repeat(1_000))).matches(text)).to.equal(true);
+    expect(new Glob(Buffer.from(`${"*?".repeat(1_000)}b`)).matches(text)).to.equal(false);
+  });
+
+  it("a pattern of more than 1,000 runs fits nothing, as in Redis", () => {
+    const text = "a".repeat(5_000);
+    expect(new Glob(Buffer.from("*a".repeat(1_000))).matches(text)).to.equal(true);
+    expect(new Glob(Buffer.from("*a".repeat(1_001))).matches(text)).to.equal(false);
   });
 
   it("only the pattern of nothing but stars is known to match all", () => {

@@ -97,6 +97,21 @@ describe("commit and replies", () => {
     expect(client.hasEnded).to.equal(true);
   });
 
+  it("a half-closed client gets the replies that wait for their acknowledgement", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const client = harness.client();
+    client.send(request("WECHO", "1"));
+    await harness.clock.settle();
+    client.connection.end();
+    await harness.clock.settle();
+    expect(client.hasEnded).to.equal(false);
+    harness.gate.waiting[0]!.resolve();
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("WECHO", "1"));
+    expect(client.isClosed).to.equal(true);
+  });
+
   it("a client that is gone before the acknowledgement harms nobody", async () => {
     const harness = await Harness.start();
     harness.gate.isAcknowledged = false;
