@@ -140,6 +140,19 @@ describe("transactions", () => {
     expect(client.writes).to.equal(1);
   });
 
+  it("queue a bounded amount and say what the bound is", async () => {
+    const client = new FakeNode().connect();
+    await client.send("MULTI");
+    const mebibyte = Buffer.alloc(1_048_576);
+    const answers = new Set<string>();
+    for (let n = 0; n < 64; n++) answers.add(await client.send("SET", "k", Buffer.from(mebibyte)));
+    expect([...answers]).to.deep.equal([
+      "+QUEUED\r\n",
+      "-ERR a transaction may queue at most 67108864 bytes of arguments; use several\r\n",
+    ]);
+    expect(await client.send("EXEC")).to.equal(ABORTED);
+  });
+
   it("are forgotten by RESET and by the end of the connection", async () => {
     const client = new FakeNode().connect();
     await client.pipeline("MULTI", "SET a 1");
