@@ -30,6 +30,12 @@ describe("transactions", () => {
     expect(client.session.scope.database).to.equal(3);
   });
 
+  it("hold what COPY writes in another database", async () => {
+    const node = new FakeNode();
+    await node.connect().pipeline("MULTI", "COPY a b REPLACE DB 3", "COPY a c", "COPY a d DB x", "EXEC");
+    expect(node.keyspace.heldKeys).to.deep.equal(["0:a", "0:b", "0:c", "0:d", "3:b"]);
+  });
+
   it("answer an empty array when nothing was queued", async () => {
     expect(await new FakeNode().connect().pipeline("MULTI", "EXEC")).to.deep.equal(["+OK\r\n", "*0\r\n"]);
   });
