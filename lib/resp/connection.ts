@@ -150,6 +150,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       this.#owner.counters.outputBytes += text.length;
       this.#limitOutput();
     }
+    if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
     this.#endIfDone();
   }
@@ -391,7 +392,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     } else if (isHeard) {
       const segment = this.#queue.current;
       const start = segment.reply.length;
-      segment.reply.raw(scratch.take());
+      segment.reply.takeOver(scratch);
       if (this.#isWrite) segment.markWrite(start);
       this.#queue.addedSync(segment.reply.length - start);
     }
@@ -399,9 +400,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   #appendPushed(pushed: Reply): void {
     this.#pushed = null;
-    const text = pushed.take();
-    this.#queue.current.reply.raw(text);
-    this.#queue.addedSync(text.length);
+    this.#queue.addedSync(pushed.length);
+    this.#queue.current.reply.takeOver(pushed);
   }
 
   /** A late answer has gone to its place. */
