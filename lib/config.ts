@@ -5,26 +5,25 @@
  * Folders receive the slice they need, never this file.
  */
 import { OperatingError } from "./errors.js";
-
-/** How a setting is written and checked. `parse` throws `CONFIG` with what is allowed. */
-export interface Setting<Value> {
-  /** As in flags, files and CONFIG GET. */
-  readonly name: string;
-  readonly default: Value;
-  /** Why one would change it, with its unit. */
-  readonly why: string;
-  /** What a value looks like, for --help: `<bytes>`, `everysec|always|no`. */
-  readonly shape: string;
-  /** May CONFIG SET change it while the node runs? */
-  readonly change: "at start" | "at run time";
-  readonly parse: (text: string) => Value;
-  /** As CONFIG GET prints it. */
-  readonly format: (value: Value) => string;
-}
+import { bytes, choice, flag, integer, outputLimits, perDatabase, type Setting, text } from "./setting-kinds.js";
 
 const KB = 1_024;
 const MB = 1_024 * KB;
 const GB = 1_024 * MB;
+
+const consistency = choice({
+  name: "consistency",
+  default: "QUORUM",
+  values: ["ONE", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"],
+  why: "consistency level of a new connection",
+});
+
+const conflicts = choice({
+  name: "conflicts",
+  default: "newest",
+  values: ["newest", "error"],
+  why: "what GET answers where there are siblings: the newest, or an error",
+});
 
 export const settings = {
   port: integer({ name: "port", default: 6_379, min: 0, max: 65_535, why: "TCP port for clients; 0 takes any free one" }),
@@ -54,22 +53,13 @@ export const settings = {
     change: "at run time",
     why: "when the log reaches the disk: before each answer, each second, or when the system likes",
   }),
-  consistency: choice({
-    name: "consistency",
-    default: "QUORUM",
-    values: ["ONE", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"],
-    why: "consistency level of a new connection",
-  }),
-  conflicts: choice({
-    name: "conflicts",
-    default: "newest",
-    values: ["newest", "error"],
-    why: "what GET answers where there are siblings: the newest, or an error",
-  }),
+  consistency,
+  conflicts,
   databases: perDatabase({
     name: "databases",
     default: new Map(),
     why: 'settings of single databases as JSON, such as {"1": {"consistency": "ONE"}, "2": {"conflicts": "error"}}',
+    own: [consistency, conflicts],
   }),
   maxPairBytes: bytes({
     name: "max-pair-bytes",
@@ -248,12 +238,6 @@ export const settings = {
 type Settings = typeof settings;
 type ValueOf<S> = S extends Setting<infer Value> ? Value : never;
 
-/** What one of the 16 databases has of its own. */
-export interface DatabaseSettings {
-  readonly consistency?: string;
-  readonly conflicts?: string;
-}
-
 /** The validated settings of one node. */
 export type Config = { readonly [Key in keyof Settings]: ValueOf<Settings[Key]> };
 
@@ -364,171 +348,4 @@ function editDistance(from: string, to: string): number {
     row = next;
   }
   return row[to.length]!;
-}
-
-interface Described {
-  readonly name: string;
-  readonly why: string;
-  readonly change?: "at run time";
-}
-
-function text(options: Described & { default: string }): Setting<string> {
-  return {
-    ...options,
-    change: options.change ?? "at start",
-    shape: "<text>",
-    parse: (value) => value,
-    format: (value) => value,
-  };
-}
-
-function flag(options: Described & { default: boolean }): Setting<boolean> {
-  const parse = (value: string): boolean => {
-    const word = value.toLowerCase();
-    if (word === "yes" || word === "true") return true;
-    if (word === "no" || word === "false") return false;
-    throw new OperatingError("CONFIG", "must be yes or no");
-  };
-  return {
-    ...options,
-    change: options.change ?? "at start",
-    shape: "yes|no",
-    parse,
-    format: (value) => (value ? "yes" : "no"),
-  };
-}
-
-function choice<const Value extends string>(
-  options: Described & { default: NoInfer<Value>; values: readonly Value[] },
-): Setting<Value> {
-  const parse = (value: string): Value => {
-    const found = options.values.find((allowed) => allowed.toLowerCase() === value.toLowerCase());
-    if (found === undefined) throw new OperatingError("CONFIG", `must be one of ${options.values.join(", ")}`);
-    return found;
-  };
-  return { ...options, change: options.change ?? "at start", shape: options.values.join("|"), parse, format: (value) => value };
-}
-
-const DATABASES = 16;
-/** What a database may have of its own, with the words allowed; filled from the settings of the same names. */
-const databaseKeys: ReadonlySet<string> = new Set(["consistency", "conflicts"]);
-
-function perDatabase(
-  options: Described & { default: ReadonlyMap<number, DatabaseSettings> },
-): Setting<ReadonlyMap<number, DatabaseSettings>> {
-  const parse = (value: string): ReadonlyMap<number, DatabaseSettings> => {
-    const problem = new OperatingError(
-      "CONFIG",
-      `must be a JSON object of databases (0 to ${DATABASES - 1}), each with ${[...databaseKeys].join(" or ")}`,
-    );
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(value);
-    } catch {
-      throw problem;
-    }
-    if (!isObject(parsed)) throw problem;
-    const result = new Map<number, DatabaseSettings>();
-    for (const [database, own] of Object.entries(parsed)) {
-      if (!/^\d+$/.test(database) || Number(database) >= DATABASES || !isObject(own)) throw problem;
-      const checked: Record<string, string> = {};
-      for (const [name, text] of Object.entries(own)) {
-        if (!databaseKeys.has(name) || typeof text !== "string") throw problem;
-        checked[name] = byName.get(name)!.setting.parse(text) as string;
-      }
-      result.set(Number(database), checked);
-    }
-    return result;
-  };
-  const format = (value: ReadonlyMap<number, DatabaseSettings>): string => JSON.stringify(Object.fromEntries(value));
-  return { ...options, change: "at start", shape: "<json>", parse, format };
-}
-
-/** Bytes that may stay unread: at once, and for so many seconds. 0: no limit. */
-export interface OutputLimit {
-  readonly hardBytes: number;
-  readonly softBytes: number;
-  readonly softSeconds: number;
-}
-
-/** By Redis's classes of clients; so far all clients are normal ones. */
-export interface OutputLimits {
-  readonly normal: OutputLimit;
-  readonly slave: OutputLimit;
-  readonly pubsub: OutputLimit;
-}
-
-/** `normal 256mb 0 0 pubsub 32mb 8mb 60`: a class that is not named has its default. */
-function outputLimits(options: Described & { default: OutputLimits }): Setting<OutputLimits> {
-  const problem = (): OperatingError =>
-    new OperatingError("CONFIG", "must be classes (normal, slave, pubsub) each with <hard bytes> <soft bytes> <soft seconds>");
-  const parse = (value: string): OutputLimits => {
-    const words = value.trim().split(/\s+/);
-    if (words.length % 4 !== 0) throw problem();
-    const limits: { -readonly [Class in keyof OutputLimits]: OutputLimit } = { ...options.default };
-    for (let at = 0; at < words.length; at += 4) {
-      const name = words[at]!.toLowerCase() === "replica" ? "slave" : words[at]!.toLowerCase();
-      if (name !== "normal" && name !== "slave" && name !== "pubsub") throw problem();
-      const [hardBytes, softBytes] = [bytesOf(words[at + 1]!), bytesOf(words[at + 2]!)];
-      const softSeconds = /^\d+$/.test(words[at + 3]!) ? Number(words[at + 3]) : Number.NaN;
-      if (!(hardBytes >= 0 && softBytes >= 0 && softSeconds >= 0)) throw problem();
-      limits[name] = { hardBytes, softBytes, softSeconds };
-    }
-    return limits;
-  };
-  const format = (limits: OutputLimits): string =>
-    Object.entries(limits)
-      .map(([name, limit]: [string, OutputLimit]) => `${name} ${limit.hardBytes} ${limit.softBytes} ${limit.softSeconds}`)
-      .join(" ");
-  return { ...options, change: options.change ?? "at start", shape: "<class hard soft seconds ...>", parse, format };
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-interface Range {
-  readonly default: number;
-  readonly min: number;
-  readonly max: number;
-}
-
-function integer(options: Described & Range): Setting<number> {
-  const parse = (value: string): number => {
-    const number = /^-?\d+$/.test(value) ? Number(value) : Number.NaN;
-    if (!(number >= options.min && number <= options.max)) {
-      throw new OperatingError("CONFIG", `must be a whole number from ${options.min} to ${options.max}`);
-    }
-    return number;
-  };
-  return { ...options, change: options.change ?? "at start", shape: "<number>", parse, format: String };
-}
-
-const units: ReadonlyMap<string, number> = new Map([
-  ["", 1],
-  ["b", 1],
-  ["k", 1_000],
-  ["kb", KB],
-  ["m", 1_000_000],
-  ["mb", MB],
-  ["g", 1_000_000_000],
-  ["gb", GB],
-]);
-
-function bytes(options: Described & Range): Setting<number> {
-  const parse = (value: string): number => {
-    const number = bytesOf(value);
-    if (!(number >= options.min && number <= options.max)) {
-      throw new OperatingError("CONFIG", `must be bytes from ${options.min} to ${options.max} (units: kb, mb, gb)`);
-    }
-    return number;
-  };
-  return { ...options, change: options.change ?? "at start", shape: "<bytes>", parse, format: String };
-}
-
-/** Bytes with one of Redis's units (`1kb` is 1024, `1k` is 1000); NaN when they are none. */
-function bytesOf(value: string): number {
-  const match = /^(\d+)([a-z]*)$/.exec(value.toLowerCase());
-  const scale = match ? units.get(match[2]!) : undefined;
-  return match && scale !== undefined ? Number(match[1]) * scale : Number.NaN;
 }

@@ -3,8 +3,8 @@
  * The `kindred` program: from arguments and environment to a configuration, a real Host and a Node. The only reader of
  * `process`.
  */
-import * as fs from "node:fs";
 import * as os from "node:os";
+import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { type DestinationStream, pino } from "pino";
 import pretty from "pino-pretty";
@@ -20,21 +20,22 @@ import { NodeProcesses } from "./host/node-processes.js";
 import { NodeRandom } from "./host/node-random.js";
 import { NodeWorkers } from "./host/node-workers.js";
 import type { Log } from "./log.js";
-import { Node } from "./node.js";
-import type { Machine } from "./node-facts.js";
+import type { Machine } from "./node/facts.js";
+import { Node } from "./node/node.js";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
-const packageJson = JSON.parse(fs.readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+const disk = new NodeDisk();
+const packageJson = JSON.parse(readText(fileURLToPath(new URL("../../package.json", import.meta.url)))) as { version: string };
 const isTerminal = process.stdout.isTTY === true;
 
 const program = buildProgram(
   packageJson.version,
   {
     server: runServer,
-    check: (directory, options) => runCheck({ disk: new NodeDisk(), processes: new NodeProcesses(), output: print, directory, ...options }),
-    inspect: (file, options) => runInspect({ disk: new NodeDisk(), output: print, file, ...options }),
+    check: (directory, options) => runCheck({ disk, processes: new NodeProcesses(), output: print, directory, ...options }),
+    inspect: (file, options) => runInspect({ disk, output: print, file, ...options }),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
 );
@@ -51,12 +52,12 @@ try {
 async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
   const path = configPath ?? process.env.KINDRED_CONFIG ?? null;
   const sources: ConfigSource[] = [flagSource(flags), environmentSource(process.env)];
-  if (path !== null) sources.push(fileSource(path, readConfigFile(path)));
+  if (path !== null) sources.push(fileSource(path, readText(path)));
   const config = buildConfig(sources);
   const log = buildLog(config);
   const clock = new NodeClock();
-  const workers = new NodeWorkers({ clock, heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
-  const host: Host = { clock, disk: new NodeDisk(), network: new NodeNetwork(), random: new NodeRandom(), workers };
+  const workers = new NodeWorkers();
+  const host: Host = { clock, disk, network: new NodeNetwork(), random: new NodeRandom(), workers };
   let stop: (signal: string) => void = () => process.exit(0);
   const progress = progressLine("replaying the log");
   const node = await Node.start({
@@ -90,7 +91,8 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
 
 function banner(config: Config, node: Node): string {
   const password = config.requirepass === "" ? "" : " -a <password>";
-  const recovered = node.lastStop === "unclean" ? "\n  recovered   after a stop that was not clean; nothing synced was lost" : "";
+  const recovered =
+    node.lastStop === "unclean" ? "\n  recovered   after a stop that was not clean; nothing synced was lost" : "";
   return `
   Kindred ${packageJson.version}
   address     ${config.bind}:${node.port}
@@ -100,11 +102,14 @@ function banner(config: Config, node: Node): string {
 `;
 }
 
-function readConfigFile(path: string): string {
+function readText(path: string): string {
+  const file = disk.open(path);
+  if (file === null) throw new OperatingError("CONFIG", `there is no file ${path}`);
   try {
-    return fs.readFileSync(path, "utf8");
-  } catch (error) {
-    throw new OperatingError("CONFIG", `the configuration file cannot be read: ${messageOf(error)}`);
+    const bytes = Buffer.alloc(file.size);
+    return bytes.toString("utf8", 0, file.readNow(0, bytes, 0, bytes.length));
+  } finally {
+    file.close();
   }
 }
 

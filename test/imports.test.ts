@@ -121,6 +121,7 @@ const bad: readonly { readonly title: string; readonly path: string; readonly te
   { title: "unseeded randomness", path: "lib/lsm/a.ts", text: "const x = Math.random();", rule: "seam" },
   { title: "random bytes", path: "lib/lsm/a.ts", text: `import { randomBytes } from "node:crypto";`, rule: "seam" },
   { title: "random ids", path: "lib/lsm/a.ts", text: "crypto.randomUUID();", rule: "seam" },
+  { title: "random bytes by another name", path: "lib/lsm/a.ts", text: "c.randomBytes(8);", rule: "seam" },
   { title: "code inside a template", path: "lib/lsm/a.ts", text: "const t = `at $" + "{Date.now()} ms`;", rule: "seam" },
   {
     title: "code after a regular expression",
@@ -158,6 +159,11 @@ const good: readonly { readonly title: string; readonly path: string; readonly t
   { title: "the command line prints", path: "lib/cli/a.ts", text: `console.log("x");` },
   { title: "the host reads the clock", path: "lib/host/node-clock.ts", text: "const now = Date.now();" },
   { title: "cryptography that is not random", path: "lib/lsm/a.ts", text: `import { createHash } from "node:crypto";` },
+  {
+    title: "a parameter is called like random bytes",
+    path: "lib/lsm/a.ts",
+    text: "const f = (randomBytes) => randomBytes(8);",
+  },
   {
     title: "a comment names a timer",
     path: "lib/lsm/a.ts",

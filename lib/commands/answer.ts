@@ -20,14 +20,15 @@ export const NULL: Answer = { kind: "null" };
 export const ZERO: Answer = { kind: "integer", value: 0 };
 export const ONE: Answer = { kind: "integer", value: 1 };
 
-export const SYNTAX_ERROR = "ERR syntax error";
-export const NOT_AN_INTEGER = "ERR value is not an integer or out of range";
 export const DATABASE_OUT_OF_RANGE = "ERR DB index is out of range";
 export const SAME_OBJECT = "ERR source and destination objects are the same";
 export const STRING_TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
 
 /** Longest value that a command builds: the longest string of the runtime, 24 bytes less than Redis's 512 MB. */
 export const STRING_BYTES_MAX = 2 ** 29 - 24;
+
+/** Largest answer that is put together from many keys; half of the longest string of the runtime. */
+export const REPLY_BYTES_MAX = 2 ** 28;
 
 export function integerAnswer(value: Int64): Answer {
   return { kind: "integer", value };

@@ -207,7 +207,6 @@ function siblings(context: CommandContext, call: ClientCall): void {
     return;
   }
   if (args.length !== 5 || wordOf(args[2]!) !== "RESOLVE") return call.reply.error(SYNTAX_ERROR);
-  call.markWrite();
   call.later(async (reply, [, key, , token, value]) => {
     await context.keyspace.putWithContext(scope, key!, value!, 0, latin1Of(token!));
     reply.ok();

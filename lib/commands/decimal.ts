@@ -45,7 +45,7 @@ export function addDecimals(a: Decimal, b: Decimal): Decimal {
   return { digits: raised(a, scale) + raised(b, scale), scale };
 }
 
-/** Fixed notation, rounded to 17 decimals (halves away from zero), without trailing zeros; null when it is too large. */
+/** Fixed notation, rounded to 17 decimals (halves to the even digit), without trailing zeros; null when it is too large. */
 export function formatDecimal(value: Decimal): string | null {
   const { digits, scale } = rounded(value);
   const isNegative = digits < 0n;
@@ -63,6 +63,11 @@ function raised(value: Decimal, scale: number): bigint {
 function rounded(value: Decimal): Decimal {
   if (value.scale <= SCALE_MAX) return value;
   const unit = 10n ** BigInt(value.scale - SCALE_MAX);
-  const half = value.digits < 0n ? -unit / 2n : unit / 2n;
-  return { digits: (value.digits + half) / unit, scale: SCALE_MAX };
+  const magnitude = value.digits < 0n ? -value.digits : value.digits;
+  const below = magnitude / unit;
+  const rest = 2n * (magnitude % unit);
+  // Halves go to the even digit, so that a sum and its negation round alike and meet at 0.
+  const isUp = rest > unit || (rest === unit && below % 2n === 1n);
+  const digits = isUp ? below + 1n : below;
+  return { digits: value.digits < 0n ? -digits : digits, scale: SCALE_MAX };
 }

@@ -5,14 +5,14 @@
 import { latin1Of } from "../bytes/latin1.js";
 import { REMOVE } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
-import { invalidExpiry, NOT_AN_INTEGER, ONE, ZERO } from "./answer.js";
+import { invalidExpiry, ONE, ZERO } from "./answer.js";
 import { KEY, oneOf, optional, token } from "./argument-docs.js";
+import { NOT_AN_INTEGER, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { ArgumentDoc, Command, CommandContext } from "./command.js";
 import { type ExpiryUnit, expiryMsOf, isPast, NEVER } from "./expire-time.js";
 import { parseIntegerBytes } from "./integer.js";
 import { type Decide, keep, put, readKey, updateKey } from "./keyed.js";
-import { wordOf } from "./words.js";
 
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
 const CONDITION = optional(oneOf("condition", [token("NX"), token("XX"), token("GT"), token("LT")]));

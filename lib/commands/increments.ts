@@ -1,8 +1,9 @@
 /** The commands that count: a value that reads as a number is read, changed and stored in one step; its expiry stays. */
 import { latin1Of } from "../bytes/latin1.js";
 import type { Call } from "../resp/call.js";
-import { errorAnswer, integerAnswer, NOT_AN_INTEGER } from "./answer.js";
+import { errorAnswer, integerAnswer } from "./answer.js";
 import { KEY } from "./argument-docs.js";
+import { NOT_AN_INTEGER } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { addDecimals, formatDecimal, parseDecimal } from "./decimal.js";
@@ -24,6 +25,7 @@ export const incrementCommands: readonly Command[] = [
     arity: 2,
     flags: FLAGS,
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Adds one to the integer at a key; a missing key counts as 0.",
@@ -35,6 +37,7 @@ export const incrementCommands: readonly Command[] = [
     arity: 2,
     flags: FLAGS,
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Subtracts one from the integer at a key; a missing key counts as 0.",
@@ -46,6 +49,7 @@ export const incrementCommands: readonly Command[] = [
     arity: 3,
     flags: FLAGS,
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Adds an integer to the one at a key; a missing key counts as 0.",
@@ -57,6 +61,7 @@ export const incrementCommands: readonly Command[] = [
     arity: 3,
     flags: FLAGS,
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Subtracts an integer from the one at a key; a missing key counts as 0.",
@@ -68,6 +73,7 @@ export const incrementCommands: readonly Command[] = [
     arity: 3,
     flags: FLAGS,
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "2.6.0",
     group: "string",
     summary: "Adds a decimal number to the one at a key, exactly; a missing key counts as 0.",

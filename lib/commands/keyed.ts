@@ -3,7 +3,7 @@
  * memory; where that cannot be, later, with copied arguments. Operations are always started before the call returns, in
  * the order of the keys, so that a later request of the connection never overtakes an earlier one on the same key.
  */
-import { type Effect, type Entry, KEEP, type Keyspace, NOT_IN_MEMORY, type Scope } from "../coordinator/keyspace.js";
+import { type Effect, type Entry, KEEP, NOT_IN_MEMORY, type Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { type Answer, NULL, writeAnswer } from "./answer.js";
@@ -111,39 +111,46 @@ function readKeyLater(context: CommandContext, call: Call<ClientSession>, answer
   call.later(async (reply, args) => answer(reply, await keyspace.read(scope, args[keyAt]!)));
 }
 
-/** Answers from the live entries of the keys `args[first, end)`, each read by itself. */
-export function readKeys(
-  context: CommandContext,
-  call: Call<ClientSession>,
-  range: { readonly first: number; readonly end: number },
-  answer: (reply: Reply, entries: readonly (Entry | null)[]) => void,
-): void {
-  const { keyspace } = context;
-  const { scope } = call.session;
-  const entries = peekAll(keyspace, scope, call.args, range);
-  if (entries !== NOT_IN_MEMORY) {
-    answer(call.reply, entries);
-    return;
-  }
-  call.later(async (reply, args) => {
-    const keys = args.slice(range.first, range.end);
-    answer(reply, await Promise.all(keys.map((key) => keyspace.read(scope, key))));
-  });
+/** What a command picks of each key, and what it makes of them together. */
+export interface ManyReads<T> {
+  /** The positions of the keys: `args[first, end)`. */
+  readonly first: number;
+  readonly end: number;
+  /** Called once for each key, in any order. Whole entries need not be held together. */
+  readonly pick: (entry: Entry | null) => T;
+  /** Writes exactly one value; `picked` is in the order of the keys. */
+  readonly answer: (reply: Reply, picked: readonly T[]) => void;
 }
 
-function peekAll(
-  keyspace: Keyspace,
-  scope: Scope,
-  args: readonly Buffer[],
-  range: { readonly first: number; readonly end: number },
-): readonly (Entry | null)[] | typeof NOT_IN_MEMORY {
-  const entries: (Entry | null)[] = [];
-  for (let at = range.first; at < range.end; at++) {
-    const entry = keyspace.peek(scope, args[at]!);
-    if (entry === NOT_IN_MEMORY) return NOT_IN_MEMORY;
-    entries.push(entry);
+/** Answers from the live entries of several keys, each read by itself. */
+export function readKeys<T>(context: CommandContext, call: Call<ClientSession>, reads: ManyReads<T>): void {
+  const { keyspace } = context;
+  const { scope } = call.session;
+  const picked: T[] = [];
+  for (let at = reads.first; at < reads.end; at++) {
+    const entry = keyspace.peek(scope, call.args[at]!);
+    if (entry === NOT_IN_MEMORY) {
+      readKeysLater(context, call, reads, picked);
+      return;
+    }
+    picked.push(reads.pick(entry));
   }
-  return entries;
+  reads.answer(call.reply, picked);
+}
+
+/** Goes on behind the keys that were in memory. */
+function readKeysLater<T>(
+  { keyspace }: CommandContext,
+  call: Call<ClientSession>,
+  { first, end, pick, answer }: ManyReads<T>,
+  picked: readonly T[],
+): void {
+  const { scope } = call.session;
+  call.later(async (reply, args) => {
+    const keys = args.slice(first + picked.length, end);
+    const rest = await Promise.all(keys.map(async (key) => pick(await keyspace.read(scope, key))));
+    answer(reply, [...picked, ...rest]);
+  });
 }
 
 /** One read-modify-write on its way: what it decides with, and what it decided. */

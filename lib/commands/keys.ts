@@ -5,26 +5,15 @@
 import { type Effect, type Entry, KEEP, REMOVE, type Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import {
-  type Answer,
-  DATABASE_OUT_OF_RANGE,
-  errorAnswer,
-  NOT_AN_INTEGER,
-  OK,
-  ONE,
-  SAME_OBJECT,
-  SYNTAX_ERROR,
-  writeAnswer,
-  ZERO,
-} from "./answer.js";
+import { type Answer, DATABASE_OUT_OF_RANGE, errorAnswer, OK, ONE, SAME_OBJECT, writeAnswer, ZERO } from "./answer.js";
 import { KEY, KEYS, option, optional, token } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { parseIntegerBytes } from "./integer.js";
 import { readKey, readKeys, updateKeys } from "./keyed.js";
 import { objectCommand } from "./object.js";
 import { scanCommands } from "./scan.js";
-import { wordOf } from "./words.js";
 
 const DATABASES = 16;
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
@@ -40,9 +29,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["write"],
     keys: ALL_KEYS,
+    access: ["RM", "delete"],
     since: "1.0.0",
     group: "generic",
     summary: "Removes keys, each by itself, and answers how many there were.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: remove,
   },
@@ -51,9 +42,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["write", "fast"],
     keys: ALL_KEYS,
+    access: ["RM", "delete"],
     since: "4.0.0",
     group: "generic",
     summary: "The same as DEL: space is always given back in the background.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: remove,
   },
@@ -62,9 +55,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["readonly", "fast"],
     keys: ALL_KEYS,
+    access: ["RO"],
     since: "1.0.0",
     group: "generic",
     summary: "Answers how many of the named keys exist; one named twice counts twice.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: countPresent,
   },
@@ -73,9 +68,11 @@ export const keyCommands: readonly Command[] = [
     arity: -2,
     flags: ["readonly", "fast"],
     keys: ALL_KEYS,
+    access: ["RO"],
     since: "3.2.1",
     group: "generic",
     summary: "The same as EXISTS: times of access are not recorded.",
+    complexity: "O(N) in the number of keys",
     arguments: [KEYS],
     run: countPresent,
   },
@@ -84,6 +81,7 @@ export const keyCommands: readonly Command[] = [
     arity: 2,
     flags: ["readonly", "fast"],
     keys: ONE_KEY,
+    access: ["RO"],
     since: "1.0.0",
     group: "generic",
     summary: "Answers the type of the value at a key, or none.",
@@ -133,6 +131,7 @@ export const keyCommands: readonly Command[] = [
     arity: 3,
     flags: ["write", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "generic",
     summary: "Moves a key to another database unless it exists there.",
@@ -156,7 +155,7 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
   for (let at = 1; at < args.length; at++) {
     if (keyspace.tryUpdate(scope, args[at]!, removal)) continue;
     call.later(async (reply, copies) => {
-      await Promise.all(copies.slice(at).map((key) => keyspace.update(scope, key, removal)));
+      await Promise.all(copies.slice(at).map(async (key) => keyspace.update(scope, key, removal)));
       reply.integer(removed);
     });
     return;
@@ -165,13 +164,15 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
 }
 
 function countPresent(context: CommandContext, call: Call<ClientSession>): void {
-  readKeys(context, call, { first: 1, end: call.args.length }, answerCount);
-}
-
-function answerCount(reply: Reply, entries: readonly (Entry | null)[]): void {
   let present = 0;
-  for (const entry of entries) if (entry !== null) present++;
-  reply.integer(present);
+  readKeys(context, call, {
+    first: 1,
+    end: call.args.length,
+    pick: (entry) => {
+      if (entry !== null) present++;
+    },
+    answer: (reply) => reply.integer(present),
+  });
 }
 
 function answerType(reply: Reply, entry: Entry | null): void {

@@ -2,16 +2,15 @@
  * OBJECT and MEMORY USAGE: what clients ask about a value besides the value. There are no shared objects, encodings or
  * access counters behind these answers: they are what Redis would say of the same value, or the nearest that is true.
  */
-import { latin1Of } from "../bytes/latin1.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { NOT_AN_INTEGER, SYNTAX_ERROR } from "./answer.js";
 import { KEY, option, optional } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
+import { container } from "./help.js";
 import { parseInteger, parseIntegerBytes } from "./integer.js";
 import { readKey } from "./keyed.js";
-import { wordOf } from "./words.js";
 
 const SECOND = { first: 2, last: 2, step: 1 } as const;
 
@@ -24,44 +23,13 @@ const NO_FREQUENCY =
   "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between " +
   "policies at runtime LRU and LFU data will take some time to adjust.";
 
-const HELP = [
-  "OBJECT <subcommand> [<arg> ...]. Subcommands are:",
-  "ENCODING <key>",
-  "    How Redis would hold the value: int, embstr or raw.",
-  "FREQ <key>",
-  "    How often the key was used lately. Not recorded: answers an error.",
-  "IDLETIME <key>",
-  "    Seconds since the key was last written. Reads are not recorded.",
-  "REFCOUNT <key>",
-  "    References to the value: always 1.",
-  "HELP",
-  "    This text.",
-];
-
-export const objectCommand: Command = {
-  name: "object",
-  arity: -2,
-  flags: [],
-  keys: null,
-  since: "2.2.3",
-  group: "generic",
-  summary: "Tells about the value at a key.",
-  arguments: [],
-  subcommands: [
+export const objectCommand: Command = container(
+  { name: "object", since: "2.2.3", group: "generic", summary: "Tells about the value at a key." },
+  [
     {
       ...subcommand("encoding", "2.2.3"),
       summary: "Answers how Redis would hold the value: int, embstr or raw.",
       run: (context, call) => describe(context, call, (reply, value) => reply.bulk(encodingOf(value))),
-    },
-    {
-      ...subcommand("refcount", "2.2.3"),
-      summary: "Answers how many references a value has: always 1.",
-      run: (context, call) => describe(context, call, (reply) => reply.integer(1)),
-    },
-    {
-      ...subcommand("idletime", "2.2.3"),
-      summary: "Answers the seconds since the key was last written.",
-      run: idleTime,
     },
     {
       ...subcommand("freq", "4.0.0"),
@@ -69,25 +37,17 @@ export const objectCommand: Command = {
       run: (context, call) => describe(context, call, (reply) => reply.error(NO_FREQUENCY)),
     },
     {
-      name: "help",
-      arity: 2,
-      flags: ["loading", "stale"],
-      keys: null,
-      since: "6.2.0",
-      group: "generic",
-      summary: "Lists the subcommands of OBJECT.",
-      arguments: [],
-      run: (_context, { reply }) => {
-        reply.array(HELP.length);
-        for (const line of HELP) reply.simple(line);
-      },
+      ...subcommand("idletime", "2.2.3"),
+      summary: "Answers the seconds since the key was last written; reads are not recorded.",
+      run: idleTime,
+    },
+    {
+      ...subcommand("refcount", "2.2.3"),
+      summary: "Answers how many references a value has: always 1.",
+      run: (context, call) => describe(context, call, (reply) => reply.integer(1)),
     },
   ],
-  run: (_context, call) => {
-    const word = latin1Of(call.args[1] ?? Buffer.alloc(0)).slice(0, 128);
-    call.reply.error(`ERR unknown subcommand '${word}'. Try OBJECT HELP.`);
-  },
-};
+);
 
 /** MEMORY USAGE, for the table of MEMORY's subcommands. */
 export const memoryUsage: Command = {
@@ -95,6 +55,7 @@ export const memoryUsage: Command = {
   arity: -3,
   flags: ["readonly"],
   keys: SECOND,
+  access: ["RO"],
   since: "4.0.0",
   group: "server",
   summary: "Answers about how many bytes a key and its value take, uncompressed.",
@@ -103,7 +64,7 @@ export const memoryUsage: Command = {
 };
 
 function subcommand(name: string, since: string): Omit<Command, "summary" | "run"> {
-  return { name, arity: 3, flags: ["readonly"], keys: SECOND, since, group: "generic", arguments: [KEY] };
+  return { name, arity: 3, flags: ["readonly"], keys: SECOND, since, group: "generic", access: ["RO"], arguments: [KEY] };
 }
 
 /** Answers about the value at `args[2]`; nil where there is none. */

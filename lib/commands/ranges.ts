@@ -6,15 +6,15 @@ import { latin1Of } from "../bytes/latin1.js";
 import type { Entry } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { errorAnswer, integerAnswer, NOT_AN_INTEGER, STRING_BYTES_MAX, STRING_TOO_LONG, SYNTAX_ERROR, ZERO } from "./answer.js";
+import { errorAnswer, integerAnswer, STRING_BYTES_MAX, STRING_TOO_LONG, ZERO } from "./answer.js";
 import { KEY, option, optional, token, VALUE } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { NEVER } from "./expire-time.js";
 import { parseIntegerBytes } from "./integer.js";
 import { type Decide, keep, put, readKey, readKeys, updateKey } from "./keyed.js";
 import { LCS_CELLS_MAX, lcsLength, lcsRuns, textOfRuns } from "./lcs.js";
-import { wordOf } from "./words.js";
 
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
 const START_AND_END = [
@@ -30,9 +30,11 @@ export const rangeCommands: readonly Command[] = [
     arity: 3,
     flags: ["write", "denyoom", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "insert"],
     since: "2.0.0",
     group: "string",
     summary: "Puts bytes behind the value of a key, which begins empty, and answers the new length.",
+    complexity: "O(N) in the length of the value",
     arguments: [KEY, VALUE],
     run: (context, call) => updateKey(context, call, decideAppend),
   },
@@ -41,6 +43,7 @@ export const rangeCommands: readonly Command[] = [
     arity: 2,
     flags: ["readonly", "fast"],
     keys: ONE_KEY,
+    access: ["RO"],
     since: "2.2.0",
     group: "string",
     summary: "Answers the length of a value in bytes, 0 for a missing key.",
@@ -55,6 +58,7 @@ export const rangeCommands: readonly Command[] = [
     since: "2.4.0",
     group: "string",
     summary: "Answers a part of a value, both ends included.",
+    complexity: "O(N) in the length of the answer",
     arguments: [KEY, ...START_AND_END],
     run: getrange,
   },
@@ -66,6 +70,7 @@ export const rangeCommands: readonly Command[] = [
     since: "1.0.0",
     group: "string",
     summary: "The old name of GETRANGE.",
+    complexity: "O(N) in the length of the answer",
     arguments: [KEY, ...START_AND_END],
     run: getrange,
   },
@@ -77,6 +82,7 @@ export const rangeCommands: readonly Command[] = [
     since: "2.2.0",
     group: "string",
     summary: "Overwrites a value from a position on, filling a gap with zero bytes, and answers the new length.",
+    complexity: "O(N) in the length of the value",
     arguments: [KEY, { name: "offset", type: "integer" }, VALUE],
     run: setrange,
   },
@@ -88,6 +94,7 @@ export const rangeCommands: readonly Command[] = [
     since: "7.0.0",
     group: "string",
     summary: "Answers the longest common subsequence of two values, its length, or where it lies.",
+    complexity: "O(N*M) in the lengths of the values",
     arguments: [
       { name: "key1", type: "key" },
       { name: "key2", type: "key" },
@@ -162,8 +169,11 @@ function lcs(context: CommandContext, call: Call<ClientSession>): void {
   const options = parseLcsOptions(call.args);
   if (typeof options === "string") call.reply.error(options);
   else {
-    readKeys(context, call, { first: 1, end: 3 }, (reply, [a = null, b = null]) => {
-      answerLcs(reply, a?.value ?? "", b?.value ?? "", options);
+    readKeys(context, call, {
+      first: 1,
+      end: 3,
+      pick: (entry) => entry?.value ?? "",
+      answer: (reply, [a = "", b = ""]) => answerLcs(reply, a, b, options),
     });
   }
 }

@@ -3,17 +3,17 @@
  * wait for the connection's earlier requests, and its later ones wait for them.
  */
 import { latin1Of } from "../bytes/latin1.js";
-import type { KeyPage, Keyspace, Scope } from "../coordinator/keyspace.js";
+import type { KeyPage, Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
 import { Reply } from "../resp/reply.js";
-import { NOT_AN_INTEGER, SYNTAX_ERROR } from "./answer.js";
+import { REPLY_BYTES_MAX } from "./answer.js";
 import { oneOf, option, optional, token } from "./argument-docs.js";
+import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { Glob } from "./glob.js";
 import { parseIntegerBytes } from "./integer.js";
-import { wordOf } from "./words.js";
 
 /** Keys of a SCAN page when COUNT is not given, as in Redis. */
 const PAGE_KEYS_DEFAULT = 10;
@@ -21,6 +21,8 @@ const PAGE_KEYS_DEFAULT = 10;
 const PAGE_KEYS_MAX = 10_000;
 /** Keys that KEYS looks at before it lets others run: well under a millisecond. */
 const KEYS_STEP = 500;
+/** How long KEYS works before it lets others run. */
+const TURN_MS = 5;
 /** The only type of value there is so far. */
 const STRING_TYPE = "STRING";
 
@@ -35,6 +37,7 @@ export const scanCommands: readonly Command[] = [
     since: "2.8.0",
     group: "generic",
     summary: "Answers some keys and the cursor to go on from; every key that stays throughout is answered at least once.",
+    complexity: "O(N) in the keys of the page",
     arguments: [
       { name: "cursor", type: "integer" },
       optional(option("MATCH", "pattern", "pattern")),
@@ -51,6 +54,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "generic",
     summary: "Answers all keys that match a pattern; reads every key of the database.",
+    complexity: "O(N) in the keys of the database",
     arguments: [{ name: "pattern", type: "pattern" }],
     run: keys,
   },
@@ -84,6 +88,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "server",
     summary: "Removes all keys of the database.",
+    complexity: "O(N) in the keys of the database, in the background",
     arguments: FLUSH_MODE,
     run: (context, call) => flush(context, call, call.session.scope.database),
   },
@@ -95,6 +100,7 @@ export const scanCommands: readonly Command[] = [
     since: "1.0.0",
     group: "server",
     summary: "Removes all keys of all databases.",
+    complexity: "O(N) in the keys, in the background",
     arguments: FLUSH_MODE,
     run: (context, call) => flush(context, call, "all"),
   },
@@ -197,7 +203,7 @@ function keys(context: CommandContext, call: Call<ClientSession>): void {
   call.alone((reply) => answerKeys(reply, { context, scope, pattern }));
 }
 
-/** Walks the database in small pages with a turn of the loop between them; only what matches is held. */
+/** Walks the database in small pages and lets others run between them; only what matches is held. */
 async function answerKeys(
   reply: Reply,
   { context, scope, pattern }: { context: CommandContext; scope: Scope; pattern: Glob },
@@ -205,25 +211,29 @@ async function answerKeys(
   const { clock, keyspace } = context;
   const matching = new Reply(reply.protocol);
   let count = 0;
-  for await (const page of pages(keyspace, scope, clock)) {
-    for (const key of page) {
-      if (!pattern.matchesAll && !pattern.matches(key)) continue;
-      matching.bulk(key);
-      count++;
-    }
-  }
-  reply.array(count);
-  reply.raw(matching.take());
-}
-
-async function* pages(keyspace: Keyspace, scope: Scope, clock: Clock): AsyncGenerator<readonly string[]> {
   let cursor = 0n;
   do {
     const page = await keyspace.scan(scope, cursor, KEYS_STEP);
-    yield page.keys;
     cursor = page.cursor;
+    let turnEndMs = clock.monotonicMs() + TURN_MS;
+    for (const key of page.keys) {
+      // A page of long keys and a pattern of many stars can take longer than others should wait.
+      if (clock.monotonicMs() > turnEndMs) {
+        await nextTurn(clock);
+        turnEndMs = clock.monotonicMs() + TURN_MS;
+      }
+      if (!pattern.matches(key)) continue;
+      matching.bulk(key);
+      count++;
+    }
+    if (matching.length > REPLY_BYTES_MAX) {
+      reply.error(`ERR KEYS answers at most ${REPLY_BYTES_MAX} bytes: narrow the pattern, or use SCAN`);
+      return;
+    }
     if (cursor !== 0n) await nextTurn(clock);
   } while (cursor !== 0n);
+  reply.array(count);
+  reply.raw(matching.take());
 }
 
 function nextTurn(clock: Clock): Promise<void> {

@@ -3,10 +3,10 @@
  * different times, or two conditions, contradict each other. Parsing finds positions and leaves arguments unread: Redis
  * reports contradictions before it looks at numbers. Pure.
  */
-import { invalidExpiry, NOT_AN_INTEGER } from "./answer.js";
+import { invalidExpiry } from "./answer.js";
+import { NOT_AN_INTEGER, wordOf } from "./arguments.js";
 import { type ExpiryUnit, futureExpiryMsOf } from "./expire-time.js";
 import { parseIntegerBytes } from "./integer.js";
-import { wordOf } from "./words.js";
 
 /** When the value will expire; `at` is the position of the amount. */
 export type Timing =

@@ -6,19 +6,19 @@ import { latin1Of } from "../bytes/latin1.js";
 import { type Effect, type Entry, KEEP, REMOVE } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { bulkAnswer, errorAnswer, NULL, OK, ONE, SYNTAX_ERROR, wrongNumberOfArguments, ZERO } from "./answer.js";
-import { EXPIRY_CHOICES, KEY, KEYS, oneOf, option, optional, token, VALUE } from "./argument-docs.js";
+import { bulkAnswer, errorAnswer, NULL, OK, ONE, ZERO } from "./answer.js";
+import { EXPIRY_CHOICES, KEY, oneOf, option, optional, token, VALUE } from "./argument-docs.js";
+import { SYNTAX_ERROR } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { type ExpiryUnit, isPast, NEVER } from "./expire-time.js";
 import { incrementCommands } from "./increments.js";
-import { type Decide, keep, put, putKey, readKey, readKeys, updateKey, updateKeys } from "./keyed.js";
+import { type Decide, keep, put, putKey, readKey, updateKey } from "./keyed.js";
+import { manyStringCommands } from "./many-strings.js";
 import { rangeCommands } from "./ranges.js";
 import { type Expiry, parseGetexTiming, parseSetOptions, readExpiry, type SetOptions } from "./set-options.js";
 
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
-const PAIRS = { first: 1, last: -1, step: 2 } as const;
-const KEY_AND_VALUE = { name: "data", type: "block", multiple: true, arguments: [KEY, VALUE] } as const;
 
 export const stringCommands: readonly Command[] = [
   {
@@ -37,6 +37,7 @@ export const stringCommands: readonly Command[] = [
     arity: -3,
     flags: ["write", "denyoom"],
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Stores a value under a key, with conditions, an expiry or a causal context where asked for.",
@@ -55,6 +56,7 @@ export const stringCommands: readonly Command[] = [
     arity: 4,
     flags: ["write", "denyoom"],
     keys: ONE_KEY,
+    access: ["OW", "update"],
     since: "2.0.0",
     group: "string",
     summary: "Stores a value that expires after some seconds.",
@@ -66,6 +68,7 @@ export const stringCommands: readonly Command[] = [
     arity: 4,
     flags: ["write", "denyoom"],
     keys: ONE_KEY,
+    access: ["OW", "update"],
     since: "2.6.0",
     group: "string",
     summary: "Stores a value that expires after some milliseconds.",
@@ -77,6 +80,7 @@ export const stringCommands: readonly Command[] = [
     arity: 3,
     flags: ["write", "denyoom", "fast"],
     keys: ONE_KEY,
+    access: ["OW", "insert"],
     since: "1.0.0",
     group: "string",
     summary: "Stores a value unless the key exists.",
@@ -88,6 +92,7 @@ export const stringCommands: readonly Command[] = [
     arity: 3,
     flags: ["write", "denyoom", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "1.0.0",
     group: "string",
     summary: "Stores a value and answers the one before.",
@@ -99,6 +104,7 @@ export const stringCommands: readonly Command[] = [
     arity: 2,
     flags: ["write", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "access", "delete"],
     since: "6.2.0",
     group: "string",
     summary: "Removes a key and answers the value it had.",
@@ -110,45 +116,14 @@ export const stringCommands: readonly Command[] = [
     arity: -2,
     flags: ["write", "fast"],
     keys: ONE_KEY,
+    access: ["RW", "access", "update"],
     since: "6.2.0",
     group: "string",
     summary: "Answers the value of a key and sets or clears its expiry.",
     arguments: [KEY, optional(oneOf("expiration", [...EXPIRY_CHOICES, token("PERSIST")]))],
     run: getex,
   },
-  {
-    name: "mget",
-    arity: -2,
-    flags: ["readonly", "fast"],
-    keys: { first: 1, last: -1, step: 1 },
-    since: "1.0.0",
-    group: "string",
-    summary: "Answers the values of several keys, nil for the missing ones; each key is read by itself.",
-    arguments: [KEYS],
-    run: (context, call) => readKeys(context, call, { first: 1, end: call.args.length }, answerValues),
-  },
-  {
-    name: "mset",
-    arity: -3,
-    flags: ["write", "denyoom"],
-    keys: PAIRS,
-    since: "1.0.1",
-    group: "string",
-    summary: "Stores several values; each key is written by itself.",
-    arguments: [KEY_AND_VALUE],
-    run: mset,
-  },
-  {
-    name: "msetnx",
-    arity: -3,
-    flags: ["write", "denyoom"],
-    keys: PAIRS,
-    since: "1.0.1",
-    group: "string",
-    summary: "Stores several values unless one of the keys exists.",
-    arguments: [KEY_AND_VALUE],
-    run: msetnx,
-  },
+  ...manyStringCommands,
   ...incrementCommands,
   ...rangeCommands,
 ];
@@ -160,11 +135,6 @@ function get(context: CommandContext, call: Call<ClientSession>): void {
 function answerValue(reply: Reply, entry: Entry | null): void {
   if (entry === null) reply.null();
   else reply.bulk(entry.value);
-}
-
-function answerValues(reply: Reply, entries: readonly (Entry | null)[]): void {
-  reply.array(entries.length);
-  for (const entry of entries) answerValue(reply, entry);
 }
 
 function set(context: CommandContext, call: Call<ClientSession>): void {
@@ -243,59 +213,6 @@ function getex(context: CommandContext, call: Call<ClientSession>): void {
       return isPast(expiry.ms, nowMs) ? { effect: REMOVE, answer } : put(entry.value, expiry.ms, answer);
     });
   }
-}
-
-function mset(context: CommandContext, call: Call<ClientSession>): void {
-  const { args, reply } = call;
-  if (args.length % 2 === 0) {
-    reply.error(wrongNumberOfArguments("mset"));
-    return;
-  }
-  const { keyspace } = context;
-  const { scope } = call.session;
-  for (let at = 1; at < args.length; at += 2) {
-    if (!keyspace.tryPut(scope, args[at]!, args[at + 1]!, NEVER)) {
-      msetLater(context, call, at);
-      return;
-    }
-  }
-  reply.ok();
-}
-
-/** Stores the pairs from position `first` on. */
-function msetLater(context: CommandContext, call: Call<ClientSession>, first: number): void {
-  const { keyspace } = context;
-  const { scope } = call.session;
-  call.later(async (reply, args) => {
-    const puts: Promise<void>[] = [];
-    for (let at = first; at < args.length; at += 2) puts.push(keyspace.put(scope, args[at]!, args[at + 1]!, NEVER));
-    await Promise.all(puts);
-    reply.ok();
-  });
-}
-
-function msetnx(context: CommandContext, call: Call<ClientSession>): void {
-  if (call.args.length % 2 === 0) {
-    call.reply.error(wrongNumberOfArguments("msetnx"));
-    return;
-  }
-  const { scope } = call.session;
-  updateKeys(context, call, (args) => {
-    const valueByKey = new Map<string, { key: Buffer; value: Buffer }>();
-    // A key that is named twice gets its last value.
-    for (let at = 1; at < args.length; at += 2) {
-      valueByKey.set(latin1Of(args[at]!), { key: args[at]!, value: args[at + 1]! });
-    }
-    const pairs = [...valueByKey.values()];
-    return {
-      targets: pairs.map(({ key }) => ({ scope, key })),
-      decide: (entries) => {
-        const isFree = entries.every((entry) => entry === null);
-        const effects = pairs.map(({ value }): Effect => (isFree ? { kind: "put", value, expiryMs: NEVER } : KEEP));
-        return { effects, answer: isFree ? ONE : ZERO };
-      },
-    };
-  });
 }
 
 function removalOf(entry: Entry | null): Effect {

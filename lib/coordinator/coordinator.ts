@@ -16,7 +16,6 @@ import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import { Peek } from "../lsm/peek.js";
 import type { Replica } from "../replica/replica.js";
 import { withDeadline } from "./deadline.js";
 import { KeyWalk } from "./key-walk.js";
@@ -76,9 +75,9 @@ export class Coordinator implements Keyspace {
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     switch (replica.peek(dataKey)) {
-      case Peek.UNREAD:
+      case "unread":
         return NOT_IN_MEMORY;
-      case Peek.ABSENT:
+      case "absent":
         this.misses++;
         return null;
       default:
@@ -101,8 +100,8 @@ export class Coordinator implements Keyspace {
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
     const peeked = replica.peek(dataKey);
-    if (peeked === Peek.UNREAD) return false;
-    replica.mintPlain(dataKey, peeked === Peek.FOUND ? replica.record : null, value, expiryMs);
+    if (peeked === "unread") return false;
+    replica.mintPlain(dataKey, peeked === "found" ? replica.record : null, value, expiryMs);
     return true;
   }
 
@@ -117,8 +116,8 @@ export class Coordinator implements Keyspace {
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
     const peeked = replica.peek(dataKey);
-    if (peeked === Peek.UNREAD) return false;
-    const old = peeked === Peek.FOUND ? replica.record : null;
+    if (peeked === "unread") return false;
+    const old = peeked === "found" ? replica.record : null;
     this.#apply(dataKey, key.length, old, decide(this.#entryOf(scope, old)));
     return true;
   }
@@ -155,7 +154,7 @@ export class Coordinator implements Keyspace {
         const dataKey = dataKeys[at]!;
         // An earlier effect may have been on this very key: what is in memory is newer than what was read.
         const peeked = replica.peek(dataKey);
-        const old = peeked === Peek.FOUND ? replica.record : peeked === Peek.ABSENT ? null : replica.view(records[at]!);
+        const old = peeked === "found" ? replica.record : peeked === "absent" ? null : replica.view(records[at]!);
         this.#apply(dataKey, keys[at]!.length, old, effect);
       }
     };

@@ -7,9 +7,8 @@ import { SLOTS } from "../bytes/slot.js";
 import { RecordView } from "../causality/record-view.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import type { ScanPage } from "../lsm/lsm.js";
 import { dataKeyFloor, hashOfDataKey, rawKeyOf } from "../replica/data-key.js";
-import type { Replica } from "../replica/replica.js";
+import type { Replica, ScanPage } from "../replica/replica.js";
 import type { KeyPage } from "./keyspace.js";
 
 /** Keys looked at in one go; between two others get their turn. */
@@ -127,7 +126,7 @@ export class KeyWalk {
     // The rest of the last hash belongs to this page: nearly always nothing.
     const nextHash = hashOfDataKey(last.key) + 1;
     const to = nextHash === HASHES ? range.to : dataKeyFloor(slot, database, nextHash);
-    for (let { next } = page; next !== null && next < to; ) ({ next } = await look(next, to, PAGE_KEYS_MAX));
+    for (let next: string | null = page.next; next !== null && next < to; next = (await look(next, to, PAGE_KEYS_MAX)).next);
     return { keys, lookedAt, nextHash };
   }
 }

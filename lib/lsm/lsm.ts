@@ -19,7 +19,7 @@ import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
 import { DELETED, type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
-import { type Found, Peek } from "./table-reader.js";
+import { type Found, Peek } from "./peek.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -35,6 +35,11 @@ export interface LsmOptions {
 
 /** `slow`: writers should hold back a little. `stopped`: writers wait for `room`. */
 export type Backlog = "open" | "slow" | "stopped";
+
+export interface ScanPage {
+  readonly entries: readonly { readonly key: string; readonly value: Buffer | null }[];
+  readonly next: string | null;
+}
 
 const SYNC_INTERVAL_MS = 1000;
 
@@ -179,6 +184,33 @@ export class Lsm {
   syncNow(): void {
     this.commit();
     this.#writer.syncNow();
+  }
+
+  sync(): Promise<void> {
+    this.commit();
+    return this.#writer.sync();
+  }
+
+  stats(): { isWritable: boolean; unsyncedBytes: number } {
+    return { isWritable: this.#writer.failure === null, unsyncedBytes: this.#writer.appendedBytes - this.#writer.syncedBytes };
+  }
+
+  async scan(range: { from: string; to: string | null; limit: number; values: "with" | "without" }): Promise<ScanPage> {
+    const entries: { key: string; value: Buffer | null }[] = [];
+    const tables = [this.#active, ...this.#frozen.map((f) => f.table)];
+    let from: string = range.from;
+    for (;;) {
+      let best: string | null = null;
+      for (const t of tables) {
+        const k = t.ceiling(from);
+        if (k !== null && (best === null || k < best)) best = k;
+      }
+      if (best === null || (range.to !== null && best >= range.to)) return { entries, next: null };
+      if (entries.length === range.limit) return { entries, next: best };
+      if (this.peek(best) === Peek.FOUND)
+        entries.push({ key: best, value: Buffer.from(this.found.buffer.subarray(this.found.start, this.found.end)) });
+      from = `${best}\0`;
+    }
   }
 
   setFsync(policy: FsyncPolicy): void {

@@ -10,8 +10,8 @@ import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
 import type { SegmentRange } from "./log-recovery.js";
+import type { Found } from "./peek.js";
 import { SortedKeys } from "./sorted-keys.js";
-import type { Found } from "./table-reader.js";
 
 /** What `find` returns for a removed key, and for a key that the table knows nothing of. */
 export const DELETED = -1;

@@ -32,6 +32,11 @@ export const REPLICA_COUNTERS = LIVE_COUNTS + DATABASES;
 /** Expiries from here on (the year 10889) are kept in the record only: nothing will come to collect them. */
 const EXPIRY_INDEXED_MAX = 2 ** 48;
 
+export type { Backlog, ScanPage };
+
+/** What memory tells of a record: where it says `unread`, only the disk can tell. */
+export type Look = "found" | "absent" | "unread";
+
 /** What a new version holds: a value, or null for a tombstone; `expiryMs` 0 for never. */
 export interface NewValue {
   readonly value: Uint8Array | null;
@@ -84,15 +89,14 @@ export class Replica {
     return this.#identity.actor;
   }
 
-  /** Looks in memory. FOUND: `record` shows it. */
-  peek(dataKey: string): Peek {
+  /** Looks in memory. Where it is found, `record` shows it. */
+  peek(dataKey: string): Look {
     const peeked = this.#lsm.peek(dataKey);
-    if (peeked === Peek.FOUND) {
-      const { buffer, start, end } = this.#lsm.found;
-      this.record.read(buffer, start, end);
-      this.#recordStart = start;
-    }
-    return peeked;
+    if (peeked !== Peek.FOUND) return peeked === Peek.ABSENT ? "absent" : "unread";
+    const { buffer, start, end } = this.#lsm.found;
+    this.record.read(buffer, start, end);
+    this.#recordStart = start;
+    return "found";
   }
 
   /** The encoded record as of the call, or null. */
@@ -222,6 +226,12 @@ export class Replica {
 
   expiringSize(database: number): number {
     return this.#lsm.counter(LIVE_COUNTS + database);
+  }
+
+  /** True when some record in some database expires. */
+  hasExpiring(): boolean {
+    for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;
+    return false;
   }
 
   #store(dataKey: string, before: Record | null, after: Record): void {

@@ -15,7 +15,10 @@ export interface Call<S extends Session> {
   readonly args: readonly Buffer[];
   /** Where a synchronous answer goes: exactly one RESP value unless `later` or `alone` was called. */
   readonly reply: Reply;
-  /** Says that this call stores something: should the commit of this turn fail, its reply becomes that error. */
+  /**
+   * Says that this call stores something: should the commit of this turn fail, its reply becomes that error. Dispatch says
+   * it for every command that is flagged as a write; commands do not.
+   */
   markWrite(): void;
   /** How many earlier requests of this connection are still unanswered. */
   readonly unanswered: number;

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { hash32, hash32OfString } from "../../lib/bytes/hash.js";
 import { latin1Of, writeLatin1 } from "../../lib/bytes/latin1.js";
 import { readVarint, varintLength, writeVarint } from "../../lib/bytes/varint.js";

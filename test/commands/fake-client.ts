@@ -9,9 +9,9 @@ import { expiryCommands } from "../../lib/commands/expiry.js";
 import { keyCommands } from "../../lib/commands/keys.js";
 import { memoryUsage } from "../../lib/commands/object.js";
 import { stringCommands } from "../../lib/commands/strings.js";
-import { OperatingError } from "../../lib/errors.js";
 import type { Clock, Timer } from "../../lib/host/clock.js";
 import type { Call, ConnectionControl } from "../../lib/resp/call.js";
+import { errorReplyOf } from "../../lib/resp/error-reply.js";
 import { Reply } from "../../lib/resp/reply.js";
 import { FakeKeyspace, type Mode } from "./fake-keyspace.js";
 
@@ -138,6 +138,10 @@ function runCommand(context: { keyspace: FakeKeyspace; clock: FakeClock }, call:
     call.reply.error(`ERR wrong number of arguments for '${name}|${second}' command`);
     return;
   }
+  if (command.subcommands !== undefined && subcommand === undefined) {
+    call.reply.error(`ERR unknown subcommand '${latin1Of(call.args[1]!)}'. Try ${name.toUpperCase()} HELP.`);
+    return;
+  }
   (subcommand ?? command).run(context, call);
 }
 
@@ -146,6 +150,5 @@ function isArity(command: Command, count: number): boolean {
 }
 
 function errorReply(error: unknown): string {
-  if (!(error instanceof OperatingError)) throw error;
-  return `-${error.code} ${error.message}\r\n`;
+  return `-${errorReplyOf(error)}\r\n`;
 }

@@ -29,6 +29,8 @@ interface Stored extends Entry {
 export class FakeKeyspace implements Keyspace {
   /** Larger values are refused. */
   valueBytesMax = 2 ** 29;
+  /** A full disk refuses every change when it comes to it. */
+  disk: "well" | "full" = "well";
   /** What `putWithContext` was given, in order. */
   readonly contexts: string[] = [];
   readonly #mode: Mode;
@@ -57,6 +59,8 @@ export class FakeKeyspace implements Keyspace {
   }
 
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
+    // Refused at once, as the coordinator does, and not by a rejection.
+    this.#checkValue(value);
     return this.#later(() => this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs }));
   }
 
@@ -157,8 +161,8 @@ export class FakeKeyspace implements Keyspace {
     return this.#mode === "memory" && this.#pending === 0;
   }
 
-  /** Runs `work` behind everything that was asked for before, and never within this call. */
-  #later<T>(work: () => T): Promise<T> {
+  /** Runs `work` behind everything that was asked for before, and never within this call. The promise is the caller's alone to hear. */
+  async #later<T>(work: () => T): Promise<T> {
     this.#pending++;
     const result = this.#last.then(work).finally(() => this.#pending--);
     this.#last = result.then(
@@ -176,13 +180,18 @@ export class FakeKeyspace implements Keyspace {
 
   #apply(database: number, name: string, effect: Effect): void {
     const entries = this.#databases[database]!;
+    if (effect.kind !== "keep" && this.disk === "full") throw new OperatingError("IO", "no room");
     if (effect.kind === "remove") entries.delete(name);
     if (effect.kind !== "put") return;
     const value = typeof effect.value === "string" ? effect.value : latin1Of(effect.value);
-    if (value.length > this.valueBytesMax) throw new OperatingError("ARGUMENT", "value too large");
+    this.#checkValue(value);
     assert(Number.isSafeInteger(effect.expiryMs) && effect.expiryMs >= 0, "an expiry is a time");
     const nowMs = this.#clock.wallMs();
     if (effect.expiryMs !== 0 && effect.expiryMs <= nowMs) entries.delete(name);
     else entries.set(name, { value, expiryMs: effect.expiryMs, stampMs: nowMs });
+  }
+
+  #checkValue(value: { readonly length: number }): void {
+    if (value.length > this.valueBytesMax) throw new OperatingError("ARGUMENT", "value too large");
   }
 }

@@ -84,6 +84,19 @@ describe("commit and replies", () => {
     expect(client.take()).to.equal(request("E", "1") + FAILED);
   });
 
+  it("replies that wait keep their own writes, whatever is written behind them", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const client = harness.client();
+    client.send(request("E", "1"));
+    await harness.clock.settle();
+    client.send(request("WECHO", "2"));
+    await harness.clock.settle();
+    for (const { reject } of harness.gate.waiting) reject(ioError("no space left"));
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("E", "1") + FAILED);
+  });
+
   it("QUIT's reply and its close wait for the acknowledgement of what was before", async () => {
     const harness = await Harness.start();
     harness.gate.isAcknowledged = false;
@@ -95,6 +108,21 @@ describe("commit and replies", () => {
     await harness.clock.settle();
     expect(client.take()).to.equal(`${request("WECHO", "1")}+OK\r\n`);
     expect(client.hasEnded).to.equal(true);
+  });
+
+  it("a half-closed client gets the replies that wait for their acknowledgement", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const client = harness.client();
+    client.send(request("WECHO", "1"));
+    await harness.clock.settle();
+    client.connection.end();
+    await harness.clock.settle();
+    expect(client.hasEnded).to.equal(false);
+    harness.gate.waiting[0]!.resolve();
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("WECHO", "1"));
+    expect(client.isClosed).to.equal(true);
   });
 
   it("a client that is gone before the acknowledgement harms nobody", async () => {

@@ -2,29 +2,34 @@
  * The composition root of one member: builds the layers from the bottom up on a Host, starts them, and stops them in the
  * opposite order. No logic of its own.
  */
-import { ContextTokens } from "./causality/context-token.js";
-import { HybridClock } from "./causality/hybrid-clock.js";
-import { decodeRingDocument, encodeRingDocument, mintRingDocument, type RingDocument } from "./cluster/ring-document.js";
-import { protectedModeRefusal } from "./commands/authentication.js";
-import type { Config } from "./config.js";
-import { Coordinator } from "./coordinator/coordinator.js";
-import type { Host } from "./host/host.js";
-import type { Processes } from "./host/processes.js";
+import { ContextTokens } from "../causality/context-token.js";
+import { HybridClock } from "../causality/hybrid-clock.js";
+import { decodeRingDocument, encodeRingDocument, mintRingDocument, type RingDocument } from "../cluster/ring-document.js";
+import { protectedModeRefusal } from "../commands/authentication.js";
+import type { ClientSession } from "../commands/client-session.js";
+import { ringOfOne } from "../commands/cluster-view.js";
+import { expiryCommands } from "../commands/expiry.js";
+import { keyCommands } from "../commands/keys.js";
+import { buildCommands, type NodeCommands } from "../commands/node-commands.js";
+import { memoryUsage } from "../commands/object.js";
+import { stringCommands } from "../commands/strings.js";
+import type { Config } from "../config.js";
+import { Coordinator } from "../coordinator/coordinator.js";
+import type { Host } from "../host/host.js";
+import type { Processes } from "../host/processes.js";
+import type { Log } from "../log.js";
+import { DirectoryLock } from "../lsm/directory-lock.js";
+import { Lsm } from "../lsm/lsm.js";
+import { defaultLsmSettings } from "../lsm/lsm-settings.js";
+import { KeyQueues } from "../replica/key-queues.js";
+import { MetaStore } from "../replica/meta-store.js";
+import { Reaper } from "../replica/reaper.js";
+import { REPLICA_COUNTERS, Replica } from "../replica/replica.js";
+import { StoreIdentity } from "../replica/store-identity.js";
+import { RespServer } from "../resp/server.js";
+import { Facts, type Machine } from "./facts.js";
 import { LiveConfig } from "./live-config.js";
-import type { Log } from "./log.js";
-import { DirectoryLock } from "./lsm/directory-lock.js";
-import { Lsm } from "./lsm/lsm.js";
-import { defaultLsmSettings } from "./lsm/lsm-settings.js";
-import { buildCommands, type NodeCommands } from "./node-commands.js";
-import type { Machine } from "./node-facts.js";
-import { commandSettings, coordinatorSettings, replicaSettings, respSettings } from "./node-settings.js";
-import { KeyQueues } from "./replica/key-queues.js";
-import { MetaStore } from "./replica/meta-store.js";
-import { Reaper } from "./replica/reaper.js";
-import { REPLICA_COUNTERS, Replica } from "./replica/replica.js";
-import { StoreIdentity } from "./replica/store-identity.js";
-import { RespServer } from "./resp/server.js";
-import type { ClientSession } from "./commands/client-session.js";
+import { commandSettings, coordinatorSettings, replicaSettings, respSettings } from "./settings.js";
 
 export interface NodeOptions {
   readonly host: Host;
@@ -129,24 +134,27 @@ export class Node {
         names: (storeId) => (storeId === identity.storeId ? name : null),
         settings: coordinatorSettings(live),
       });
+      const facts = new Facts({ machine: options.machine, clock, random, lsm, coordinator, reaper });
       const commands = buildCommands({
-        keyspace: coordinator,
-        coordinator,
-        lsm,
-        reaper,
-        clock,
-        random,
-        live,
+        context: { keyspace: coordinator, clock },
+        keyed: [...stringCommands, ...keyCommands, ...expiryCommands],
+        memoryUsage,
         settings: commandSettings(live),
-        machine: options.machine,
-        storeId: identity.storeId,
-        requestStop: options.requestStop,
+        runtimeSettings: live,
+        facts,
+        cluster: ringOfOne(() => facts.member(identity.storeId, config.bind)),
+        copies: () => ({ local: 1, elsewhere: [] }),
+        replicasMax: () => 1,
+        makeDurable: () => lsm.sync(),
+        shutdown: options.requestStop,
+        setActiveExpiry: (mode) => reaper.setPaused({ isPaused: mode === "off" }),
+        log,
       });
       const server = new RespServer<ClientSession>({
         network: host.network,
         clock,
         log,
-        dispatcher: commands.dispatcher,
+        dispatcher: commands.commands,
         commitGate: lsm,
         settings: respSettings(live),
         refusal: (connection) =>
@@ -158,7 +166,8 @@ export class Node {
       });
       const port = await server.listen({ host: config.bind, port: config.port });
       name ||= `${config.bind}:${port}`;
-      commands.listening(port, server);
+      facts.listening(port, server.counters);
+      commands.rate.start();
       reaper.start();
       return new Node({ lock, lsm, identity, reaper, server, commands, log, port });
     } catch (error) {
@@ -170,7 +179,7 @@ export class Node {
   /** Stops accepting, answers what is in flight, makes everything durable and gives the directory back. */
   async stop(): Promise<void> {
     await this.#server.stop(STOP_MS_MAX);
-    this.#commands.stop();
+    this.#commands.rate.stop();
     await this.#reaper.stop();
     this.#identity.stop();
     await this.#lsm.close();
@@ -179,10 +188,10 @@ export class Node {
   }
 }
 
-function openRing(meta: MetaStore, randomBytes: (length: number) => Buffer): RingDocument {
+function openRing(meta: MetaStore, mintBytes: (length: number) => Buffer): RingDocument {
   const stored = meta.get(RING_RECORD);
   if (stored !== null) return decodeRingDocument(stored);
-  const document = mintRingDocument(randomBytes);
+  const document = mintRingDocument(mintBytes);
   meta.putNow(RING_RECORD, encodeRingDocument(document));
   return document;
 }

@@ -1,12 +1,13 @@
 /** What INFO tells of the node: facts of the machine, handed in by main, and figures of the layers. */
-import type { DurabilityFacts, KeyspaceFacts, MemoryFacts, NodeFacts, TrafficFacts } from "./commands/info-sections.js";
-import type { InfoField } from "./commands/info.js";
-import type { Coordinator } from "./coordinator/coordinator.js";
-import type { Clock } from "./host/clock.js";
-import type { Random } from "./host/random.js";
-import type { Lsm } from "./lsm/lsm.js";
-import type { Reaper } from "./replica/reaper.js";
-import type { RespCounters } from "./resp/connection.js";
+import type { ClusterMember } from "../commands/cluster-view.js";
+import type { InfoField } from "../commands/info.js";
+import type { DurabilityFacts, KeyspaceFacts, MemoryFacts, NodeFacts, TrafficFacts } from "../commands/info-sections.js";
+import type { Coordinator } from "../coordinator/coordinator.js";
+import type { Clock } from "../host/clock.js";
+import type { Random } from "../host/random.js";
+import type { Lsm } from "../lsm/lsm.js";
+import type { Reaper } from "../replica/reaper.js";
+import type { RespCounters } from "../resp/connection-owner.js";
 
 /** What only the process itself can tell. */
 export interface Machine {
@@ -32,6 +33,9 @@ export interface FactsOptions {
 }
 
 const RUN_ID_BYTES = 20;
+const MEMBER_ID_DIGITS = 40;
+const PEER_PORT_OFFSET = 10_000;
+const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "localhost"]);
 
 export class Facts implements NodeFacts {
   readonly version: string;
@@ -64,6 +68,17 @@ export class Facts implements NodeFacts {
   listening(port: number, counters: RespCounters): void {
     this.port = port;
     this.#counters = counters;
+  }
+
+  /** This node as cluster clients see it. An address that stands for all of them is shown as one that they can reach. */
+  member(storeId: string, bind: string): ClusterMember {
+    return {
+      id: Buffer.from(storeId, "latin1").toString("hex").padEnd(MEMBER_ID_DIGITS, "0"),
+      ip: ANY_ADDRESS.has(bind) ? "127.0.0.1" : bind,
+      port: this.port,
+      peerPort: this.port + PEER_PORT_OFFSET,
+      health: "online",
+    };
   }
 
   memory(): MemoryFacts {
@@ -100,7 +115,10 @@ export class Facts implements NodeFacts {
 
   *storage(): Iterable<InfoField> {
     for (const [name, value] of Object.entries(this.#options.lsm.stats())) {
-      yield [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), typeof value === "object" ? JSON.stringify(value) : String(value)];
+      yield [
+        name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
+        typeof value === "object" ? JSON.stringify(value) : String(value),
+      ];
     }
   }
 

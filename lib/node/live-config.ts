@@ -2,10 +2,10 @@
  * The configuration of a running node: what it was started with, and what CONFIG SET has changed since. Components are
  * handed views of it that read the current value at each use; what has to act on a change subscribes.
  */
-import type { Glob } from "./commands/glob.js";
-import { IMMUTABLE, type RuntimeSettings, type SettingRefusal, type SettingValue } from "./commands/runtime-settings.js";
-import { allSettings, type Config, findSetting } from "./config.js";
-import { OperatingError } from "./errors.js";
+import type { Glob } from "../commands/glob.js";
+import { IMMUTABLE, type RuntimeSettings, type SettingRefusal, type SettingValue } from "../commands/runtime-settings.js";
+import { allSettings, type Config, findSetting } from "../config.js";
+import { OperatingError } from "../errors.js";
 
 type Mutable<Values> = { -readonly [Key in keyof Values]: Values[Key] };
 

@@ -1,10 +1,10 @@
 /** The slices of the live configuration that the layers read: each field is looked up at each use. */
-import type { CommandSettings } from "./commands/command-settings.js";
-import type { Consistency, Level } from "./coordinator/consistency.js";
-import type { CoordinatorSettings } from "./coordinator/coordinator.js";
+import type { CommandSettings } from "../commands/command-settings.js";
+import type { Consistency, Level } from "../coordinator/consistency.js";
+import type { CoordinatorSettings } from "../coordinator/coordinator.js";
+import type { ReplicaSettings } from "../replica/replica.js";
+import { defaultRespSettings, type RespSettings } from "../resp/settings.js";
 import type { LiveConfig } from "./live-config.js";
-import type { ReplicaSettings } from "./replica/replica.js";
-import { defaultRespSettings, type RespSettings } from "./resp/settings.js";
 
 export function respSettings(live: LiveConfig): RespSettings {
   const settings = defaultRespSettings();
