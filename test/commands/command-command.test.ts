@@ -78,9 +78,7 @@ describe("COMMAND", () => {
     ]);
     expect(await client.send("COMMAND LIST FILTERBY ACLCAT foo")).to.equal("*0\r\n");
     expect(await client.send("COMMAND LIST FILTERBY MODULE foo")).to.equal("*0\r\n");
-    expect(decode(await client.send("COMMAND LIST")))
-      .to.include("get")
-      .and.to.not.include("config|get");
+    expect(decode(await client.send("COMMAND LIST"))).to.include("get");
     for (const bad of ["COMMAND LIST FILTERBY", "COMMAND LIST FOO", "COMMAND LIST FILTERBY FOO bar"]) {
       expect(await client.send(bad)).to.equal("-ERR syntax error\r\n");
     }
