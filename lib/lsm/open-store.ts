@@ -7,6 +7,7 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import { BlockCache } from "./block-cache.js";
+import { FilePool } from "./file-pool.js";
 import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./log-format.js";
 import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
 import { LogWriter } from "./log-writer.js";
@@ -14,10 +15,9 @@ import type { LsmOptions } from "./lsm.js";
 import type { LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
 import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
-import { FilePool } from "./file-pool.js";
-import { TableKeeper } from "./table-keeper.js";
 import { ReadPolicy } from "./read-policy.js";
 import { tableNumberOf } from "./table-format.js";
+import { TableKeeper } from "./table-keeper.js";
 import { TableReader } from "./table-reader.js";
 
 export interface OpenedStore {

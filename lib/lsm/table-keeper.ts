@@ -128,6 +128,10 @@ export class TableKeeper {
     if (options.isCleared) this.#hideTables();
   }
 
+  get jobsUnderWay(): number {
+    return this.#jobs.size;
+  }
+
   /** Begins background work. */
   start(): void {
     this.#wake();

@@ -5,16 +5,16 @@
  */
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
+import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
-import { settle, SimClock } from "../sim/sim-clock.js";
+import { SimClock, settle } from "../sim/sim-clock.js";
 import { faultless, SimDisk } from "../sim/sim-disk.js";
 import { SimRandom } from "../sim/sim-random.js";
 import { SimWorkers } from "../sim/sim-workers.js";
 import { Trace } from "../sim/trace.js";
-import { LsmModel, type ModelOperation, ModelState } from "./lsm-model.js";
-import { lsmJobs } from "../../lib/lsm/jobs.js";
+import { LsmModel, type ModelOperation, type ModelState } from "./lsm-model.js";
 
 export interface LsmSeedOptions {
   /** Drawn from the seed when missing. */
@@ -260,7 +260,8 @@ class SeedRun {
         this.counts.scans++;
         if (touched.has(EVERYTHING)) return;
         for (const [key, value] of before.entries) if (!touched.has(key)) requireEqual(key, have.get(key), value);
-        for (const key of have.keys()) if (!touched.has(key) && !before.entries.has(key)) throw new Error(`scan made up ${key}`);
+        for (const key of have.keys())
+          if (!touched.has(key) && !before.entries.has(key)) throw new Error(`scan made up ${key}`);
       },
       (error: unknown) => {
         if (!life.disk.isCrashed) throw error;
@@ -295,7 +296,8 @@ class SeedRun {
   #noteRequired(life: Life): void {
     if (life.disk.isCrashed) return;
     const { logSyncedBytes } = life.engine.stats();
-    for (const { number, bytes } of life.appended) if (bytes <= logSyncedBytes) this.#required = Math.max(this.#required, number);
+    for (const { number, bytes } of life.appended)
+      if (bytes <= logSyncedBytes) this.#required = Math.max(this.#required, number);
   }
 
   /** After a start: the engine holds a prefix of the batches, and everything required. */
@@ -378,7 +380,8 @@ class SeedRun {
       requireEqual(key, have ?? undefined, expected.entries.get(key));
     }
     const entries = await this.#clock.run(scanAll(engine, this.#random.pick([1, 7, 1000])));
-    if (entries.size !== expected.entries.size) throw new Error(`a scan finds ${entries.size} keys of ${expected.entries.size}`);
+    if (entries.size !== expected.entries.size)
+      throw new Error(`a scan finds ${entries.size} keys of ${expected.entries.size}`);
     for (const [key, value] of expected.entries) requireEqual(key, entries.get(key), value);
     await this.#compareSome(engine, expected);
   }
