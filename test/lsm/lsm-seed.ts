@@ -5,6 +5,8 @@
  */
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
+import { checkStore } from "../../lib/lsm/check.js";
+import { salvageStore } from "../../lib/lsm/salvage.js";
 import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
@@ -45,6 +47,7 @@ export type LsmSeedEvent =
   | "flipsRefused"
   | "flipsHarmless"
   | "flipsCut"
+  | "salvages"
   | "flushes"
   | "compactions"
   | "moves"
@@ -85,6 +88,7 @@ class SeedRun {
     flipsRefused: 0,
     flipsHarmless: 0,
     flipsCut: 0,
+    salvages: 0,
     flushes: 0,
     compactions: 0,
     moves: 0,
@@ -332,6 +336,8 @@ class SeedRun {
     await this.#compareAll(engine, this.#model.current);
     this.#noteJobs(engine);
     await this.#clock.run(engine.close());
+    const { problems } = await checkStore({ disk: this.#disk, directory: DIRECTORY });
+    if (problems.length > 0) throw new Error(`check: ${problems.join("; ")}`);
   }
 
   /** A copy of the disk with one flipped bit: it is noticed, or it changes nothing but where the tail is cut. */
@@ -352,11 +358,25 @@ class SeedRun {
       if (engine.recovery.cut !== null) this.counts.flipsCut++;
       else this.counts.flipsHarmless++;
     } catch (error) {
-      if (!(error instanceof OperatingError) || error.code !== "CORRUPT") throw error;
+      requireCorrupt(error);
       this.counts.flipsRefused++;
+      if (!what.includes("manifest")) await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
     } finally {
       this.#clock = held;
     }
+  }
+
+  /** What salvage leaves can be opened and is whole, and every value in it was once the key's. */
+  async #salvage(disk: SimDisk, clock: SimClock): Promise<void> {
+    const options = { disk, directory: DIRECTORY, settings: this.#settings, nowMs: clock.wallMs() };
+    await clock.run(salvageStore(options));
+    const { problems } = await checkStore({ disk, directory: DIRECTORY });
+    if (problems.length > 0) throw new Error(`check after salvage: ${problems.join("; ")}`);
+    const engine = (await this.#start(disk, clock))!;
+    for (const [key, value] of await clock.run(scanAll(engine, 100))) {
+      if (!this.#model.hasHeld(key, value)) throw new Error(`salvage made up a value of ${JSON.stringify(key)}`);
+    }
+    this.counts.salvages++;
   }
 
   async #compareSome(engine: Lsm, expected: ModelState): Promise<void> {
@@ -505,6 +525,10 @@ function requireEqual(key: string, have: Uint8Array | undefined, want: Buffer | 
 /** The disk refuses, or does not keep up. */
 function requireRefusal(error: unknown): void {
   if (!(error instanceof OperatingError) || (error.code !== "IO" && error.code !== "BUSY")) throw error;
+}
+
+function requireCorrupt(error: unknown): void {
+  if (!(error instanceof OperatingError) || error.code !== "CORRUPT") throw error;
 }
 
 function requireIo(error: unknown): void {
