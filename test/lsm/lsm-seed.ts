@@ -6,11 +6,11 @@
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
 import { checkStore } from "../../lib/lsm/check.js";
-import { salvageStore } from "../../lib/lsm/salvage.js";
 import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
+import { salvageStore } from "../../lib/lsm/salvage.js";
 import { SimClock, settle } from "../sim/sim-clock.js";
 import { faultless, SimDisk } from "../sim/sim-disk.js";
 import { SimRandom } from "../sim/sim-random.js";
@@ -23,6 +23,8 @@ export interface LsmSeedOptions {
   readonly fsync?: FsyncPolicy;
   /** Which faults happen besides crashes. Default: drawn from the seed. */
   readonly faults?: "none" | "drawn";
+  /** A device whose syncs do nothing: seeds must notice. */
+  readonly device?: "honest" | "lying";
   readonly startsMax?: number;
   readonly turnsMax?: number;
 }
@@ -149,6 +151,7 @@ class SeedRun {
     if (!disk.isCrashed) await this.#verify(engine);
     const life = new Life(engine, disk, this.#settings.fsync);
     this.#drawFaults(disk);
+    disk.faults.hasLyingSyncs = this.#options.device === "lying";
     const turns = random.below(this.#options.turnsMax ?? 80);
     for (let turn = 0; turn < turns && !disk.isCrashed; turn++) await this.#turn(life);
     if (life.scan !== null && !disk.isCrashed) await this.#clock.run(life.scan);
@@ -241,6 +244,7 @@ class SeedRun {
     if (random.chance(0.5)) await this.#clock.advance(random.fraction() * random.pick([1, 20, 1500]));
     else await settle();
     this.#noteRequired(life);
+    if (this.#settings.fsync !== "always" && !engine.isAcknowledged) this.#noteFailedSync(life);
     life.checkFailure();
     for (const operation of batch) life.touch(operation);
     if (life.scan === null && random.chance(0.1)) this.#startScan(life);
@@ -290,10 +294,14 @@ class SeedRun {
       },
       (error) => {
         requireIo(error);
-        life.isFailed = true;
-        this.counts.failedSyncs++;
+        this.#noteFailedSync(life);
       },
     );
+  }
+
+  #noteFailedSync(life: Life): void {
+    if (!life.isFailed) this.counts.failedSyncs++;
+    life.isFailed = true;
   }
 
   /** Whatever the policy: what a completed sync covered must be there. */
@@ -360,7 +368,8 @@ class SeedRun {
     } catch (error) {
       requireCorrupt(error);
       this.counts.flipsRefused++;
-      if (!what.includes("manifest")) await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
+      if (!what.includes("manifest"))
+        await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
     } finally {
       this.#clock = held;
     }
