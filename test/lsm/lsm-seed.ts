@@ -149,6 +149,8 @@ class SeedRun {
     if (engine === null) return this.#restart();
     this.counts.starts++;
     if (!disk.isCrashed) await this.#verify(engine);
+    // This start may have taken the mark of the stop away before it crashed.
+    this.#isStopped = false;
     const life = new Life(engine, disk, this.#settings.fsync);
     this.#drawFaults(disk);
     disk.faults.hasLyingSyncs = this.#options.device === "lying";
