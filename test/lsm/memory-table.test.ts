@@ -25,7 +25,7 @@ describe("SortedKeys", () => {
 });
 
 describe("MemoryTable", () => {
-  const valueOf = (table: MemoryTable, key: string): string | null => {
+  const storedUnder = (table: MemoryTable, key: string): string | null => {
     const found = { buffer: Buffer.alloc(0), start: 0, end: 0 };
     const place = table.find(key);
     if (place === DELETED || place === UNKNOWN) return null;
@@ -58,7 +58,7 @@ describe("MemoryTable", () => {
           else if (kind === "clear") current.clear();
           else if (kind === "seal") sealed = new Map(current);
           else current = new Map(sealed);
-          for (const asked of ["a", "b", "bb", "c\0"]) expect(valueOf(table, asked)).to.equal(current.get(asked) ?? null);
+          for (const asked of ["a", "b", "bb", "c\0"]) expect(storedUnder(table, asked)).to.equal(current.get(asked) ?? null);
           const first = [...current.keys()].sort()[0] ?? null;
           if (first !== null) expect(table.ceiling(first)).to.equal(first);
         }
