@@ -380,6 +380,7 @@ export class Lsm {
 
   #requireWritable(table: MemoryTable): void {
     if (this.#isClosed) throw new OperatingError("CLOSED", "the store is closed");
+    if (this.#writer.failure !== null) throw this.#writer.failure;
     const { memoryTableBytes, memoryTableEntries } = this.#settings;
     const isOverflowing =
       table.pendingStart > OVERFLOW_FACTOR * memoryTableBytes || table.entries > OVERFLOW_FACTOR * memoryTableEntries;
