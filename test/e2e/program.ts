@@ -14,6 +14,8 @@ export interface RunOptions {
   /** Written to the program's stdin, which is then closed. */
   readonly input?: string | Buffer;
   readonly withinMs?: number;
+  /** For programs that go on for ever: stopped when their output matches. */
+  readonly endAfter?: RegExp;
   readonly environment?: Readonly<Record<string, string>>;
   readonly directory?: string;
 }
@@ -31,7 +33,7 @@ export function cleanEnvironment(extra: Readonly<Record<string, string>> = {}): 
 
 /** Rejects only when the program cannot be started or does not end in time (it is killed then). */
 export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  const { withinMs = WITHIN_MS, input = "", environment = {}, directory } = options;
+  const { withinMs = WITHIN_MS, input = "", environment = {}, directory, endAfter } = options;
   const child = spawn(command, args, {
     stdio: ["pipe", "pipe", "pipe"],
     env: cleanEnvironment(environment),
@@ -39,7 +41,10 @@ export async function run(command: string, args: readonly string[], options: Run
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
-  child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+  child.stdout.on("data", (chunk: Buffer) => {
+    stdout.push(chunk);
+    if (endAfter?.test(`${Buffer.concat(stdout)}`)) child.kill("SIGTERM");
+  });
   child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
   // A program may end without reading its input.
   child.stdin.on("error", () => undefined);

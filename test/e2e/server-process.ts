@@ -77,10 +77,10 @@ export class ServerProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts the process, on any free port, and waits until it is ready. Rejects, with its output, when it ends instead. */
-  async start(): Promise<void> {
+  /** Starts the process, on any free port unless one is given, and waits until it is ready. Rejects, with its output, when it ends instead. */
+  async start({ port = 0 }: { readonly port?: number } = {}): Promise<void> {
     this.#output = "";
-    const settings = { port: "0", bind: "127.0.0.1", dir: this.directory, "log-format": "json", ...this.settings };
+    const settings = { port: `${port}`, bind: "127.0.0.1", dir: this.directory, "log-format": "json", ...this.settings };
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     const child = spawn(process.execPath, [mainPath, "server", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
@@ -100,8 +100,7 @@ export class ServerProcess {
       if (!this.isRunning) throw new Error(`the server ended before it was ready:\n${this.#output}`);
       return this.#output.includes(READY) ? this.log.find(({ msg }) => msg === READY)! : null;
     });
-    const { port } = await ready;
-    this.#port = Number(port);
+    this.#port = Number((await ready).port);
   }
 
   /** Asks the process to stop and resolves with how it ended. */
@@ -122,10 +121,10 @@ export class ServerProcess {
     );
   }
 
-  /** Starts again on the same directory; the process must have ended. Resolves with the time it took. */
-  async restart(): Promise<{ readonly tookMs: number }> {
+  /** Starts again on the same directory, on any port or a given one; the process must have ended. */
+  async restart(options: { readonly port?: number } = {}): Promise<{ readonly tookMs: number }> {
     const startedMs = performance.now();
-    await this.start();
+    await this.start(options);
     return { tookMs: performance.now() - startedMs };
   }
 

@@ -93,7 +93,7 @@ describe("a server process", function () {
       expect(outcome.stderr)
         .to.match(/^kindred: /)
         .and.to.include(`127.0.0.1:${port}`)
-        .and.to.include("--port");
+        .and.to.include("another port");
       expect(outcome.stderr).not.to.include("    at ");
     } finally {
       taken.close();
