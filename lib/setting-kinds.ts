@@ -10,8 +10,10 @@ export interface Setting<Value> {
   readonly default: Value;
   /** Why one would change it, with its unit. */
   readonly why: string;
-  /** What a value looks like, for --help: `<bytes>`, `everysec|always|no`. */
+  /** What a value looks like, for --help: `<bytes>`, `<word>`. */
   readonly shape: string;
+  /** The only values there are, or none where there are too many to list. */
+  readonly words: readonly string[];
   /** May CONFIG SET change it while the node runs? */
   readonly change: "at start" | "at run time";
   readonly parse: (text: string) => Value;
@@ -38,8 +40,8 @@ export interface Described {
 
 export function text(options: Described & { default: string }): Setting<string> {
   return {
-    ...options,
-    change: options.change ?? "at start",
+    ...described(options),
+    default: options.default,
     shape: "<text>",
     parse: (value) => value,
     format: (value) => value,
@@ -54,9 +56,10 @@ export function flag(options: Described & { default: boolean }): Setting<boolean
     throw new OperatingError("CONFIG", "must be yes or no");
   };
   return {
-    ...options,
-    change: options.change ?? "at start",
-    shape: "yes|no",
+    ...described(options),
+    default: options.default,
+    words: ["yes", "no"],
+    shape: "<yes|no>",
     parse,
     format: (value) => (value ? "yes" : "no"),
   };
@@ -70,7 +73,14 @@ export function choice<const Value extends string>(
     if (found === undefined) throw new OperatingError("CONFIG", `must be one of ${options.values.join(", ")}`);
     return found;
   };
-  return { ...described(options), default: options.default, shape: options.values.join("|"), parse, format: (value) => value };
+  return {
+    ...described(options),
+    default: options.default,
+    words: options.values,
+    shape: "<word>",
+    parse,
+    format: (value) => value,
+  };
 }
 
 const DATABASES = 16;
@@ -153,15 +163,15 @@ export function outputLimits(options: Described & { default: OutputLimits }): Se
     Object.entries(limits)
       .map(([name, limit]: [string, OutputLimit]) => `${name} ${limit.hardBytes} ${limit.softBytes} ${limit.softSeconds}`)
       .join(" ");
-  return { ...described(options), default: options.default, shape: "<class hard soft seconds ...>", parse, format };
+  return { ...described(options), default: options.default, shape: "<limits>", parse, format };
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function described(options: Described): Pick<Setting<never>, "name" | "why" | "change"> {
-  return { name: options.name, why: options.why, change: options.change ?? "at start" };
+function described(options: Described): Pick<Setting<never>, "name" | "why" | "words" | "change"> {
+  return { name: options.name, why: options.why, words: [], change: options.change ?? "at start" };
 }
 
 interface Range {

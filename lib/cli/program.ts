@@ -37,10 +37,11 @@ export function buildProgram(version: string, actions: Actions, output: Output):
       "\nEvery setting may also come from the environment (--max-pair-bytes is KINDRED_MAX_PAIR_BYTES)\nor from the file that --config or KINDRED_CONFIG names. Flags win over the environment, the environment over the file.",
     );
   for (const setting of allSettings()) {
-    const changes = setting.change === "at run time" ? "; CONFIG SET changes it" : "";
-    const option = new Option(`--${setting.name} <value>`, `${setting.why} (${setting.shape}${changes})`);
-    option.default(undefined, setting.format(setting.default) || "none");
-    server.addOption(option);
+    const standard = setting.format(setting.default);
+    const notes = [standard === "" ? "no default" : `default ${standard}`];
+    if (setting.shape === "<word>") notes.unshift(`one of ${setting.words.join(", ")}`);
+    if (setting.change === "at run time") notes.push("CONFIG SET changes it");
+    server.addOption(new Option(`--${setting.name} ${setting.shape}`, `${setting.why} (${notes.join("; ")})`));
   }
   server.action(async (options: Record<string, string>, command: Command) => {
     const flags = new Map<string, string>();

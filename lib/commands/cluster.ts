@@ -11,7 +11,7 @@ import type { ClusterMember, ClusterView, SlotRange } from "./cluster-view.js";
 import type { ArgumentDoc, Command, CommandContext, CommandFlag } from "./command.js";
 import { container } from "./help.js";
 
-const FLAGS: readonly CommandFlag[] = ["loading", "stale"];
+const FLAGS: readonly CommandFlag[] = ["stale"];
 /** Keys that GETKEYSINSLOT answers at most in one reply. */
 const KEYS_MAX = 1_000_000;
 

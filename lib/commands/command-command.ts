@@ -60,11 +60,11 @@ export function commandCommands(table: () => CommandTable): readonly Command[] {
         },
       ],
     }),
-    sub("getkeys", -3, (_, call) => keys(table(), call, "names"), {
+    sub("getkeys", -4, (_, call) => keys(table(), call, "names"), {
       summary: "The keys in a request.",
       arguments: request,
     }),
-    sub("getkeysandflags", -3, (_, call) => keys(table(), call, "names and access"), {
+    sub("getkeysandflags", -4, (_, call) => keys(table(), call, "names and access"), {
       since: "7.0.0",
       summary: "The keys in a request and what would be done with them.",
       arguments: request,
@@ -90,7 +90,7 @@ function describe(table: CommandTable, { reply }: ClientCall, names: readonly Ui
   const chosen = names.length === 0 ? table.entries : names.map((name) => table.named(latin1Of(name)));
   reply.array(chosen.length);
   for (const entry of chosen) {
-    if (entry === null) reply.nullArray();
+    if (entry === null) reply.null();
     else replyDescription(reply, entry);
   }
 }
@@ -106,7 +106,7 @@ function document(table: CommandTable, { args, reply }: ClientCall): void {
 function list(table: CommandTable, { args, reply }: ClientCall): void {
   let chosen: readonly TableEntry[];
   if (args.length === 2) {
-    chosen = table.entries;
+    chosen = [...table.all()];
   } else {
     if (args.length !== 5 || wordOf(args[2]!) !== "FILTERBY") return reply.error(SYNTAX_ERROR);
     const value = latin1Of(args[4]!).toLowerCase();

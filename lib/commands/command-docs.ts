@@ -129,14 +129,26 @@ const categoryOfGroup: Readonly<Record<Command["group"], string | null>> = {
   scripting: "@scripting",
 };
 
-/** The ACL categories, derived from flags and group. */
+/** The ACL categories, derived from flags and group, in Redis's order. */
 export function categoriesOf(entry: TableEntry): readonly string[] {
-  const categories: string[] = [];
-  if (entry.hasFlag("write")) categories.push("@write");
-  if (entry.hasFlag("readonly")) categories.push("@read");
-  if (entry.hasFlag("admin")) categories.push("@admin", "@dangerous");
-  categories.push(entry.hasFlag("fast") ? "@fast" : "@slow");
-  const group = categoryOfGroup[entry.command.group];
-  if (group !== null) categories.push(group);
-  return categories;
+  const found = new Set([categoryOfGroup[entry.command.group], entry.hasFlag("fast") ? "@fast" : "@slow"]);
+  if (entry.hasFlag("write")) found.add("@write");
+  if (entry.hasFlag("readonly")) found.add("@read");
+  if (entry.hasFlag("admin")) found.add("@admin").add("@dangerous");
+  return categoryOrder.filter((category) => found.has(category));
 }
+
+const categoryOrder: readonly string[] = [
+  "@keyspace",
+  "@read",
+  "@write",
+  "@string",
+  "@pubsub",
+  "@admin",
+  "@fast",
+  "@slow",
+  "@dangerous",
+  "@connection",
+  "@transaction",
+  "@scripting",
+];

@@ -95,16 +95,18 @@ export class CommandRunner {
 
   #start(entry: TableEntry, call: ObservedCall): void {
     const { statistics } = entry;
+    const isUntimed = statistics.countdown > 1 && call.args.length <= SHORT_ARGUMENTS && !this.#isTimingExact();
+    const begunMs = isUntimed ? 0 : this.#clock.monotonicMs();
+    this.#invoke(entry, call);
+    // Counted afterwards, so that CONFIG RESETSTAT is the first call of the new count and INFO does not count itself.
     this.processed++;
     statistics.calls++;
     statistics.untimed++;
-    if (--statistics.countdown > 0 && call.args.length <= SHORT_ARGUMENTS && !this.#isTimingExact()) {
-      this.#invoke(entry, call);
+    if (isUntimed) {
+      statistics.countdown--;
       return;
     }
     statistics.countdown = TIMING_STRIDE;
-    const begunMs = this.#clock.monotonicMs();
-    this.#invoke(entry, call);
     // A call that waits is timed when it is done.
     if (!call.isWaiting) this.#noteTime(entry, call, this.#clock.monotonicMs() - begunMs);
   }
@@ -142,7 +144,7 @@ export class CommandRunner {
     const micros = Math.max(0, Math.round(elapsedMs * 1_000));
     entry.statistics.record(micros);
     const { slowlogSlowerThanMicros: slowMicros, latencyThresholdMs } = this.#settings;
-    if (slowMicros >= 0 && micros >= slowMicros) {
+    if (slowMicros >= 0 && micros >= slowMicros && !entry.hasFlag("skip_slowlog")) {
       this.slowLog.add({
         endedSeconds: Math.floor(this.#clock.wallMs() / 1_000),
         micros,

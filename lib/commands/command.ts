@@ -22,7 +22,9 @@ export type CommandFlag =
   | "no_auth"
   | "no_multi"
   | "allow_busy"
-  | "movablekeys";
+  | "movablekeys"
+  | "no_async_loading"
+  | "skip_slowlog";
 
 /** What a command does with its keys, as COMMAND INFO's key specifications name it. */
 export type KeyAccess = "RO" | "RW" | "OW" | "RM" | "access" | "update" | "insert" | "delete";

@@ -117,6 +117,7 @@ export function connectionCommands(options: ConnectionOptions): readonly Command
     command("time", 1, FAST, (context, call) => time(context.clock.wallMs(), call.reply), {
       since: "2.6.0",
       summary: "The node's wall clock: seconds and microseconds.",
+      group: "server",
     }),
     command("wait", 3, ["noscript"], (_, call) => wait(options, call), {
       since: "3.0.0",
@@ -129,7 +130,7 @@ export function connectionCommands(options: ConnectionOptions): readonly Command
   ];
 }
 
-type About = Pick<Command, "since" | "summary"> & Partial<Pick<Command, "arguments">>;
+type About = Pick<Command, "since" | "summary"> & Partial<Pick<Command, "arguments" | "group">>;
 
 function ping(call: ClientCall): void {
   const { args, reply } = call;

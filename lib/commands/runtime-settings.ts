@@ -60,8 +60,10 @@ const inert: Readonly<Record<string, string>> = {
   "proto-max-bulk-len": "536870912",
   "replica-read-only": "yes",
   "repl-diskless-sync": "yes",
+  replicaof: "",
   save: "",
   "slave-read-only": "yes",
+  slaveof: "",
   supervised: "no",
   "tls-port": "0",
 };

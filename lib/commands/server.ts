@@ -44,26 +44,26 @@ export function serverCommands(options: ServerOptions): readonly Command[] {
     ...about,
     run,
   });
-  const plain: readonly CommandFlag[] = ["loading", "stale", "fast"];
   return [
     command("role", 1, (_, call) => role(call), {
       since: "2.8.12",
       summary: "The node's role: a master, always.",
-      flags: plain,
+      flags: ["noscript", "loading", "stale", "fast"],
     }),
     command("lastsave", 1, (_, call) => call.reply.integer(options.lastDurableSeconds()), {
       since: "1.0.0",
       summary: "When everything stored was last known to be on disk (Unix seconds).",
-      flags: plain,
+      flags: ["loading", "stale", "fast"],
     }),
     command("save", 1, (_, call) => save(options, call), {
       since: "1.0.0",
       summary: "Waits until everything acknowledged is on disk.",
-      flags: ["admin", "noscript", "no_multi"],
+      flags: ["admin", "noscript", "no_async_loading", "no_multi"],
     }),
     command("bgsave", -1, (_, call) => saveInBackground(options, call), {
       since: "1.0.0",
       summary: "The same, without waiting.",
+      flags: ["admin", "noscript", "no_async_loading"],
       arguments: [{ name: "schedule", type: "pure-token", token: "SCHEDULE", optional: true }],
     }),
     command("shutdown", -1, (_, call) => shutdown(options, call), {
@@ -95,7 +95,11 @@ function emptyContainers(command: Build): readonly Command[] {
   const flushMode = { ...choice("flush-type", ["ASYNC", "SYNC"]), optional: true as const };
   return [
     container({ name: "module", since: "4.0.0", group: "server", summary: "Commands about modules; there are none." }, [
-      command("list", 2, (_, call) => call.reply.array(0), { since: "4.0.0", summary: "The loaded modules: none." }),
+      command("list", 2, (_, call) => call.reply.array(0), {
+        since: "4.0.0",
+        summary: "The loaded modules: none.",
+        flags: ["admin", "noscript"],
+      }),
     ]),
     container({ name: "function", since: "7.0.0", group: "scripting", summary: "Commands about functions; there are none." }, [
       command("flush", -2, (_, call) => flushScripts(call, "FUNCTION FLUSH only supports SYNC|ASYNC option"), {

@@ -7,14 +7,14 @@ import { latin1Of } from "../bytes/latin1.js";
 import type { Hold, Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { integerOf } from "./arguments.js";
+import { integerOf, wordOf } from "./arguments.js";
 import type { ClientSession, QueuedCommand, Transaction, WatchedKey } from "./client-session.js";
 import type { Command, CommandContext, CommandFlag } from "./command.js";
 import type { CommandRunner } from "./command-runner.js";
 import { DATABASES } from "./command-settings.js";
 
 const FAST: readonly CommandFlag[] = ["noscript", "loading", "stale", "fast", "allow_busy"];
-const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale"];
+const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale", "skip_slowlog"];
 
 type ClientCall = Call<ClientSession>;
 
@@ -128,7 +128,7 @@ function inside(scope: Scope, database: number, holds: ReadonlyMap<number, Hold>
   return { ...scope, database, hold: holds.get(database) ?? null };
 }
 
-/** Every key that the queued commands name and every watched one, once, by database: SELECT is followed. */
+/** Every key that the queued commands name and every watched one, once, by database: SELECT and COPY's DB are followed. */
 function keysByDatabase(
   database: number,
   queue: readonly QueuedCommand[],
@@ -143,13 +143,21 @@ function keysByDatabase(
   for (const watch of watched) add(watch.database, watch.key);
   let current = database;
   for (const { entry, args } of queue) {
-    if (entry.fullName === "select") current = selectedDatabase(args[1]!) ?? current;
+    if (entry.fullName === "select") current = databaseOf(args[1]!) ?? current;
     for (const position of entry.keyPositions(args)) add(current, args[position]!);
+    const target = entry.fullName === "copy" ? copyDatabase(args) : null;
+    if (target !== null) add(target, args[2]!);
   }
   return new Map([...found].map(([at, keys]) => [at, [...keys.values()]]));
 }
 
-function selectedDatabase(argument: Buffer): number | null {
+/** The database that COPY names as its target; null when it names none. */
+function copyDatabase(args: readonly Buffer[]): number | null {
+  const at = args.findIndex((argument, position) => position > 2 && wordOf(argument) === "DB");
+  return at < 0 || at + 1 >= args.length ? null : databaseOf(args[at + 1]!);
+}
+
+function databaseOf(argument: Buffer): number | null {
   const database = integerOf(argument);
   return database !== null && database >= 0 && database < DATABASES ? database : null;
 }

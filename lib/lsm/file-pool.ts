@@ -33,9 +33,9 @@ export class FilePool {
     return ++this.#uses;
   }
 
-  /** Opens the file for `pooled`, closing the one unused for longest if there are too many. */
+  /** Opens the file for `pooled`, closing those unused for longest while there are too many. */
   open(pooled: PooledFile): DiskFile {
-    if (this.#open.size >= this.#openFilesMax) this.#closeOldest();
+    while (this.#open.size >= this.#openFilesMax) if (!this.#closeOldest()) break;
     const file = this.#disk.open(pooled.path);
     if (file === null) throw new OperatingError("CORRUPT", `the file ${pooled.path} is missing`);
     this.#open.add(pooled);
@@ -46,12 +46,14 @@ export class FilePool {
     this.#open.delete(pooled);
   }
 
-  #closeOldest(): void {
+  /** Whether there was one to close. */
+  #closeOldest(): boolean {
     let oldest: PooledFile | null = null;
     for (const file of this.#open) {
       if (!file.isReading && (oldest === null || file.lastUse < oldest.lastUse)) oldest = file;
     }
     oldest?.close();
+    return oldest !== null;
   }
 }
 

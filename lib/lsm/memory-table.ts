@@ -8,6 +8,7 @@
 import { assert } from "../assert.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
+import { KEY_BYTES_MAX } from "./block.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
 import type { SegmentRange } from "./log-recovery.js";
 import type { Found } from "./peek.js";
@@ -31,6 +32,8 @@ export class MemoryTable {
   slab: Buffer;
   /** Set by CLEAR: nothing older than this table counts any more. */
   hidesOlder = false;
+  /** Scans that read this table now. Kept by the engine. */
+  pins = 0;
   #places = new Map<string, number>();
   /** The keys of the Map in order of insertion: food for the sorted index. */
   #keys: string[] = [];
@@ -87,6 +90,7 @@ export class MemoryTable {
   }
 
   put(key: string, bytes: Uint8Array, start: number, end: number): void {
+    assert(key.length <= KEY_BYTES_MAX, "put: the key is longer than tables can hold");
     const length = end - start;
     let at = this.#reserve(key.length + length);
     const { slab } = this;
@@ -233,9 +237,14 @@ export interface ReplayTarget {
   onClear(): void;
 }
 
-/** A slab for a table of `bytes`: somewhat larger, so that the batch that fills the table does not move it. */
+/** A slab for a table of `bytes`. */
 export function newSlab(bytes: number): Buffer {
-  return Buffer.allocUnsafeSlow(Math.ceil(bytes * 1.125) + 4096);
+  return Buffer.allocUnsafeSlow(newSlabBytes(bytes));
+}
+
+/** Somewhat larger than the table, so that the batch that fills it does not move it. */
+export function newSlabBytes(bytes: number): number {
+  return Math.ceil(bytes * 1.125) + 4096;
 }
 
 function writeLength(slab: Buffer, at: number, length: number): number {

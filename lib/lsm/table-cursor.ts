@@ -199,12 +199,7 @@ class ScanSource implements BlockSource {
     const to = this.#pieceEnd(table, block);
     const bytes = table.index.offsetOf(to) - table.index.offsetOf(block);
     if (!this.#reader.mayBlock(bytes)) return null;
-    this.#hold(
-      table,
-      block,
-      to,
-      this.#reader.blocking(() => table.readSealedNow(block, to)),
-    );
+    this.#hold(table, block, to, this.#reader.readSealedNow(table, block, to));
     return this.#piece.open(table, block);
   }
 

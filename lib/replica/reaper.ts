@@ -82,6 +82,7 @@ export class Reaper {
   }
 
   async #collect(): Promise<void> {
+    if (!this.#replica.hasExpiring()) return;
     const nowMs = this.#clock.wallMs();
     if (nowMs < this.#lastWallMs || ++this.#passes % PASSES_PER_ROUND === 0) this.#from = EXPIRY_START;
     this.#lastWallMs = nowMs;

@@ -228,6 +228,12 @@ export class Replica {
     return this.#lsm.counter(LIVE_COUNTS + database);
   }
 
+  /** True when some record in some database expires. */
+  hasExpiring(): boolean {
+    for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;
+    return false;
+  }
+
   #store(dataKey: string, before: Record | null, after: Record): void {
     const nowMs = this.#clock.wallMs();
     if (after.versions.every((version) => version.value === null || isExpired(version, nowMs))) {

@@ -27,7 +27,7 @@ describe("COMMAND", () => {
   it("INFO of GET is what Redis answers, in both protocols", async () => {
     const client = new FakeNode().connect();
     const resp2 =
-      "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*3\r\n+@read\r\n+@fast\r\n+@string\r\n*0\r\n*1\r\n*6\r\n$5\r\nflags\r\n*2\r\n+RO\r\n+access\r\n" +
+      "*1\r\n*10\r\n$3\r\nget\r\n:2\r\n*2\r\n+readonly\r\n+fast\r\n:1\r\n:1\r\n:1\r\n*3\r\n+@read\r\n+@string\r\n+@fast\r\n*0\r\n*1\r\n*6\r\n$5\r\nflags\r\n*2\r\n+RO\r\n+access\r\n" +
       "$12\r\nbegin_search\r\n*4\r\n$4\r\ntype\r\n$5\r\nindex\r\n$4\r\nspec\r\n*2\r\n$5\r\nindex\r\n:1\r\n$9\r\nfind_keys\r\n*4\r\n$4\r\ntype\r\n$5\r\nrange\r\n$4\r\nspec\r\n" +
       "*6\r\n$7\r\nlastkey\r\n:0\r\n$7\r\nkeystep\r\n:1\r\n$5\r\nlimit\r\n:0\r\n*0\r\n";
     expect(await client.send("COMMAND INFO get")).to.equal(resp2);
@@ -37,7 +37,7 @@ describe("COMMAND", () => {
 
   it("INFO answers nil for what there is not", async () => {
     const client = new FakeNode().connect();
-    expect(await client.send("COMMAND INFO nope config|nope get|set a|b|c")).to.equal("*4\r\n*-1\r\n*-1\r\n*-1\r\n*-1\r\n");
+    expect(await client.send("COMMAND INFO nope config|nope get|set a|b|c")).to.equal("*4\r\n$-1\r\n$-1\r\n$-1\r\n$-1\r\n");
     await client.send("HELLO 3");
     expect(await client.send("COMMAND INFO nope")).to.equal("*1\r\n_\r\n");
     expect(await client.send("COMMAND INFO config|get")).to.match(/^\*1\r\n\*10\r\n\$10\r\nconfig\|get\r\n:-3\r\n/);
@@ -78,9 +78,7 @@ describe("COMMAND", () => {
     ]);
     expect(await client.send("COMMAND LIST FILTERBY ACLCAT foo")).to.equal("*0\r\n");
     expect(await client.send("COMMAND LIST FILTERBY MODULE foo")).to.equal("*0\r\n");
-    expect(decode(await client.send("COMMAND LIST")))
-      .to.include("get")
-      .and.to.not.include("config|get");
+    expect(decode(await client.send("COMMAND LIST"))).to.include("get");
     for (const bad of ["COMMAND LIST FILTERBY", "COMMAND LIST FOO", "COMMAND LIST FILTERBY FOO bar"]) {
       expect(await client.send(bad)).to.equal("-ERR syntax error\r\n");
     }

@@ -71,5 +71,7 @@ describe("CONFIG", () => {
     expect(text).to.not.contain("cmdstat_get");
     expect(text).to.not.contain("errorstat_ERR");
     expect(text).to.contain("total_error_replies:0\r\n");
+    expect(text).to.contain("total_commands_processed:1\r\n");
+    expect(text).to.contain("cmdstat_config|resetstat:calls=1,");
   });
 });

@@ -454,6 +454,14 @@ const keyedCommands: readonly Command[] = [
   },
   {
     ...about,
+    name: "copy",
+    arity: -3,
+    flags: ["write"],
+    keys: { first: 1, last: 2, step: 1 },
+    run: (_, { reply }) => reply.integer(0),
+  },
+  {
+    ...about,
     name: "slowget",
     arity: 2,
     flags: ["readonly"],

@@ -84,6 +84,19 @@ describe("commit and replies", () => {
     expect(client.take()).to.equal(request("E", "1") + FAILED);
   });
 
+  it("replies that wait keep their own writes, whatever is written behind them", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const client = harness.client();
+    client.send(request("E", "1"));
+    await harness.clock.settle();
+    client.send(request("WECHO", "2"));
+    await harness.clock.settle();
+    for (const { reject } of harness.gate.waiting) reject(ioError("no space left"));
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("E", "1") + FAILED);
+  });
+
   it("QUIT's reply and its close wait for the acknowledgement of what was before", async () => {
     const harness = await Harness.start();
     harness.gate.isAcknowledged = false;
