@@ -128,6 +128,14 @@ export class TableKeeper {
     if (options.isCleared) this.#hideTables();
   }
 
+  get isFlushing(): boolean {
+    return this.#flushing !== null;
+  }
+
+  get isCompacting(): boolean {
+    return this.#compacting !== null;
+  }
+
   /** Begins background work. */
   start(): void {
     this.#wake();
