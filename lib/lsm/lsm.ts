@@ -86,6 +86,9 @@ export interface LsmStats {
   readonly logAppendedBytes: number;
   readonly logSyncedBytes: number;
   readonly unsyncedBytes: number;
+  /** Whether a job is at work now. */
+  readonly isFlushing: boolean;
+  readonly isCompacting: boolean;
   readonly flushes: number;
   readonly flushedBytes: number;
   readonly compactions: number;
@@ -347,6 +350,8 @@ export class Lsm {
       logAppendedBytes: appendedBytes,
       logSyncedBytes: syncedBytes,
       unsyncedBytes: appendedBytes - syncedBytes,
+      isFlushing: this.#keeper.isFlushing,
+      isCompacting: this.#keeper.isCompacting,
       flushes: stats.flushes,
       flushedBytes: stats.flushedBytes,
       compactions: stats.compactions,

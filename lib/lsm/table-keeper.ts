@@ -132,6 +132,14 @@ export class TableKeeper {
     return this.#jobs.size;
   }
 
+  get isFlushing(): boolean {
+    return this.#flushing !== null;
+  }
+
+  get isCompacting(): boolean {
+    return this.#compacting !== null;
+  }
+
   /** Begins background work. */
   start(): void {
     this.#wake();
