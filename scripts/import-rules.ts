@@ -45,7 +45,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "resp/": [],
   // Of the front end: what a call is and what answers it, with the one place that turns errors into replies.
   "commands/": ["coordinator/", "cluster/", "causality/", "resp/call", "resp/reply", "resp/session", "resp/error-reply"],
-  "cli/": ["config", "lsm/check", "lsm/inspect", "host/"],
+  "cli/": ["config", "lsm/check", "lsm/inspect", "lsm/salvage", "lsm/directory-lock", "lsm/lsm-settings", "host/"],
   assert: [],
   errors: [],
   background: [],
@@ -56,7 +56,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.
-  worker: ["lsm/", "causality/", "host/"],
+  worker: ["lsm/", "replica/", "host/"],
   main: [...EVERYTHING, "host/"],
 };
 
