@@ -126,7 +126,7 @@ async function runExternal(unit) {
   try {
     await untilListening(port);
     // One exception ends a run; where not everything is expected to pass, the tests behind it count too.
-    const durable = CORE_UNITS.has(unit) ? [] : ["--durable"];
+    const durable = CORE_UNITS.has(unit) && !options.debug ? [] : ["--durable"];
     const tags = options.debug ? EXTERNAL_TAGS : `-needs:debug ${EXTERNAL_TAGS}`;
     return await runSuite(unit, [
       ...["--host", "127.0.0.1", "--port", String(port), "--singledb", "--ignore-encoding", "--ignore-digest", "--no-latency"],
@@ -157,7 +157,7 @@ function runSuite(unit, args) {
     runner.stderr.on("data", (chunk) => chunks.push(chunk));
     const timer = setTimeout(() => runner.kill("SIGKILL"), UNIT_MS_MAX);
     runner.once("error", reject);
-    runner.once("close", (code, signal) => {
+    runner.once("close", (_code, signal) => {
       clearTimeout(timer);
       resolve(read(unit, Buffer.concat(chunks).toString("latin1"), signal === "SIGKILL" ? "timed out" : null));
     });
