@@ -128,7 +128,8 @@ export class Node {
       });
       const facts = new Facts({ machine: options.machine, clock, random, lsm, coordinator, reaper });
       const commands = buildCommands({
-        context: { keyspace: coordinator, clock },
+        keyspace: coordinator,
+        clock,
         keyed: [...stringCommands, ...keyCommands, ...expiryCommands],
         memoryUsage,
         settings: commandSettings(live),

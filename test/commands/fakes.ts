@@ -359,7 +359,8 @@ export class FakeNode {
 
   constructor() {
     this.built = buildCommands({
-      context: { keyspace: this.keyspace, clock: this.clock },
+      keyspace: this.keyspace,
+      clock: this.clock,
       keyed: keyedCommands,
       memoryUsage: null,
       settings: this.settings,
