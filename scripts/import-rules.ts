@@ -85,7 +85,7 @@ const SEAM_MODULES: Readonly<Record<string, readonly string[]>> = {
   "node:timers": ["host/"],
   "node:timers/promises": ["host/"],
   "node:perf_hooks": ["host/"],
-  "node:worker_threads": ["host/"],
+  "node:worker_threads": ["host/", "worker"],
   "node:child_process": ["cli/"],
   "node:process": ["main", "host/node-processes"],
 };
