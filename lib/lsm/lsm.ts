@@ -86,14 +86,15 @@ export interface LsmStats {
   readonly logAppendedBytes: number;
   readonly logSyncedBytes: number;
   readonly unsyncedBytes: number;
+  /** Whether a job is at work now. */
+  readonly isFlushing: boolean;
+  readonly isCompacting: boolean;
   readonly flushes: number;
   readonly flushedBytes: number;
   readonly compactions: number;
   readonly tableMoves: number;
   readonly compactedBytesRead: number;
   readonly compactedBytesWritten: number;
-  /** Flushes and compactions that are under way. */
-  readonly jobsUnderWay: number;
   /** Times that writers were told to stop. */
   readonly stalls: number;
   readonly backlog: Backlog;
@@ -347,13 +348,14 @@ export class Lsm {
       logAppendedBytes: appendedBytes,
       logSyncedBytes: syncedBytes,
       unsyncedBytes: appendedBytes - syncedBytes,
+      isFlushing: this.#keeper.isFlushing,
+      isCompacting: this.#keeper.isCompacting,
       flushes: stats.flushes,
       flushedBytes: stats.flushedBytes,
       compactions: stats.compactions,
       tableMoves: stats.moves,
       compactedBytesRead: stats.compactedBytesRead,
       compactedBytesWritten: stats.compactedBytesWritten,
-      jobsUnderWay: this.#keeper.jobsUnderWay,
       stalls: this.#stalls,
       backlog: this.#backlog,
     };

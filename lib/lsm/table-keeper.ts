@@ -128,8 +128,12 @@ export class TableKeeper {
     if (options.isCleared) this.#hideTables();
   }
 
-  get jobsUnderWay(): number {
-    return this.#jobs.size;
+  get isFlushing(): boolean {
+    return this.#flushing !== null;
+  }
+
+  get isCompacting(): boolean {
+    return this.#compacting !== null;
   }
 
   /** Begins background work. */
