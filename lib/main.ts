@@ -56,7 +56,7 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   const config = buildConfig(sources);
   const log = buildLog(config);
   const clock = new NodeClock();
-  const workers = new NodeWorkers();
+  const workers = new NodeWorkers({ heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
   const host: Host = { clock, disk, network: new NodeNetwork(), random: new NodeRandom(), workers };
   let stop: (signal: string) => void = () => process.exit(0);
   const progress = progressLine("replaying the log");

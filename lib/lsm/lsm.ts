@@ -13,20 +13,20 @@ import type { Clock } from "../host/clock.js";
 import type { Disk } from "../host/disk.js";
 import type { Workers } from "../host/workers.js";
 import type { Log } from "../log.js";
-import { keyHashOf } from "./filter.js";
 import { MergeCursor, Step } from "./cursor.js";
 import { PUT } from "./entry.js";
-import { MemoryCursor } from "./memory-cursor.js";
-import { cursorsOf } from "./table-cursor.js";
-import { TableKeeper } from "./table-keeper.js";
-import type { TableReader } from "./table-reader.js";
+import { keyHashOf } from "./filter.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
+import { MemoryCursor } from "./memory-cursor.js";
 import { DELETED, MemoryTable, newSlab, newSlabBytes } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
 import { type Found, Peek } from "./peek.js";
+import { cursorsOf } from "./table-cursor.js";
+import type { TableKeeper } from "./table-keeper.js";
+import type { TableReader } from "./table-reader.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -95,6 +95,8 @@ export interface LsmStats {
   readonly tableMoves: number;
   readonly compactedBytesRead: number;
   readonly compactedBytesWritten: number;
+  /** Flushes and compactions that are under way. */
+  readonly jobsUnderWay: number;
   /** Times that writers were told to stop. */
   readonly stalls: number;
   readonly backlog: Backlog;
@@ -336,7 +338,10 @@ export class Lsm {
       frozenTables: frozen.length,
       levels,
       tableBytes: levels.reduce((sum, level) => sum + level.bytes, 0),
-      tableEntries: set.metas().flat().reduce((sum, meta) => sum + meta.entries, 0),
+      tableEntries: set
+        .metas()
+        .flat()
+        .reduce((sum, meta) => sum + meta.entries, 0),
       tableMemoryBytes: set.memoryBytes,
       blockCacheBytes: this.#settings.blockCacheBytes,
       blockCacheHits: this.#reader.stats.cacheHits,
@@ -353,6 +358,7 @@ export class Lsm {
       tableMoves: stats.moves,
       compactedBytesRead: stats.compactedBytesRead,
       compactedBytesWritten: stats.compactedBytesWritten,
+      jobsUnderWay: this.#keeper.jobsUnderWay,
       stalls: this.#stalls,
       backlog: this.#backlog,
     };

@@ -7,6 +7,7 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import { BlockCache } from "./block-cache.js";
+import { FilePool } from "./file-pool.js";
 import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./log-format.js";
 import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
 import { LogWriter } from "./log-writer.js";
@@ -14,10 +15,9 @@ import type { LsmOptions } from "./lsm.js";
 import type { LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
 import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
-import { FilePool } from "./file-pool.js";
-import { TableKeeper } from "./table-keeper.js";
 import { ReadPolicy } from "./read-policy.js";
 import { tableNumberOf } from "./table-format.js";
+import { TableKeeper } from "./table-keeper.js";
 import { TableReader } from "./table-reader.js";
 
 export interface OpenedStore {
@@ -73,11 +73,11 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
   return { writer, reader, keeper, active, replayed: ranges, counters, recovery, wasStopped };
 }
 
-/** Whether the log ends where it did at an orderly stop. */
+/** Whether the log ends where it did at an orderly stop; what a refused write may have left behind that place was never part of it. */
 function isAtStop({ stoppedAt, oldestSegment }: ManifestState, recovery: LogRecovery): boolean {
-  if (stoppedAt === null || recovery.cut !== null) return false;
-  // At that stop everything was in tables: no segment was needed any more.
-  if (stoppedAt.segment < oldestSegment) return recovery.segments.length === 0;
+  if (stoppedAt === null) return false;
+  // At that stop everything was in tables: no batch of the log was needed any more.
+  if (stoppedAt.segment < oldestSegment) return recovery.end.segment < oldestSegment;
   return compareLogPositions(stoppedAt, recovery.end) === 0;
 }
 

@@ -80,6 +80,13 @@ export class LsmModel {
     return state;
   }
 
+  /** Whether some batch ever put this value under the key. */
+  hasHeld(key: string, value: Buffer): boolean {
+    return this.#batches.some((batch) =>
+      batch.some((operation) => operation.kind === "put" && operation.key === key && operation.value.equals(value)),
+    );
+  }
+
   /** A start found the state after batch `number`: later batches never happened. */
   restartAt(number: number): void {
     const state = this.stateAfter(number);

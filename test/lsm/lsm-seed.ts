@@ -5,16 +5,18 @@
  */
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
+import { checkStore } from "../../lib/lsm/check.js";
+import { salvageStore } from "../../lib/lsm/salvage.js";
+import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
-import { settle, SimClock } from "../sim/sim-clock.js";
+import { SimClock, settle } from "../sim/sim-clock.js";
 import { faultless, SimDisk } from "../sim/sim-disk.js";
 import { SimRandom } from "../sim/sim-random.js";
 import { SimWorkers } from "../sim/sim-workers.js";
 import { Trace } from "../sim/trace.js";
-import { LsmModel, type ModelOperation, ModelState } from "./lsm-model.js";
-import { lsmJobs } from "../../lib/lsm/jobs.js";
+import { LsmModel, type ModelOperation, type ModelState } from "./lsm-model.js";
 
 export interface LsmSeedOptions {
   /** Drawn from the seed when missing. */
@@ -45,6 +47,7 @@ export type LsmSeedEvent =
   | "flipsRefused"
   | "flipsHarmless"
   | "flipsCut"
+  | "salvages"
   | "flushes"
   | "compactions"
   | "moves"
@@ -85,6 +88,7 @@ class SeedRun {
     flipsRefused: 0,
     flipsHarmless: 0,
     flipsCut: 0,
+    salvages: 0,
     flushes: 0,
     compactions: 0,
     moves: 0,
@@ -260,7 +264,8 @@ class SeedRun {
         this.counts.scans++;
         if (touched.has(EVERYTHING)) return;
         for (const [key, value] of before.entries) if (!touched.has(key)) requireEqual(key, have.get(key), value);
-        for (const key of have.keys()) if (!touched.has(key) && !before.entries.has(key)) throw new Error(`scan made up ${key}`);
+        for (const key of have.keys())
+          if (!touched.has(key) && !before.entries.has(key)) throw new Error(`scan made up ${key}`);
       },
       (error: unknown) => {
         if (!life.disk.isCrashed) throw error;
@@ -295,7 +300,8 @@ class SeedRun {
   #noteRequired(life: Life): void {
     if (life.disk.isCrashed) return;
     const { logSyncedBytes } = life.engine.stats();
-    for (const { number, bytes } of life.appended) if (bytes <= logSyncedBytes) this.#required = Math.max(this.#required, number);
+    for (const { number, bytes } of life.appended)
+      if (bytes <= logSyncedBytes) this.#required = Math.max(this.#required, number);
   }
 
   /** After a start: the engine holds a prefix of the batches, and everything required. */
@@ -330,6 +336,8 @@ class SeedRun {
     await this.#compareAll(engine, this.#model.current);
     this.#noteJobs(engine);
     await this.#clock.run(engine.close());
+    const { problems } = await checkStore({ disk: this.#disk, directory: DIRECTORY });
+    if (problems.length > 0) throw new Error(`check: ${problems.join("; ")}`);
   }
 
   /** A copy of the disk with one flipped bit: it is noticed, or it changes nothing but where the tail is cut. */
@@ -350,11 +358,25 @@ class SeedRun {
       if (engine.recovery.cut !== null) this.counts.flipsCut++;
       else this.counts.flipsHarmless++;
     } catch (error) {
-      if (!(error instanceof OperatingError) || error.code !== "CORRUPT") throw error;
+      requireCorrupt(error);
       this.counts.flipsRefused++;
+      if (!what.includes("manifest")) await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
     } finally {
       this.#clock = held;
     }
+  }
+
+  /** What salvage leaves can be opened and is whole, and every value in it was once the key's. */
+  async #salvage(disk: SimDisk, clock: SimClock): Promise<void> {
+    const options = { disk, directory: DIRECTORY, settings: this.#settings, nowMs: clock.wallMs() };
+    await clock.run(salvageStore(options));
+    const { problems } = await checkStore({ disk, directory: DIRECTORY });
+    if (problems.length > 0) throw new Error(`check after salvage: ${problems.join("; ")}`);
+    const engine = (await this.#start(disk, clock))!;
+    for (const [key, value] of await clock.run(scanAll(engine, 100))) {
+      if (!this.#model.hasHeld(key, value)) throw new Error(`salvage made up a value of ${JSON.stringify(key)}`);
+    }
+    this.counts.salvages++;
   }
 
   async #compareSome(engine: Lsm, expected: ModelState): Promise<void> {
@@ -378,7 +400,8 @@ class SeedRun {
       requireEqual(key, have ?? undefined, expected.entries.get(key));
     }
     const entries = await this.#clock.run(scanAll(engine, this.#random.pick([1, 7, 1000])));
-    if (entries.size !== expected.entries.size) throw new Error(`a scan finds ${entries.size} keys of ${expected.entries.size}`);
+    if (entries.size !== expected.entries.size)
+      throw new Error(`a scan finds ${entries.size} keys of ${expected.entries.size}`);
     for (const [key, value] of expected.entries) requireEqual(key, entries.get(key), value);
     await this.#compareSome(engine, expected);
   }
@@ -502,6 +525,10 @@ function requireEqual(key: string, have: Uint8Array | undefined, want: Buffer | 
 /** The disk refuses, or does not keep up. */
 function requireRefusal(error: unknown): void {
   if (!(error instanceof OperatingError) || (error.code !== "IO" && error.code !== "BUSY")) throw error;
+}
+
+function requireCorrupt(error: unknown): void {
+  if (!(error instanceof OperatingError) || error.code !== "CORRUPT") throw error;
 }
 
 function requireIo(error: unknown): void {

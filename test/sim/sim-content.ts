@@ -51,7 +51,8 @@ export class SimContent {
 
   loseUnsynced(random: SimRandom): void {
     const first = Math.ceil(this.#durableSize / SECTOR_BYTES);
-    for (let sector = first; sector * SECTOR_BYTES < this.#size; sector++) if (random.chance(0.5)) this.#lostSectors.add(sector);
+    for (let sector = first; sector * SECTOR_BYTES < this.#size; sector++)
+      if (random.chance(0.5)) this.#lostSectors.add(sector);
   }
 
   flip(at: number, bit: number): void {

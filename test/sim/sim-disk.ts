@@ -208,7 +208,8 @@ export class SimDisk implements Disk {
   }
 
   #finishDirectorySync(path: string, changes: readonly NameChange[]): void {
-    if (this.isFailing(this.faults.syncFailure)) throw ioError(`cannot sync the directory ${path}: the device reported an error`);
+    if (this.isFailing(this.faults.syncFailure))
+      throw ioError(`cannot sync the directory ${path}: the device reported an error`);
     this.#change(`sync directory ${path}`);
     const isDone = new Set(changes);
     for (const change of this.#changes) if (isDone.has(change)) applyNameChange(this.#durable, change);
@@ -290,7 +291,8 @@ class SimFile implements DiskFile {
   truncate(length: number): void {
     this.#requireOpen();
     assert(length <= this.size, "truncate: longer than the file");
-    if (this.#disk.isFailing(this.#disk.faults.truncateFailure)) throw ioError(`cannot truncate ${this.path}: the device failed`);
+    if (this.#disk.isFailing(this.#disk.faults.truncateFailure))
+      throw ioError(`cannot truncate ${this.path}: the device failed`);
     this.#disk.change(`truncate ${this.path} ${length}`, () => undefined);
     this.#content.truncate(length);
   }
