@@ -94,8 +94,12 @@ export class Coordinator implements Keyspace {
     });
   }
 
+  checkPair(key: Uint8Array, value: { readonly length: number }): void {
+    this.#checkPairBytes(key.length + value.length);
+  }
+
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
-    this.#checkPair(key, value);
+    this.checkPair(key, value);
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
@@ -106,7 +110,7 @@ export class Coordinator implements Keyspace {
   }
 
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    this.#checkPair(key, value);
+    this.checkPair(key, value);
     const dataKey = this.#replica.keys.of(scope.database, key);
     return this.#change(scope, dataKey, (old) => this.#replica.mintPlain(dataKey, old, value, expiryMs));
   }
@@ -148,7 +152,7 @@ export class Coordinator implements Keyspace {
       const effects = decide(entries);
       assert(effects.length === keys.length, "coordinator: an effect for each key");
       for (const [at, effect] of effects.entries()) {
-        if (effect.kind === "put") this.#checkPair(keys[at]!, effect.value);
+        if (effect.kind === "put") this.checkPair(keys[at]!, effect.value);
       }
       for (const [at, effect] of effects.entries()) {
         const dataKey = dataKeys[at]!;
@@ -181,7 +185,7 @@ export class Coordinator implements Keyspace {
   }
 
   putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    this.#checkPair(key, value);
+    this.checkPair(key, value);
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;
     const dataKey = replica.keys.of(scope.database, key);
@@ -349,10 +353,6 @@ export class Coordinator implements Keyspace {
       "TIMEOUT",
       `no answer within ${this.#settings.requestTimeoutMs} ms (request-timeout); a write may still take effect`,
     );
-  }
-
-  #checkPair(key: Uint8Array, value: { readonly length: number }): void {
-    this.#checkPairBytes(key.length + value.length);
   }
 
   #checkPairBytes(length: number): void {
