@@ -52,6 +52,10 @@ export class FakeKeyspace implements Keyspace {
     return this.#later(() => this.#live(scope.database, latin1Of(key)));
   }
 
+  checkPair(_key: Uint8Array, value: Uint8Array): void {
+    this.#checkValue(value);
+  }
+
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     if (!this.#isInMemory()) return false;
     this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs });

@@ -74,6 +74,8 @@ export class FakeKeyspace implements Keyspace {
     return this.peek(scope, key) as Entry | null;
   }
 
+  checkPair(): void {}
+
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array): boolean {
     this.#note(scope);
     this.entries.set(idOf(scope.database, key), { value: latin1Of(value), version: ++this.#version });
