@@ -175,11 +175,7 @@ export class Coordinator implements Keyspace {
       const effects = decide(dataKeys.map((dataKey, at) => this.#entryOf(scopes[at]!, replica.at(dataKey, records))));
       assert(effects.length === keys.length, "coordinator: an effect for each key");
       for (const [at, effect] of effects.entries()) {
-<<<<<<< .merge_file_I5C7xj
         if (effect.kind === "put") this.#checkPairBytes(lengths[at]! + effect.value.length);
-=======
-        if (effect.kind === "put") this.checkPair(keys[at]!, effect.value);
->>>>>>> .merge_file_CP1uFJ
       }
       // Looked up anew for each effect: an earlier one may have been on this very key.
       for (const [at, effect] of effects.entries()) {
@@ -209,13 +205,8 @@ export class Coordinator implements Keyspace {
     });
   }
 
-<<<<<<< .merge_file_I5C7xj
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    this.#checkPairBytes(key.length + value.length);
-=======
-  putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
     this.checkPair(key, value);
->>>>>>> .merge_file_CP1uFJ
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;
     const dataKey = replica.keys.of(scope.database, key);
@@ -246,23 +237,29 @@ export class Coordinator implements Keyspace {
     return hold;
   }
 
-  scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> 
+  scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
     return this.#walk.page(scope.database, cursor, count);
+  }
 
-  randomKey(scope: Scope): Promise<string | null> 
+  randomKey(scope: Scope): Promise<string | null> {
     return this.#walk.randomKey(scope.database);
+  }
 
-  size(database: number): number 
+  size(database: number): number {
     return this.#replica.size(database);
+  }
 
-  expiringSize(database: number): number 
+  expiringSize(database: number): number {
     return this.#replica.expiringSize(database);
+  }
 
-  countKeysInSlot(database: number, slot: number): number 
+  countKeysInSlot(database: number, slot: number): number {
     return this.#replica.sizeOfSlot(database, slot);
+  }
 
-  keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> 
+  keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
     return this.#walk.keysInSlot(scope.database, slot, count);
+  }
 
   async flush(scope: Scope, what: "database" | "all"): Promise<void> {
     const { database } = scope;
@@ -380,12 +377,10 @@ export class Coordinator implements Keyspace {
     return true;
   }
 
-<<<<<<< .merge_file_I5C7xj
-  #deadline(): Deadline 
+  #deadline(): Deadline {
     return new Deadline(this.#clock, this.#settings.requestTimeoutMs);
+  }
 
-=======
->>>>>>> .merge_file_CP1uFJ
   #checkPairBytes(length: number): void {
     const { maxPairBytes } = this.#settings;
     if (length > maxPairBytes) {

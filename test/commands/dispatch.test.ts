@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 describe("dispatch", () => {
   it("finds commands in any case", async () => {
@@ -155,7 +155,7 @@ describe("CLIENT PAUSE", () => {
     expect(await client.send("GET k")).to.equal("$-1\r\n");
     const answers = client.pipeline("SET k 1", "SET k 2", "GET k");
     await Promise.resolve();
-    expect(node.keyspace.entries.size).to.equal(0);
+    expect(node.keyspace.size(0)).to.equal(0);
     node.clock.advance(100);
     expect(await answers).to.deep.equal(["+OK\r\n", "+OK\r\n", "$1\r\n2\r\n"]);
   });
