@@ -2,7 +2,10 @@ import { expect } from "chai";
 import * as fc from "fast-check";
 import { keyOrder } from "../../lib/lsm/key-order.js";
 
-const keyArbitrary = fc.string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)), maxLength: 9 });
+const keyArbitrary = fc.string({
+  unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)),
+  maxLength: 9,
+});
 
 describe("keyOrder", () => {
   it("orders distinct keys as sorting them would, whatever prefix they share", () => {
