@@ -146,8 +146,9 @@ export class TableReader {
     }
     this.#readIntoScratch(table, block);
     const frame = this.#cacheScratch(table, block, length);
-    if (frame !== NO_FRAME)
+    if (frame !== NO_FRAME) {
       return this.#peekAt(this.cache.slab, frame * this.cache.frameBytes, this.cache.lengthOf(frame), key);
+    }
     const bytes = table.unsealBlock(this.#scratch.bytes, 0, block);
     return this.#peekAt(bytes, 0, bytes.length, key);
   }

@@ -19,8 +19,6 @@ import { RequestGate } from "./request-gate.js";
 import type { Session } from "./session.js";
 import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
-export type { RespCounters } from "./connection-owner.js";
-
 /** While no request may run, input is buffered up to this before the socket is paused (pausing costs system calls). */
 const WAITING_INPUT_BYTES_MAX = 65_536;
 /** A connection that we ended is given so long to read what we sent and close its side. */

@@ -68,6 +68,10 @@ export class FakeKeyspace implements Keyspace {
     return this.#later(scope, () => this.#live(scope.database, latin1Of(key)));
   }
 
+  checkPair(_key: Uint8Array, value: Uint8Array): void {
+    this.#checkValue(value);
+  }
+
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     if (!this.#isInMemory()) return false;
     this.#note(scope);
@@ -94,6 +98,15 @@ export class FakeKeyspace implements Keyspace {
       const name = latin1Of(key);
       this.#apply(scope.database, name, decide(this.#live(scope.database, name)));
     });
+  }
+
+  tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
+    if (!this.#isInMemory()) return NOT_IN_MEMORY;
+    return this.#remove(scope, latin1Of(key));
+  }
+
+  remove(scope: Scope, key: Uint8Array): Promise<boolean> {
+    return this.#later(scope, () => this.#remove(scope, latin1Of(key)));
   }
 
   updateMany(
@@ -133,11 +146,11 @@ export class FakeKeyspace implements Keyspace {
     return this.#later(scope, () => String(this.#live(scope.database, latin1Of(key))?.version ?? "none"));
   }
 
-  async hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold> {
-    this.#note(scope);
-    const dataKeys = keys.map((key) => `${scope.database}:${latin1Of(key)}`);
+  async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+    for (const scope of scopes) this.#note(scope);
+    const dataKeys = keys.map((key, at) => `${scopes[at]!.database}:${latin1Of(key)}`);
     await Promise.resolve();
-    this.heldKeys.push(...dataKeys);
+    this.heldKeys.push(...new Set(dataKeys));
     this.isHeld = true;
     return { dataKeys: new Set(dataKeys), release: () => void (this.isHeld = false) };
   }
@@ -175,10 +188,16 @@ export class FakeKeyspace implements Keyspace {
     return this.#inSlot(scope.database, slot).slice(0, count);
   }
 
-  flush(database: number | "all"): Promise<void> {
+  flush(scope: Scope, what: "database" | "all"): Promise<void> {
     return this.#later(null, () => {
-      for (const [at, entries] of this.#databases.entries()) if (database === "all" || database === at) entries.clear();
+      for (const [at, entries] of this.#databases.entries()) if (what === "all" || scope.database === at) entries.clear();
     });
+  }
+
+  #remove(scope: Scope, name: string): boolean {
+    const wasLive = this.#live(scope.database, name) !== null;
+    if (wasLive) this.#apply(scope.database, name, { kind: "remove" });
+    return wasLive;
   }
 
   #isInMemory(): boolean {
