@@ -5,14 +5,14 @@ import { type JobRequest, JobRunner } from "./host/job-runner.js";
 import { NodeDisk } from "./host/node-disk.js";
 import type { WorkerData } from "./host/node-workers.js";
 import { lsmJobs } from "./lsm/jobs.js";
+import { recordJobOptions } from "./replica/record-jobs.js";
 
 const port = parentPort;
 assert(port !== null, "worker: started as a thread");
 
 const runner = new JobRunner({
   host: { disk: new NodeDisk() },
-  // What the engine cannot know of values goes in here: when they expire, and what compaction may drop of them then.
-  jobs: lsmJobs(),
+  jobs: lsmJobs(recordJobOptions()),
   rateBytes: (workerData as WorkerData).rateBytes,
   answer: (answer) => port.postMessage(answer),
 });

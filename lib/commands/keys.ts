@@ -2,7 +2,7 @@
  * The commands on keys whatever their values: removing, counting, naming, moving. Several keys of one command are
  * operated on one by one, each with its own quorum; only those that move a value are one step over two keys.
  */
-import { type Effect, type Entry, KEEP, REMOVE, type Scope } from "../coordinator/keyspace.js";
+import { type Effect, type Entry, KEEP, NOT_IN_MEMORY, REMOVE, type Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { type Answer, DATABASE_OUT_OF_RANGE, errorAnswer, OK, ONE, SAME_OBJECT, writeAnswer, ZERO } from "./answer.js";
@@ -71,10 +71,10 @@ export const keyCommands: readonly Command[] = [
     access: ["RO"],
     since: "3.2.1",
     group: "generic",
-    summary: "The same as EXISTS: times of access are not recorded.",
+    summary: "Answers how many of the named keys exist; OBJECT IDLETIME counts from now, while we remember it.",
     complexity: "O(N) in the number of keys",
     arguments: [KEYS],
-    run: countPresent,
+    run: touch,
   },
   {
     name: "type",
@@ -147,18 +147,16 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
   const { args } = call;
   const { scope } = call.session;
   let removed = 0;
-  const removal = (entry: Entry | null): Effect => {
-    if (entry === null) return KEEP;
-    removed++;
-    return REMOVE;
-  };
   for (let at = 1; at < args.length; at++) {
-    if (keyspace.tryUpdate(scope, args[at]!, removal)) continue;
-    call.later(async (reply, copies) => {
-      await Promise.all(copies.slice(at).map(async (key) => keyspace.update(scope, key, removal)));
-      reply.integer(removed);
-    });
-    return;
+    const outcome = keyspace.tryRemove(scope, args[at]!);
+    if (outcome === NOT_IN_MEMORY) {
+      call.later(async (reply, copies) => {
+        const outcomes = await Promise.all(copies.slice(at).map((key) => keyspace.remove(scope, key)));
+        reply.integer(removed + outcomes.filter((wasLive) => wasLive).length);
+      });
+      return;
+    }
+    if (outcome) removed++;
   }
   call.reply.integer(removed);
 }
@@ -173,6 +171,14 @@ function countPresent(context: CommandContext, call: Call<ClientSession>): void 
     },
     answer: (reply) => reply.integer(present),
   });
+}
+
+function touch(context: CommandContext, call: Call<ClientSession>): void {
+  const { clock, touches } = context;
+  const { database } = call.session.scope;
+  const nowMs = clock.wallMs();
+  for (let at = 1; at < call.args.length; at++) touches.note(database, call.args[at]!, nowMs);
+  countPresent(context, call);
 }
 
 function answerType(reply: Reply, entry: Entry | null): void {

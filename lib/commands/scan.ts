@@ -90,7 +90,7 @@ export const scanCommands: readonly Command[] = [
     summary: "Removes all keys of the database.",
     complexity: "O(N) in the keys of the database, in the background",
     arguments: FLUSH_MODE,
-    run: (context, call) => flush(context, call, call.session.scope.database),
+    run: (context, call) => flush(context, call, "database"),
   },
   {
     name: "flushall",
@@ -264,7 +264,7 @@ function databaseSize(context: CommandContext, call: Call<ClientSession>): void 
 }
 
 /** ASYNC and SYNC are the same: what is removed is gone at once, and its space returns in the background. */
-function flush(context: CommandContext, call: Call<ClientSession>, what: number | "all"): void {
+function flush(context: CommandContext, call: Call<ClientSession>, what: "database" | "all"): void {
   const { args } = call;
   const mode = args.length === 2 ? wordOf(args[1]!) : "";
   if (args.length > 2 || (args.length === 2 && mode !== "ASYNC" && mode !== "SYNC")) {
@@ -272,8 +272,9 @@ function flush(context: CommandContext, call: Call<ClientSession>, what: number 
     return;
   }
   const { keyspace } = context;
+  const { scope } = call.session;
   call.alone(async (reply) => {
-    await keyspace.flush(what);
+    await keyspace.flush(scope, what);
     reply.ok();
   });
 }

@@ -3,8 +3,7 @@
  * their keys on this node meanwhile. Each key keeps its own quorum, and nothing is rolled back when a command fails.
  * WATCH compares what a key is at EXEC with what it was, by the key's fingerprint.
  */
-import { latin1Of } from "../bytes/latin1.js";
-import type { Hold, Keyspace, Scope } from "../coordinator/keyspace.js";
+import type { Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { integerOf, wordOf } from "./arguments.js";
@@ -12,6 +11,7 @@ import type { ClientSession, QueuedCommand, Transaction, WatchedKey } from "./cl
 import type { Command, CommandContext, CommandFlag } from "./command.js";
 import type { CommandRunner } from "./command-runner.js";
 import { DATABASES } from "./command-settings.js";
+import type { Target } from "./keyed.js";
 
 const FAST: readonly CommandFlag[] = ["noscript", "loading", "stale", "fast", "allow_busy"];
 const SLOW: readonly CommandFlag[] = ["noscript", "loading", "stale", "skip_slowlog"];
@@ -104,51 +104,41 @@ interface Execution {
 
 async function execute(execution: Execution, reply: Reply): Promise<void> {
   const { keyspace, session, transaction, watched } = execution;
-  const holds = await holdKeys(keyspace, session.scope, keysByDatabase(session.scope.database, transaction.queue, watched));
+  const targets = targetsOf(session.scope, transaction.queue, watched);
+  const hold = await keyspace.hold(
+    targets.map(({ scope }) => scope),
+    targets.map(({ key }) => key),
+  );
   try {
     for (const { database, key, fingerprint } of watched) {
-      const now = await keyspace.fingerprint(inside(session.scope, database, holds), key);
+      const now = await keyspace.fingerprint({ ...session.scope, database, hold }, key);
       if (now !== fingerprint) return reply.nullArray();
     }
     let replies = "";
     for (const { entry, args } of transaction.queue) {
-      // SELECT among the commands moves on to what is held of its database.
-      session.scope = inside(session.scope, session.scope.database, holds);
+      // SELECT among the commands makes another scope.
+      session.scope = { ...session.scope, hold };
       replies += await execution.runner.collect(entry, session, args);
     }
     reply.array(transaction.queue.length);
     reply.raw(replies);
   } finally {
     session.scope = { ...session.scope, hold: null };
-    for (const hold of holds.values()) hold.release();
+    hold.release();
   }
 }
 
-function inside(scope: Scope, database: number, holds: ReadonlyMap<number, Hold>): Scope {
-  return { ...scope, database, hold: holds.get(database) ?? null };
-}
-
-/** Every key that the queued commands name and every watched one, once, by database: SELECT and COPY's DB are followed. */
-function keysByDatabase(
-  database: number,
-  queue: readonly QueuedCommand[],
-  watched: readonly WatchedKey[],
-): ReadonlyMap<number, readonly Buffer[]> {
-  const found = new Map<number, Map<string, Buffer>>();
-  const add = (at: number, key: Buffer): void => {
-    let keys = found.get(at);
-    if (keys === undefined) found.set(at, (keys = new Map()));
-    keys.set(latin1Of(key), key);
-  };
-  for (const watch of watched) add(watch.database, watch.key);
-  let current = database;
+/** Every key that the queued commands name and every watched one, with its database: SELECT and COPY's DB are followed. */
+function targetsOf(scope: Scope, queue: readonly QueuedCommand[], watched: readonly WatchedKey[]): readonly Target[] {
+  const targets = watched.map(({ database, key }): Target => ({ scope: { ...scope, database, hold: null }, key }));
+  let current: Scope = { ...scope, hold: null };
   for (const { entry, args } of queue) {
-    if (entry.fullName === "select") current = databaseOf(args[1]!) ?? current;
-    for (const position of entry.keyPositions(args)) add(current, args[position]!);
+    if (entry.fullName === "select") current = { ...current, database: databaseOf(args[1]!) ?? current.database };
+    for (const position of entry.keyPositions(args)) targets.push({ scope: current, key: args[position]! });
     const target = entry.fullName === "copy" ? copyDatabase(args) : null;
-    if (target !== null) add(target, args[2]!);
+    if (target !== null) targets.push({ scope: { ...current, database: target }, key: args[2]! });
   }
-  return new Map([...found].map(([at, keys]) => [at, [...keys.values()]]));
+  return targets;
 }
 
 /** The database that COPY names as its target; null when it names none. */
@@ -160,22 +150,4 @@ function copyDatabase(args: readonly Buffer[]): number | null {
 function databaseOf(argument: Buffer): number | null {
   const database = integerOf(argument);
   return database !== null && database >= 0 && database < DATABASES ? database : null;
-}
-
-/** In the order of databases: two transactions over several never wait for each other crosswise. */
-async function holdKeys(
-  keyspace: Keyspace,
-  scope: Scope,
-  keys: ReadonlyMap<number, readonly Buffer[]>,
-): Promise<ReadonlyMap<number, Hold>> {
-  const holds = new Map<number, Hold>();
-  try {
-    for (const database of [...keys.keys()].sort((a, b) => a - b)) {
-      holds.set(database, await keyspace.hold({ ...scope, database, hold: null }, keys.get(database)!));
-    }
-  } catch (error) {
-    for (const hold of holds.values()) hold.release();
-    throw error;
-  }
-  return holds;
 }

@@ -16,8 +16,11 @@ import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import type { Replica } from "../replica/replica.js";
-import { withDeadline } from "./deadline.js";
+import { DATABASES } from "../replica/data-key.js";
+import type { KeyQueues } from "../replica/key-queues.js";
+import type { Records, Replica } from "../replica/replica.js";
+import { Deadline } from "./deadline.js";
+import { KeyHold, Turns } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,
@@ -99,26 +102,46 @@ export class Coordinator implements Keyspace {
   }
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
-    this.checkPair(key, value);
+    this.#checkPairBytes(key.length + value.length);
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
+    replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return false;
     replica.mintPlain(dataKey, peeked === "found" ? replica.record : null, value, expiryMs);
     return true;
   }
 
-  put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    this.checkPair(key, value);
+  async put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
+    this.#checkPairBytes(key.length + value.length);
     const dataKey = this.#replica.keys.of(scope.database, key);
-    return this.#change(scope, dataKey, (old) => this.#replica.mintPlain(dataKey, old, value, expiryMs));
+    await this.#change(scope, dataKey, (old) => this.#replica.mintPlain(dataKey, old, value, expiryMs));
+  }
+
+  tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
+    const replica = this.#replica;
+    const dataKey = replica.keys.of(scope.database, key);
+    if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return NOT_IN_MEMORY;
+    const peeked = replica.peek(dataKey);
+    if (peeked === "unread") return NOT_IN_MEMORY;
+    return this.#remove(dataKey, peeked === "found" ? replica.record : null);
+  }
+
+  async remove(scope: Scope, key: Uint8Array): Promise<boolean> {
+    const dataKey = this.#replica.keys.of(scope.database, key);
+    let wasLive = false;
+    await this.#change(scope, dataKey, (old) => {
+      wasLive = this.#remove(dataKey, old);
+    });
+    return wasLive;
   }
 
   tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean {
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
+    replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return false;
     const old = peeked === "found" ? replica.record : null;
@@ -126,10 +149,10 @@ export class Coordinator implements Keyspace {
     return true;
   }
 
-  update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
+  async update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     const { length } = key;
-    return this.#change(scope, dataKey, (old) => this.#apply(dataKey, length, old, decide(this.#entryOf(scope, old))));
+    await this.#change(scope, dataKey, (old) => this.#apply(dataKey, length, old, decide(this.#entryOf(scope, old))));
   }
 
   async updateMany(
@@ -139,38 +162,36 @@ export class Coordinator implements Keyspace {
   ): Promise<void> {
     assert(scopes.length === keys.length && keys.length > 0, "coordinator: a scope for each key");
     const replica = this.#replica;
-    const first = scopes[0]!;
+    const lengths = keys.map((key) => key.length);
     const dataKeys = keys.map((key, at) => replica.keys.of(scopes[at]!.database, key));
-    const hold = first.hold === null ? this.#takeAll(dataKeys) : null;
-    const deadlineMs = this.#deadline();
-    const work = async (): Promise<void> => {
-      await hold?.ready;
-      await this.#waitForRoom();
-      const records = await Promise.all(dataKeys.map((dataKey) => replica.read(dataKey)));
-      if (this.#clock.monotonicMs() > deadlineMs) throw this.#timeout();
-      const entries = records.map((bytes, at) => this.#entryOf(scopes[at]!, replica.view(bytes)));
-      const effects = decide(entries);
+    const turns = new Turns();
+    try {
+      for (const [at, dataKey] of dataKeys.entries()) turns.take(this.#queuesOf(scopes[at]!, dataKey), dataKey);
+    } catch (error) {
+      turns.release();
+      throw error;
+    }
+    const step = (records: Records): void => {
+      const effects = decide(dataKeys.map((dataKey, at) => this.#entryOf(scopes[at]!, replica.at(dataKey, records))));
       assert(effects.length === keys.length, "coordinator: an effect for each key");
       for (const [at, effect] of effects.entries()) {
-        if (effect.kind === "put") this.checkPair(keys[at]!, effect.value);
+        if (effect.kind === "put") this.#checkPairBytes(lengths[at]! + effect.value.length);
       }
+      // Looked up anew for each effect: an earlier one may have been on this very key.
       for (const [at, effect] of effects.entries()) {
-        const dataKey = dataKeys[at]!;
-        // An earlier effect may have been on this very key: what is in memory is newer than what was read.
-        const peeked = replica.peek(dataKey);
-        const old = peeked === "found" ? replica.record : peeked === "absent" ? null : replica.view(records[at]!);
-        this.#apply(dataKey, keys[at]!.length, old, effect);
+        this.#apply(dataKeys[at]!, lengths[at]!, replica.at(dataKeys[at]!, records), effect);
       }
     };
-    await this.#bounded(work().finally(() => hold?.release()));
+    const deadline = this.#deadline();
+    await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, step).finally(() => turns.release()));
   }
 
   siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     const ownKey = Buffer.from(key);
-    return this.#readInOrder(scope, dataKey, (view, bytes) => {
-      if (view === null || bytes === null) return null;
-      const record = decodeRecord(bytes, 0, bytes.length);
+    return this.#readInOrder(scope, dataKey, (view) => {
+      if (view === null) return null;
+      const record = decodeRecord(view.bytes, 0, view.end);
       const nowMs = this.#clock.wallMs();
       const versions = distinctVersions(record).map(
         (version): Sibling => ({
@@ -184,35 +205,36 @@ export class Coordinator implements Keyspace {
     });
   }
 
-  putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    this.checkPair(key, value);
+  async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
+    this.#checkPairBytes(key.length + value.length);
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;
     const dataKey = replica.keys.of(scope.database, key);
-    const ownValue = Buffer.from(value);
-    return this.#change(scope, dataKey, (_old, bytes) => {
-      replica.mint(dataKey, bytes, covered, { value: ownValue, expiryMs });
-    });
+    replica.goBeyond(covered.context);
+    await this.#change(scope, dataKey, (old) => replica.mint(dataKey, old, covered, { value, expiryMs }));
   }
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
     const dataKey = this.#replica.keys.of(scope.database, key);
-    return this.#readInOrder(scope, dataKey, (view, bytes) => {
-      if (view === null || bytes === null) return "absent";
-      const { high, low } = hashOf(decodeRecord(bytes, 0, bytes.length));
+    return this.#readInOrder(scope, dataKey, (view) => {
+      if (view === null) return "absent";
+      const { high, low } = hashOf(decodeRecord(view.bytes, 0, view.end));
       return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : "absent";
     });
   }
 
-  async hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold> {
-    const taken = this.#takeAll(keys.map((key) => this.#replica.keys.of(scope.database, key)));
+  async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+    assert(scopes.length === keys.length, "coordinator: a scope for each key");
+    const { queues } = this.#replica;
+    const hold = new KeyHold(queues.waitingMax);
     try {
-      await this.#bounded(taken.ready);
+      for (const [at, key] of keys.entries()) hold.turns.take(queues, this.#replica.keys.of(scopes[at]!.database, key));
+      await this.#deadline().bound(hold.turns.ready());
     } catch (error) {
-      taken.release();
+      hold.release();
       throw error;
     }
-    return taken;
+    return hold;
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
@@ -239,9 +261,10 @@ export class Coordinator implements Keyspace {
     return this.#walk.keysInSlot(scope.database, slot, count);
   }
 
-  async flush(database: number | "all"): Promise<void> {
-    if (database === "all") this.#replica.clear();
-    else await this.#walk.removeAll(database);
+  async flush(scope: Scope, what: "database" | "all"): Promise<void> {
+    const { database } = scope;
+    if (what === "all" || this.#isAlone(database)) this.#replica.clear();
+    else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
@@ -273,44 +296,71 @@ export class Coordinator implements Keyspace {
         else replica.mintOverNewest(dataKey, effect.value, effect.expiryMs);
         return;
       case "remove":
-        if (old !== null) replica.remove(dataKey);
+        if (old === null) return;
+        if (old.versionCount === 1) replica.remove(dataKey);
+        else replica.mintOverNewest(dataKey, null, 0);
         return;
       default:
         unreachable(effect);
     }
   }
 
+  /** Removes all of the record at hand, and says whether a read would have found a value. */
+  #remove(dataKey: string, old: RecordView | null): boolean {
+    if (old === null) return false;
+    const wasLive = old.isLive(this.#clock.wallMs());
+    this.#replica.remove(dataKey);
+    return wasLive;
+  }
+
+  /** The queues in which an operation of this scope takes its turn for the key. */
+  #queuesOf(scope: Scope, dataKey: string): KeyQueues {
+    const { hold } = scope;
+    if (hold === null || !hold.dataKeys.has(dataKey)) return this.#replica.queues;
+    assert(hold instanceof KeyHold, "coordinator: a hold that it gave");
+    return hold.queues;
+  }
+
   /** True when the key's turn belongs to somebody else. */
   #isTaken(scope: Scope, dataKey: string): boolean {
-    return this.#replica.queues.isTaken(dataKey) && !scope.hold?.dataKeys.has(dataKey);
+    const queues = scope.hold === null ? this.#replica.queues : this.#queuesOf(scope, dataKey);
+    return queues.isTaken(dataKey);
   }
 
-  /** Reads the record after the changes that were called before, and shows it to `show` (bytes owned). */
-  #readInOrder<Result>(
-    scope: Scope,
-    dataKey: string,
-    show: (view: RecordView | null, bytes: Buffer | null) => Result,
-  ): Promise<Result> {
+  /** Reads the record after the changes that were called before, and shows it to `show`. */
+  #readInOrder<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
     const replica = this.#replica;
-    const work = async (): Promise<Result> => {
-      const bytes = await replica.read(dataKey);
-      return show(replica.view(bytes), bytes);
-    };
-    return this.#bounded(this.#isTaken(scope, dataKey) ? replica.queues.run(dataKey, work) : work());
+    const work = async (): Promise<Result> => show(replica.view(await replica.read(dataKey)));
+    const queues = this.#queuesOf(scope, dataKey);
+    return this.#deadline().bound(queues.isTaken(dataKey) ? queues.run(dataKey, work) : work());
   }
 
-  /** Reads the record in its key's turn and lets `store` change it, unless the deadline has passed by then. */
-  #change(scope: Scope, dataKey: string, store: (old: RecordView | null, bytes: Buffer | null) => void): Promise<void> {
+  /** Lets `store` change the record in its key's turn, unless the deadline has passed by then. */
+  #change(scope: Scope, dataKey: string, store: (old: RecordView | null) => void): Promise<void> {
+    const turns = new Turns();
+    turns.take(this.#queuesOf(scope, dataKey), dataKey);
+    const deadline = this.#deadline();
+    const step = (records: Records): void => store(this.#replica.at(dataKey, records));
+    return deadline.bound(this.#stepInTurn(turns, [dataKey], deadline, step).finally(() => turns.release()));
+  }
+
+  /** Runs one synchronous step when it is the keys' turn, there is room, and their records are at hand. */
+  async #stepInTurn(
+    turns: Turns,
+    dataKeys: readonly string[],
+    deadline: Deadline,
+    step: (records: Records) => void,
+  ): Promise<void> {
     const replica = this.#replica;
-    const deadlineMs = this.#deadline();
-    const work = async (): Promise<void> => {
-      await this.#waitForRoom();
-      const bytes = await replica.read(dataKey);
-      // The client has been told by now that nobody knows: a late write must not take effect as if it were new.
-      if (this.#clock.monotonicMs() > deadlineMs) throw this.#timeout();
-      store(replica.view(bytes), bytes);
-    };
-    return this.#bounded(scope.hold?.dataKeys.has(dataKey) ? work() : replica.queues.run(dataKey, work));
+    await turns.ready();
+    await this.#waitForRoom();
+    const fetched: Records = new Map();
+    let records = replica.gather(dataKeys, fetched);
+    for (; records === null; records = replica.gather(dataKeys, fetched)) await replica.fetch(dataKeys, fetched);
+    // The client has been told by now that nothing was changed: a late write must not take effect as if it were new.
+    if (deadline.isPast) throw deadline.error();
+    replica.reserve(dataKeys.length);
+    step(records);
   }
 
   async #waitForRoom(): Promise<void> {
@@ -319,40 +369,16 @@ export class Coordinator implements Keyspace {
     else if (backlog === "stopped") await this.#replica.room();
   }
 
-  /** Takes the turns of all keys at one instant, so that two that want the same keys never wait for each other. */
-  #takeAll(dataKeys: readonly string[]): Hold & { readonly ready: Promise<void> } {
-    const distinct = new Set(dataKeys);
-    const turns: { readonly ready: Promise<void>; readonly release: () => void }[] = [];
-    let isReleased = false;
-    const release = (): void => {
-      if (isReleased) return;
-      isReleased = true;
-      for (const turn of turns) turn.release();
-    };
-    try {
-      for (const dataKey of distinct) turns.push(this.#replica.queues.take(dataKey));
-    } catch (error) {
-      release();
-      throw error;
+  /** True when no other database has keys. */
+  #isAlone(database: number): boolean {
+    for (let other = 0; other < DATABASES; other++) {
+      if (other !== database && this.#replica.size(other) > 0) return false;
     }
-    const ready = Promise.all(turns.map((turn) => turn.ready)).then(() => undefined);
-    return { dataKeys: distinct, release, ready };
+    return true;
   }
 
-  #deadline(): number {
-    return this.#clock.monotonicMs() + this.#settings.requestTimeoutMs;
-  }
-
-  #bounded<Result>(work: Promise<Result>): Promise<Result> {
-    const { requestTimeoutMs } = this.#settings;
-    return withDeadline(this.#clock, requestTimeoutMs, work, this.#timeout().message);
-  }
-
-  #timeout(): OperatingError {
-    return new OperatingError(
-      "TIMEOUT",
-      `no answer within ${this.#settings.requestTimeoutMs} ms (request-timeout); a write may still take effect`,
-    );
+  #deadline(): Deadline {
+    return new Deadline(this.#clock, this.#settings.requestTimeoutMs);
   }
 
   #checkPairBytes(length: number): void {

@@ -5,16 +5,21 @@
  */
 import { SLOTS } from "../bytes/slot.js";
 import { RecordView } from "../causality/record-view.js";
-import type { Clock } from "../host/clock.js";
+import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import { dataKeyFloor, hashOfDataKey, rawKeyOf } from "../replica/data-key.js";
-import type { Replica, ScanPage } from "../replica/replica.js";
+import type { KeyQueues } from "../replica/key-queues.js";
+import type { Records, Replica, ScanPage } from "../replica/replica.js";
 import type { KeyPage } from "./keyspace.js";
 
 /** Keys looked at in one go; between two others get their turn. */
 const PAGE_KEYS_MAX = 1_024;
+/** Keys of a database being emptied that wait for the disk, or for their turn, at once. */
+const REMOVED_TOGETHER = 64;
 const HASHES = 2 ** 32;
 const RANDOM_TRIES = 16;
+/** A random key of a slot is found by counting up to here. */
+const RANK_MAX = 64;
 
 export class KeyWalk {
   readonly #replica: Replica;
@@ -28,7 +33,7 @@ export class KeyWalk {
     this.#random = options.random;
   }
 
-  /** At least `count` live keys from `cursor` on where there are as many, and where the next page starts. */
+  /** The live keys among the next `count` or more records from `cursor` on, and where the next page starts. */
   async page(database: number, cursor: bigint, count: number): Promise<KeyPage> {
     const keys: string[] = [];
     let slot = Number(cursor >> 32n);
@@ -68,8 +73,8 @@ export class KeyWalk {
       while (slot < SLOTS - 1 && rank >= this.#replica.sizeOfSlot(database, slot)) {
         rank -= this.#replica.sizeOfSlot(database, slot++);
       }
-      const keys = await this.keysInSlot(database, slot, rank + 1);
-      if (keys.length > 0) return keys[Math.min(rank, keys.length - 1)]!;
+      const key = rank < RANK_MAX ? await this.#keyOfRank(database, slot, rank) : await this.#keyNear(database, slot);
+      if (key !== null) return key;
     }
     // Nearly all is expired and not yet collected: take the first that is not.
     for (let cursor = 0n; ; ) {
@@ -80,23 +85,46 @@ export class KeyWalk {
     }
   }
 
-  /** Removes all keys of one database that were there when it was called. */
-  async removeAll(database: number): Promise<void> {
+  /** Removes all keys of one database that were there when it was called. Others get their turn between pages. */
+  async removeAll(database: number, queuesOf: (dataKey: string) => KeyQueues): Promise<void> {
     const replica = this.#replica;
     for (let slot = 0; slot < SLOTS; slot++) {
-      while (replica.sizeOfSlot(database, slot) > 0) {
-        const range = slotRange(database, slot, 0);
-        const page = await replica.scan({ ...range, limit: PAGE_KEYS_MAX, values: "without" });
-        if (page.entries.length === 0) break;
-        await Promise.all(
-          page.entries.map(({ key }) =>
-            replica.queues.run(key, async () => {
-              if (replica.view(await replica.read(key)) !== null) replica.remove(key);
-            }),
-          ),
-        );
+      if (replica.sizeOfSlot(database, slot) === 0) continue;
+      const range = slotRange(database, slot, 0);
+      // Only onwards: a client that keeps writing to the slot does not keep this from ending.
+      for (let from: string | null = range.from; from !== null; ) {
+        if (replica.backlog() === "stopped") await replica.room();
+        const page: ScanPage = await replica.scan({ from, to: range.to, limit: REMOVED_TOGETHER, values: "without" });
+        await Promise.all(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
+        from = page.next;
+        await pause(this.#clock, 0);
       }
     }
+  }
+
+  async #removeOne(dataKey: string, queues: KeyQueues): Promise<void> {
+    const replica = this.#replica;
+    if (!queues.isTaken(dataKey) && replica.peek(dataKey) === "found") {
+      replica.remove(dataKey);
+      return;
+    }
+    await queues.run(dataKey, async () => {
+      const fetched: Records = new Map();
+      let records = replica.gather([dataKey], fetched);
+      for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);
+      if (replica.at(dataKey, records) !== null) replica.remove(dataKey);
+    });
+  }
+
+  async #keyOfRank(database: number, slot: number, rank: number): Promise<string | null> {
+    const keys = await this.keysInSlot(database, slot, rank + 1);
+    return keys[Math.min(rank, keys.length - 1)] ?? null;
+  }
+
+  /** In a slot of many keys: the first one from a random hash on. */
+  async #keyNear(database: number, slot: number): Promise<string | null> {
+    const part = await this.#part(database, slot, Math.floor(this.#random.fraction() * HASHES), 1);
+    return part.keys[0] ?? null;
   }
 
   /** Some keys of one slot from `hash` on, ending between two hashes. */

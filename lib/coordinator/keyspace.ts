@@ -36,7 +36,10 @@ export const REMOVE: Effect = { kind: "remove" };
 /** `peek` cannot tell without the disk, a peer, or an operation that is still under way. */
 export const NOT_IN_MEMORY: unique symbol = Symbol("not in memory");
 
-/** The right to run operations on some keys while nobody else may. */
+/**
+ * The right to run operations on some keys while nobody else may. The holder's operations on one key keep their order; on
+ * keys that the hold does not cover they take their turn like anybody's.
+ */
 export interface Hold {
   /** The data keys that are held. */
   readonly dataKeys: ReadonlySet<string>;
@@ -69,8 +72,10 @@ export interface KeyPage {
 }
 
 /**
- * Errors of every method: `OperatingError` with code IO (the disk refused), BUSY (a queue is full), TIMEOUT or ARGUMENT
- * (pair too large: `max-pair-bytes`; siblings-max; a context of another key).
+ * Errors of every method: `OperatingError` with code IO (the disk refused), BUSY (a queue is full), TIMEOUT (it has not
+ * taken effect and will not), ARGUMENT (pair too large: `max-pair-bytes`; siblings-max; a context of another key), or
+ * CONFLICT (siblings, where the scope asks for it: reads and read-modify-writes only). `try...` forms throw them, promises
+ * reject with them. Keys may change when a call has returned; values of the asynchronous forms when it has settled.
  */
 export interface Keyspace {
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY;
@@ -83,7 +88,14 @@ export interface Keyspace {
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean;
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void>;
 
-  /** Read-modify-write: calls `decide` once with the live entry and applies its effect. False: `decide` was not called. */
+  /** DEL: supersedes whatever is there. Was there a live value? `tryRemove` NOT_IN_MEMORY: not done, use `remove`. */
+  tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY;
+  remove(scope: Scope, key: Uint8Array): Promise<boolean>;
+
+  /**
+   * Read-modify-write: calls `decide` once with the live entry and applies its effect, which supersedes that entry's version
+   * and leaves its siblings. False: `decide` was not called.
+   */
   tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean;
   update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void>;
 
@@ -101,10 +113,13 @@ export interface Keyspace {
 
   /** Equal for equal states of a key (its context and whether it is live): WATCH compares two of them. */
   fingerprint(scope: Scope, key: Uint8Array): Promise<string>;
-  /** Waits until nobody else works on these keys, then keeps others waiting until released: EXEC. */
-  hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold>;
+  /**
+   * Waits until nobody else works on these keys (a scope for each: they may be of several databases), then keeps others
+   * waiting until released: EXEC. Whoever holds keys has no other hold: two could wait for each other.
+   */
+  hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold>;
 
-  /** One page of at least `count` keys where there are as many; all keys that stay throughout appear in some page. */
+  /** The keys among the next `count` or more records; all keys that stay throughout appear in some page. */
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage>;
   /** A random live key, or null when there is none. */
   randomKey(scope: Scope): Promise<string | null>;
@@ -114,6 +129,6 @@ export interface Keyspace {
   expiringSize(database: number): number;
   countKeysInSlot(database: number, slot: number): number;
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]>;
-  /** Removes all keys of one database, or of all. */
-  flush(database: number | "all"): Promise<void>;
+  /** Removes all keys of the scope's database, or of all. */
+  flush(scope: Scope, what: "database" | "all"): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /** Prints any file of a store, line by line, for people. Changes nothing. */
 import { latin1Of } from "../bytes/latin1.js";
-import { OperatingError, messageOf } from "../errors.js";
+import { messageOf, OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import { LOCK_FILE } from "./directory-lock.js";
 import {
@@ -26,7 +26,8 @@ export function* inspectFile(disk: Disk, path: string): Generator<string, void, 
   else if (segment !== null) yield* inspectSegment(readWhole(disk, path), segment);
   else if (name === MANIFEST_FILE || name === MANIFEST_NEW_FILE) yield* inspectManifest(readWhole(disk, path), path);
   else if (name === LOCK_FILE) yield latin1Of(readWhole(disk, path)).trim();
-  else throw new OperatingError("UNAVAILABLE", `${path} is no file of a store: they are named manifest, lock, *.log and *.table`);
+  else
+    throw new OperatingError("UNAVAILABLE", `${path} is no file of a store: they are named manifest, lock, *.log and *.table`);
 }
 
 function* inspectSegment(bytes: Buffer, id: number): Generator<string, void, void> {
@@ -75,7 +76,8 @@ function* inspectManifest(bytes: Buffer, path: string): Generator<string, void, 
   yield* describe(rest);
   for (const [depth, level] of levels.entries()) {
     yield `level ${depth}: ${level.length} tables`;
-    for (const meta of level) yield `  ${JSON.stringify({ ...meta, first: printable(meta.first), last: printable(meta.last) })}`;
+    for (const meta of level)
+      yield `  ${JSON.stringify({ ...meta, first: printable(meta.first), last: printable(meta.last) })}`;
   }
   for (const [index, value] of counters.entries()) if (value !== 0) yield `counter ${index}: ${value}`;
 }

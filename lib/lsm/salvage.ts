@@ -93,7 +93,14 @@ async function salvageTables(
 async function rewrite(options: SalvageOptions, number: number, newNumber: number): Promise<TableMeta | null> {
   const { disk, directory, settings } = options;
   const { blockBytes, filterFalsePositives } = settings;
-  const writer = new TableWriter({ disk, directory, number: newNumber, blockBytes, filterFalsePositives, nowMs: options.nowMs });
+  const writer = new TableWriter({
+    disk,
+    directory,
+    number: newNumber,
+    blockBytes,
+    filterFalsePositives,
+    nowMs: options.nowMs,
+  });
   let table: Table | null = null;
   try {
     table = Table.open({ files: new FilePool(disk, 1), cache: null, directory, number });

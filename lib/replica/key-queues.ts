@@ -8,12 +8,12 @@ import { OperatingError } from "../errors.js";
 
 export class KeyQueues {
   readonly #tails = new Map<string, Promise<void>>();
-  readonly #waitingMax: number;
+  readonly waitingMax: number;
   #waiting = 0;
 
   /** `waitingMax`: operations that may hold or wait at once; one more is refused with BUSY. */
   constructor(waitingMax: number) {
-    this.#waitingMax = waitingMax;
+    this.waitingMax = waitingMax;
   }
 
   /** True while some operation holds or waits for the key: then nothing may be done to it out of turn. */
@@ -39,10 +39,10 @@ export class KeyQueues {
 
   /** Takes the key's next turn: wait for `ready`, then `release` exactly once whatever happened. */
   take(key: string): { readonly ready: Promise<void>; readonly release: () => void } {
-    if (this.#waiting >= this.#waitingMax) {
+    if (this.#waiting >= this.waitingMax) {
       throw new OperatingError(
         "BUSY",
-        `${this.#waitingMax} requests are waiting for disk or for others on their key; try again (requests-queued-max)`,
+        `${this.waitingMax} requests are waiting for disk or for others on their key; try again (requests-queued-max)`,
       );
     }
     this.#waiting++;

@@ -29,17 +29,15 @@ export class MetaStore {
     return this.#records.get(metaKey(name)) ?? null;
   }
 
-  /** Stores a record with the changes of this turn. `bytes` must not change afterwards. */
-  put(name: string, bytes: Buffer): void {
-    this.#records.set(metaKey(name), bytes);
-    this.#lsm.put(metaKey(name), bytes, 0, bytes.length);
-  }
-
-  /** The same, on the disk when it returns. */
+  /**
+   * Stores a record; it is on the disk when this returns, and so is what this turn has done so far. `bytes` must not change
+   * afterwards. Throws IO: the record is then the old one for the rest of the run, and one of the two after it.
+   */
   putNow(name: string, bytes: Buffer): void {
-    this.put(name, bytes);
+    this.#lsm.put(metaKey(name), bytes, 0, bytes.length);
     this.#lsm.commit();
     this.#lsm.syncNow();
+    this.#records.set(metaKey(name), bytes);
   }
 
   /** Empties the engine but for these records. */

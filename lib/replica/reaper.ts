@@ -11,7 +11,7 @@ import { OperatingError } from "../errors.js";
 import type { Clock, Timer } from "../host/clock.js";
 import type { Log } from "../log.js";
 import { EXPIRY_START, expiryKeyFloor, splitExpiryKey } from "./data-key.js";
-import type { Replica } from "./replica.js";
+import type { Records, Replica } from "./replica.js";
 
 const PASS_EVERY_MS = 100;
 /** Index entries handled between two looks at the clock. */
@@ -75,7 +75,7 @@ export class Reaper {
       if (!this.#isPaused) await this.#collect();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      this.#log.warn({ error: error.message }, "expired keys stay for now: the disk refuses their removal");
+      this.#log.warn({ error: error.message }, "expired keys stay for now: they could not be removed");
     }
     this.#running = null;
     if (this.#timer !== null) this.#schedule();
@@ -89,6 +89,7 @@ export class Reaper {
     const to = expiryKeyFloor(nowMs + 1);
     const startedMs = this.#clock.monotonicMs();
     while (this.#from < to && !this.#isPaused) {
+      if (this.#replica.backlog() === "stopped") await this.#replica.room();
       const page = await this.#replica.scan({ from: this.#from, to, limit: BATCH, values: "without" });
       for (const { key } of page.entries) await this.#collectOne(key);
       // What is added from now on expires after `nowMs`, so it lies behind `to`.
@@ -99,10 +100,13 @@ export class Reaper {
 
   async #collectOne(indexKey: string): Promise<void> {
     const { dataKey } = splitExpiryKey(indexKey);
-    await this.#replica.queues.run(dataKey, async () => {
-      const bytes = await this.#replica.read(dataKey);
-      if (bytes === null) this.#replica.dropIndexEntry(indexKey);
-      else if (this.#replica.removeIfDead(dataKey, bytes)) this.expiredKeys++;
+    const replica = this.#replica;
+    await replica.queues.run(dataKey, async () => {
+      const fetched: Records = new Map();
+      let records = replica.gather([dataKey], fetched);
+      for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);
+      if (replica.at(dataKey, records) === null) replica.dropIndexEntry(indexKey);
+      else if (replica.removeIfDead(dataKey)) this.expiredKeys++;
     });
   }
 }

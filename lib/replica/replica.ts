@@ -4,17 +4,19 @@
  * which quorum that takes is the coordinator's business.
  *
  * Invariants: whoever reads a record, decides and stores does so in one synchronous step or inside the key's queue; the
- * expiry index holds exactly one entry for each distinct expiry of a record.
+ * expiry index holds exactly one entry for each distinct expiry of a record. Nothing is committed inside a step: what one
+ * step changes is in one batch.
  *
  * On a ring of one a tombstone has nobody to tell: a record without a live version is removed at once.
  */
 import { assert } from "../assert.js";
 import type { Actor } from "../causality/actor.js";
 import type { HybridClock } from "../causality/hybrid-clock.js";
-import { type Covered, distinctVersions, isExpired, type Record, supersede, type Version } from "../causality/record.js";
+import { type Covered, distinctVersions, isLive, newest, type Record, supersede, type Version } from "../causality/record.js";
 import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import { RecordWriter } from "../causality/record-writer.js";
+import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
@@ -36,6 +38,9 @@ export type { Backlog, ScanPage };
 
 /** What memory tells of a record: where it says `unread`, only the disk can tell. */
 export type Look = "found" | "absent" | "unread";
+
+/** Encoded records by data key; null where there is none. */
+export type Records = Map<string, Buffer | null>;
 
 /** What a new version holds: a value, or null for a tombstone; `expiryMs` 0 for never. */
 export interface NewValue {
@@ -104,6 +109,43 @@ export class Replica {
     return this.#lsm.read(dataKey);
   }
 
+  /** Reads those of the keys into `fetched` that memory says nothing of. REQUIRES the keys' turns. */
+  async fetch(dataKeys: readonly string[], fetched: Records): Promise<void> {
+    const unread = dataKeys.filter((dataKey) => !fetched.has(dataKey) && this.peek(dataKey) === "unread");
+    await Promise.all(unread.map(async (dataKey) => fetched.set(dataKey, await this.#lsm.read(dataKey))));
+  }
+
+  /**
+   * Copies of all these records at one instant, or null when some are neither in memory nor fetched: what was in memory may
+   * have left it while others were fetched, so whoever fetches tries again. Valid for the synchronous step that follows.
+   */
+  gather(dataKeys: readonly string[], fetched: Records): Records | null {
+    const gathered: Records = new Map();
+    for (const dataKey of dataKeys) {
+      const look = this.peek(dataKey);
+      const fromDisk = fetched.get(dataKey);
+      if (look === "unread" && fromDisk === undefined) return null;
+      const bytes = look === "found" ? this.#copyAtHand() : look === "absent" ? null : fromDisk!;
+      gathered.set(dataKey, bytes);
+    }
+    return gathered;
+  }
+  /** The gathered record of a key, or what an earlier change of this same step has made of it. */
+  at(dataKey: string, gathered: Records): RecordView | null {
+    switch (this.peek(dataKey)) {
+      case "found":
+        return this.record;
+      case "absent":
+        return null;
+      default: {
+        // A look-up of another key may have pushed it out of the cache, but then this step has not changed it.
+        const bytes = gathered.get(dataKey);
+        assert(bytes !== undefined, "replica: gathered before it is looked at");
+        return this.view(bytes);
+      }
+    }
+  }
+
   /** Shows bytes that `read` returned through `record`. */
   view(bytes: Buffer | null): RecordView | null {
     if (bytes === null) return null;
@@ -122,8 +164,16 @@ export class Replica {
   }
 
   /**
+   * Makes sure that the next `mints` versions have their sequences. Comes before the step that mints, because it may have
+   * to commit what this turn has done so far. Throws IO.
+   */
+  reserve(mints: number): void {
+    this.#identity.reserve(mints);
+  }
+
+  /**
    * Mints and stores a version that supersedes all of `old`: the record that was just peeked or viewed, or null where
-   * there is none.
+   * there is none. REQUIRES `reserve`.
    */
   mintPlain(dataKey: string, old: RecordView | null, value: Uint8Array | string, expiryMs: number): void {
     assert(old === null || old === this.record, "replica: the old record is the one at hand");
@@ -144,18 +194,17 @@ export class Replica {
   }
 
   /**
-   * Mints and stores a version that supersedes what `covered` says; the rest stays as siblings. Throws ARGUMENT when that
-   * would make more siblings than `siblings-max`; nothing is stored then.
+   * Mints and stores a version that supersedes what `covered` says of `old` (as for `mintPlain`); the rest stays as
+   * siblings. Throws ARGUMENT when that would make more siblings than `siblings-max`; nothing is stored then. REQUIRES
+   * `reserve`, and `goBeyond` for a context that came from outside.
    */
-  mint(dataKey: string, old: Buffer | null, covered: Covered, fresh: NewValue): void {
-    const before = old === null ? null : decodeRecord(old, 0, old.length);
-    const seen = covered.kind === "context" ? covered.context.sequenceOf(this.#identity.actor) : 0;
-    // Somebody was shown dots of ours that we do not know we gave: this store went back in time.
-    if (seen >= this.#identity.nextSequence()) this.#identity.beginEpoch();
-    const sequence = this.#identity.nextSequence();
+  mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
+    const before = old === null ? null : decodeRecord(old.bytes, this.#recordStart, old.end);
+    const stamp = this.#hybridClock.next(this.#clock.wallMs());
     const version: Version = {
-      dot: { actor: this.#identity.actor, sequence },
-      stamp: this.#hybridClock.next(this.#clock.wallMs()),
+      dot: { actor: this.#identity.actor, sequence: this.#identity.nextSequence() },
+      // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
+      stamp: before === null ? stamp : Math.max(stamp, newest(before).stamp + 1),
       expiryMs: fresh.expiryMs,
       type: fresh.value === null ? "tombstone" : "string",
       value: fresh.value,
@@ -164,7 +213,7 @@ export class Replica {
     };
     const after = supersede(before, covered, version);
     const siblings = distinctVersions(after).length;
-    if (siblings > this.#settings.siblingsMax && siblings > (before?.versions.length ?? 0)) {
+    if (before !== null && siblings > this.#settings.siblingsMax && siblings > distinctVersions(before).length) {
       throw new OperatingError(
         "ARGUMENT",
         `the key has ${siblings - 1} siblings already; resolve them with SIBLINGS key RESOLVE context value (siblings-max ${this.#settings.siblingsMax})`,
@@ -173,13 +222,20 @@ export class Replica {
     this.#store(dataKey, before, after);
   }
 
-  /** Mints and stores a version that supersedes the newest of the record at hand, which has siblings. */
-  mintOverNewest(dataKey: string, value: Uint8Array | string, expiryMs: number): void {
+  /**
+   * Begins a new epoch when a client was shown dots of this store that it does not know to have given: it went back in
+   * time. Comes before the step that mints, as `reserve` does, and throws IO like it.
+   */
+  goBeyond(context: VersionVector): void {
+    this.#identity.goBeyond(context);
+  }
+
+  /** Mints and stores a version (a tombstone for null) over the newest of the record at hand, which has siblings. */
+  mintOverNewest(dataKey: string, value: Uint8Array | string | null, expiryMs: number): void {
     const { record } = this;
-    const bytes = Buffer.from(record.bytes.subarray(this.#recordStart, record.end));
     const dot = { actor: record.newestActor(), sequence: record.newestSequence() };
-    const fresh = typeof value === "string" ? Buffer.from(value, "latin1") : Buffer.from(value);
-    this.mint(dataKey, bytes, { kind: "version", dot }, { value: fresh, expiryMs });
+    const bytes = typeof value === "string" ? Buffer.from(value, "latin1") : value;
+    this.mint(dataKey, record, { kind: "version", dot }, { value: bytes, expiryMs });
   }
 
   /** Removes the record at hand for good, with its count and index entries. */
@@ -189,12 +245,15 @@ export class Replica {
     this.#lsm.remove(dataKey);
   }
 
-  /** Removes a record that is nothing but tombstones and expired versions. Returns whether it was. */
-  removeIfDead(dataKey: string, bytes: Buffer): boolean {
-    const record = decodeRecord(bytes, 0, bytes.length);
+  /** Removes the record at hand when it is nothing but tombstones and expired versions. Returns whether it was. */
+  removeIfDead(dataKey: string): boolean {
+    const { record } = this;
     const nowMs = this.#clock.wallMs();
-    if (record.versions.some((version) => version.value !== null && !isExpired(version, nowMs))) return false;
-    this.view(bytes);
+    if (record.isLive(nowMs)) return false;
+    if (record.versionCount > 1) {
+      const { versions } = decodeRecord(record.bytes, this.#recordStart, record.end);
+      if (versions.some((version) => isLive(version, nowMs))) return false;
+    }
     this.remove(dataKey);
     return true;
   }
@@ -236,7 +295,7 @@ export class Replica {
 
   #store(dataKey: string, before: Record | null, after: Record): void {
     const nowMs = this.#clock.wallMs();
-    if (after.versions.every((version) => version.value === null || isExpired(version, nowMs))) {
+    if (!after.versions.some((version) => isLive(version, nowMs))) {
       if (before !== null) {
         this.#reindex(dataKey, distinctExpiries(before), []);
         this.#lsm.count(liveCount(dataKey), -1);
@@ -248,6 +307,10 @@ export class Replica {
     this.#reindex(dataKey, before === null ? [] : distinctExpiries(before), distinctExpiries(after));
     if (before === null) this.#lsm.count(liveCount(dataKey), 1);
     this.#lsm.put(dataKey, bytes, 0, bytes.length);
+  }
+
+  #copyAtHand(): Buffer {
+    return Buffer.from(this.record.bytes.subarray(this.#recordStart, this.record.end));
   }
 
   #expiriesAtHand(): readonly number[] {

@@ -8,7 +8,8 @@
 import { assert } from "../assert.js";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
-import { type Actor, actorOf, STORE_ID_BYTES } from "../causality/actor.js";
+import { type Actor, actorOf, epochOf, STORE_ID_BYTES, storeIdOf } from "../causality/actor.js";
+import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
 import type { MetaStore } from "./meta-store.js";
@@ -46,13 +47,16 @@ export class StoreIdentity {
     this.start = start;
     this.#next = identity.next;
     this.#leaseEnd = identity.next;
-    this.#extendLease();
+    this.#extendLease(identity.epoch);
   }
 
-  /** Reads the identity of the store, or mints one, and leases the first block. */
-  static open(meta: MetaStore, random: Random): StoreIdentity {
+  /**
+   * Reads the identity of the store and leases the first block of sequences. A store that is new, or that has lost data
+   * (`hasLostData`: it may not even know its last epoch), mints an identity.
+   */
+  static open({ meta, random, hasLostData }: { meta: MetaStore; random: Random; hasLostData: boolean }): StoreIdentity {
     const stored = meta.get(RECORD);
-    if (stored === null) {
+    if (stored === null || hasLostData) {
       const storeId = latin1Of(random.bytes(STORE_ID_BYTES));
       return new StoreIdentity(meta, { storeId, epoch: 1, leaseEnd: 1, next: 1 }, "new");
     }
@@ -70,32 +74,46 @@ export class StoreIdentity {
     return this.#epoch;
   }
 
-  /** Goes on as a new actor: somebody knows dots of ours that we do not. Blocks on one sync of the disk. */
-  beginEpoch(): void {
-    this.#epoch++;
-    this.#actor = actorOf(this.storeId, this.#epoch);
-    this.#extendLease();
+  /**
+   * Goes on as a new actor if `context` has dots that this store would give out again: it was restored from an old copy,
+   * or lost its data. Blocks on one sync of the disk then. Throws IO, and nothing has changed then.
+   */
+  goBeyond(context: VersionVector): void {
+    let last = this.#epoch;
+    for (const { actor, sequence } of context.entries) {
+      if (storeIdOf(actor) !== this.storeId) continue;
+      const epoch = epochOf(actor);
+      const isKnown = epoch < this.#epoch || (epoch === this.#epoch && sequence < this.#next);
+      if (!isKnown) last = Math.max(last, epoch + 1);
+    }
+    if (last === this.#epoch) return;
+    this.#extendLease(last);
+    this.#epoch = last;
+    this.#actor = actorOf(this.storeId, last);
   }
 
-  /** The next sequence. May block on one sync of the disk when a lease ends. */
+  /** Makes sure of the next `count` sequences. Blocks on one sync of the disk when a lease ends. Throws IO. */
+  reserve(count: number): void {
+    if (this.#next + count > this.#leaseEnd) this.#extendLease(this.#epoch);
+  }
+
+  /** The next sequence. REQUIRES `reserve`. */
   nextSequence(): number {
-    if (this.#next === this.#leaseEnd) this.#extendLease();
+    assert(this.#next < this.#leaseEnd, "identity: a sequence is leased before it is used");
     return this.#next++;
   }
 
   /** Marks a clean stop: the next start goes on in this epoch. Nothing may be minted afterwards. */
   stop(): void {
-    this.#putNow(this.#next);
+    const { storeId } = this;
+    this.#meta.putNow(RECORD, encode({ storeId, epoch: this.#epoch, leaseEnd: this.#leaseEnd, next: this.#next }));
   }
 
-  #extendLease(): void {
-    this.#leaseEnd += LEASE;
-    this.#putNow(null);
-    assert(this.#next < this.#leaseEnd, "identity: an empty lease");
-  }
-
-  #putNow(next: number | null): void {
-    this.#meta.putNow(RECORD, encode({ storeId: this.storeId, epoch: this.#epoch, leaseEnd: this.#leaseEnd, next }));
+  /** A lease counts from when it is on the disk: when the disk refuses, everything is as before. */
+  #extendLease(epoch: number): void {
+    const leaseEnd = this.#leaseEnd + LEASE;
+    this.#meta.putNow(RECORD, encode({ storeId: this.storeId, epoch, leaseEnd, next: null }));
+    this.#leaseEnd = leaseEnd;
   }
 }
 

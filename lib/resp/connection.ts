@@ -140,13 +140,15 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   send(text: string, taken: Output): void {
     this.#takenOutputs--;
+    // Judged before the system takes its share, as in Redis: how much that is must not matter.
+    this.#limitOutput();
     this.#takenBytes -= taken.text.length;
     if (this.#state === "closed") return;
     if (text.length > 0) {
       this.#socket.write(text);
       this.#watch.wrote(text.length);
       this.#owner.counters.outputBytes += text.length;
-      this.#limitOutput();
+      this.#countUnsent();
     }
     if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
@@ -281,8 +283,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       this.kill();
     }
   }
-
-  // Requests.
 
   /** Runs what has arrived, as far as requests may run now. */
   #proceed(): void {
@@ -463,7 +463,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   /** Applies the output limits after output has grown. */
   #limitOutput(): void {
     this.#countUnsent();
-    if (this.#watch.isAllowed(this.outputBytes)) return;
+    if (this.#state === "closed" || this.#watch.isAllowed(this.outputBytes, this.session)) return;
     this.#owner.counters.outputLimitCloses++;
     this.kill();
   }

@@ -4,10 +4,11 @@
  */
 import { latin1Of } from "../../lib/bytes/latin1.js";
 import { ClientSession } from "../../lib/commands/client-session.js";
-import type { Command } from "../../lib/commands/command.js";
+import type { Command, CommandContext } from "../../lib/commands/command.js";
 import { expiryCommands } from "../../lib/commands/expiry.js";
 import { keyCommands } from "../../lib/commands/keys.js";
 import { memoryUsage } from "../../lib/commands/object.js";
+import { RecentTouches } from "../../lib/commands/recent-touches.js";
 import { stringCommands } from "../../lib/commands/strings.js";
 import type { Clock, Timer } from "../../lib/host/clock.js";
 import type { Call, ConnectionControl } from "../../lib/resp/call.js";
@@ -49,6 +50,7 @@ export class FakeClient {
   readonly session: ClientSession;
   /** Which commands of the last pipeline answered within their call. */
   answeredAtOnce: string[] = [];
+  readonly #touches = new RecentTouches();
   #unanswered = 0;
   /** Settles when everything before the next request may be overtaken. */
   #barrier: Promise<unknown> = Promise.resolve();
@@ -108,7 +110,7 @@ export class FakeClient {
       },
     };
     try {
-      runCommand({ keyspace: this.keyspace, clock: this.clock }, call);
+      runCommand({ keyspace: this.keyspace, clock: this.clock, touches: this.#touches }, call);
     } catch (error) {
       return Promise.resolve(errorReply(error));
     }
@@ -124,7 +126,7 @@ export class FakeClient {
 
 const NOTHING = Promise.resolve();
 
-function runCommand(context: { keyspace: FakeKeyspace; clock: FakeClock }, call: Call<ClientSession>): void {
+function runCommand(context: CommandContext, call: Call<ClientSession>): void {
   const name = latin1Of(call.args[0]!).toLowerCase();
   const command = commands.find((candidate) => candidate.name === name);
   if (command === undefined) throw new Error(`no command ${name} under test`);

@@ -63,8 +63,6 @@ export class FakeKeyspace implements Keyspace {
   }
 
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    // Refused at once, as the coordinator does, and not by a rejection.
-    this.#checkValue(value);
     return this.#later(() => this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs }));
   }
 
@@ -80,6 +78,15 @@ export class FakeKeyspace implements Keyspace {
       const name = latin1Of(key);
       this.#apply(scope.database, name, decide(this.#live(scope.database, name)));
     });
+  }
+
+  tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
+    if (!this.#isInMemory()) return NOT_IN_MEMORY;
+    return this.#remove(scope, latin1Of(key));
+  }
+
+  remove(scope: Scope, key: Uint8Array): Promise<boolean> {
+    return this.#later(() => this.#remove(scope, latin1Of(key)));
   }
 
   updateMany(
@@ -155,10 +162,16 @@ export class FakeKeyspace implements Keyspace {
     return [];
   }
 
-  flush(database: number | "all"): Promise<void> {
+  flush(scope: Scope, what: "database" | "all"): Promise<void> {
     return this.#later(() => {
-      for (const [at, entries] of this.#databases.entries()) if (database === "all" || database === at) entries.clear();
+      for (const [at, entries] of this.#databases.entries()) if (what === "all" || scope.database === at) entries.clear();
     });
+  }
+
+  #remove(scope: Scope, name: string): boolean {
+    const wasLive = this.#live(scope.database, name) !== null;
+    if (wasLive) this.#apply(scope.database, name, { kind: "remove" });
+    return wasLive;
   }
 
   #isInMemory(): boolean {

@@ -98,6 +98,15 @@ export class FakeKeyspace implements Keyspace {
     this.tryUpdate(scope, key, decide);
   }
 
+  tryRemove(scope: Scope, key: Uint8Array): boolean {
+    this.#note(scope);
+    return this.entries.delete(idOf(scope.database, key));
+  }
+
+  async remove(scope: Scope, key: Uint8Array): Promise<boolean> {
+    return this.tryRemove(scope, key);
+  }
+
   async updateMany(): Promise<void> {
     throw new OperatingError("ARGUMENT", "not used here");
   }
@@ -117,11 +126,11 @@ export class FakeKeyspace implements Keyspace {
     return String(this.entries.get(idOf(scope.database, key))?.version ?? "none");
   }
 
-  async hold(scope: Scope, keys: readonly Uint8Array[]): Promise<Hold> {
-    this.#note(scope);
+  async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+    for (const scope of scopes) this.#note(scope);
     await Promise.resolve();
-    const dataKeys = keys.map((key) => idOf(scope.database, key));
-    this.heldKeys.push(...dataKeys);
+    const dataKeys = keys.map((key, at) => idOf(scopes[at]!.database, key));
+    this.heldKeys.push(...new Set(dataKeys));
     this.isHeld = true;
     return { dataKeys: new Set(dataKeys), release: () => void (this.isHeld = false) };
   }
@@ -352,7 +361,8 @@ export class FakeNode {
 
   constructor() {
     this.built = buildCommands({
-      context: { keyspace: this.keyspace, clock: this.clock },
+      keyspace: this.keyspace,
+      clock: this.clock,
       keyed: keyedCommands,
       memoryUsage: null,
       settings: this.settings,

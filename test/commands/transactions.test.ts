@@ -33,7 +33,7 @@ describe("transactions", () => {
   it("hold what COPY writes in another database", async () => {
     const node = new FakeNode();
     await node.connect().pipeline("MULTI", "COPY a b REPLACE DB 3", "COPY a c", "COPY a d DB x", "EXEC");
-    expect(node.keyspace.heldKeys).to.deep.equal(["0:a", "0:b", "0:c", "0:d", "3:b"]);
+    expect(node.keyspace.heldKeys).to.deep.equal(["0:a", "0:b", "3:b", "0:c", "0:d"]);
   });
 
   it("answer an empty array when nothing was queued", async () => {

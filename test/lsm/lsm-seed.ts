@@ -6,11 +6,11 @@
 import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
 import { checkStore } from "../../lib/lsm/check.js";
-import { salvageStore } from "../../lib/lsm/salvage.js";
 import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
+import { salvageStore } from "../../lib/lsm/salvage.js";
 import { SimClock, settle } from "../sim/sim-clock.js";
 import { faultless, SimDisk } from "../sim/sim-disk.js";
 import { SimRandom } from "../sim/sim-random.js";
@@ -360,7 +360,8 @@ class SeedRun {
     } catch (error) {
       requireCorrupt(error);
       this.counts.flipsRefused++;
-      if (!what.includes("manifest")) await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
+      if (!what.includes("manifest"))
+        await this.#salvage(disk.restart({ clock, random: random.fork(), trace: this.trace }), clock);
     } finally {
       this.#clock = held;
     }
