@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { type Effect, type Entry, KEEP, REMOVE } from "../../lib/coordinator/keyspace.js";
-import { bytes, scopeOf, valueOf, World } from "../model/world.js";
+import { bytes, liveValueOf, scopeOf, World } from "../model/world.js";
 
 const SCOPE = scopeOf();
 const STRICT = scopeOf({ conflicts: "error" });
@@ -57,7 +57,7 @@ describe("siblings on one node", () => {
     const world = await withSiblings();
     const shown: (string | null)[] = [];
     const decide = (entry: Entry | null): Effect => {
-      shown.push(valueOf(entry));
+      shown.push(liveValueOf(entry));
       return { kind: "put", value: "c", expiryMs: 0 };
     };
     expect(world.coordinator.tryUpdate(SCOPE, KEY, decide)).to.equal(true);
@@ -77,7 +77,8 @@ describe("siblings on one node", () => {
     for (const form of ["at once", "later"] as const) {
       const world = await withSiblings();
       const { coordinator } = world;
-      const wasLive = form === "at once" ? coordinator.tryRemove(STRICT, KEY) : await world.run(coordinator.remove(STRICT, KEY));
+      const wasLive =
+        form === "at once" ? coordinator.tryRemove(STRICT, KEY) : await world.run(coordinator.remove(STRICT, KEY));
       expect(wasLive).to.equal(true);
       expect(await values(world)).to.equal(null);
       expect(coordinator.size(0)).to.equal(0);
@@ -87,7 +88,9 @@ describe("siblings on one node", () => {
   it("are answered with CONFLICT to reads and read-modify-writes of a scope that asks for it", async () => {
     const world = await withSiblings();
     const { coordinator } = world;
-    expect(() => coordinator.peek(STRICT, KEY)).to.throw("2 siblings").with.property("code", "CONFLICT");
+    expect(() => coordinator.peek(STRICT, KEY))
+      .to.throw("2 siblings")
+      .with.property("code", "CONFLICT");
     expect(() => coordinator.tryUpdate(STRICT, KEY, () => KEEP)).to.throw("2 siblings");
     expect((await world.failureOf(coordinator.read(STRICT, KEY))).code).to.equal("CONFLICT");
     expect((await world.failureOf(coordinator.updateMany([STRICT], [KEY], () => [KEEP]))).code).to.equal("CONFLICT");
@@ -113,7 +116,7 @@ describe("siblings on one node", () => {
     await world.stop();
     const later = await world.restart({ wallMs: world.clock.wallMs() - 1_000_000 });
     later.coordinator.tryUpdate(SCOPE, KEY, () => ({ kind: "put", value: "c", expiryMs: 0 }));
-    expect(valueOf(later.coordinator.peek(SCOPE, KEY))).to.equal("c");
+    expect(liveValueOf(later.coordinator.peek(SCOPE, KEY))).to.equal("c");
   });
 
   it("keep expiries of their own: the record goes with the last, and not before", async () => {

@@ -4,8 +4,8 @@
  * that made it, must come in the order in which the key's operations were called, and must leave exactly the model's record.
  */
 import { slotOf } from "../../lib/bytes/slot.js";
-import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import type { Record as StoredRecord } from "../../lib/causality/record.js";
+import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import { type Effect, type Entry, type Hold, KEEP, NOT_IN_MEMORY, REMOVE, type Scope } from "../../lib/coordinator/keyspace.js";
 import { OperatingError } from "../../lib/errors.js";
 import { DATA_END, DATABASES, DataKeys, EXPIRY_START, expiryKey, META_START } from "../../lib/replica/data-key.js";
@@ -16,8 +16,24 @@ import { isDead, KeyspaceModel, liveEntry, type ModelRecord, type ModelVersion, 
 import { bytes, scopeOf, World } from "./world.js";
 
 export type ModelEvent =
-  | "applied" | "removed" | "reaped" | "refusedBatches" | "timeouts" | "busy" | "conflicts" | "siblings" | "limits"
-  | "waited" | "holds" | "flushes" | "walks" | "jumps" | "stops" | "crashes" | "lost" | "refusals";
+  | "applied"
+  | "removed"
+  | "reaped"
+  | "refusedBatches"
+  | "timeouts"
+  | "busy"
+  | "conflicts"
+  | "siblings"
+  | "limits"
+  | "waited"
+  | "holds"
+  | "flushes"
+  | "walks"
+  | "jumps"
+  | "stops"
+  | "crashes"
+  | "lost"
+  | "refusals";
 
 export interface ModelReport {
   readonly counts: Readonly<Record<ModelEvent, number>>;
@@ -91,8 +107,24 @@ export async function runModelSeed(seed: number): Promise<ModelReport> {
 
 class ModelRun implements StoreEvents {
   readonly counts: Record<ModelEvent, number> = {
-    applied: 0, removed: 0, reaped: 0, refusedBatches: 0, timeouts: 0, busy: 0, conflicts: 0, siblings: 0, limits: 0,
-    waited: 0, holds: 0, flushes: 0, walks: 0, jumps: 0, stops: 0, crashes: 0, lost: 0, refusals: 0,
+    applied: 0,
+    removed: 0,
+    reaped: 0,
+    refusedBatches: 0,
+    timeouts: 0,
+    busy: 0,
+    conflicts: 0,
+    siblings: 0,
+    limits: 0,
+    waited: 0,
+    holds: 0,
+    flushes: 0,
+    walks: 0,
+    jumps: 0,
+    stops: 0,
+    crashes: 0,
+    lost: 0,
+    refusals: 0,
   };
   readonly #seed: number;
   readonly #random: SimRandom;
@@ -269,7 +301,8 @@ class ModelRun implements StoreEvents {
   #isExpiredMinting(target: Target, old: ModelRecord): boolean {
     const nowMs = this.#world.clock.wallMs();
     for (const [value, { operation, covers, expiryMs }] of this.#mintings) {
-      if (operation.isDropped || operation.isPassed || !operation.targets.includes(target) || this.#applied.has(value)) continue;
+      if (operation.isDropped || operation.isPassed || !operation.targets.includes(target) || this.#applied.has(value))
+        continue;
       if (operation.isOver || !isDead([{ id: 0, value, expiryMs }, ...remaining(old, covers)], nowMs)) continue;
       this.#applied.add(value);
       this.#inOrder(operation, target);
@@ -294,12 +327,14 @@ class ModelRun implements StoreEvents {
   /** An operation takes effect: all earlier ones on the key must be over. */
   #inOrder(operation: Operation, target: Target): void {
     if (operation.isDropped) throw new Error(`${operation.name} took effect on ${nameOf(target)} after it was refused`);
-    if (operation.isPassed) throw new Error(`${operation.name} took effect on ${nameOf(target)} after one that was called later`);
+    if (operation.isPassed)
+      throw new Error(`${operation.name} took effect on ${nameOf(target)} after one that was called later`);
     let isEarlier = true;
     for (const other of this.#lane(target)) {
       if (other === operation) isEarlier = false;
       else if (this.#held(other, operation)) continue;
-      else if (other.isHolding && !other.isOver) throw new Error(`${operation.name} took effect while ${other.name} held the key`);
+      else if (other.isHolding && !other.isOver)
+        throw new Error(`${operation.name} took effect while ${other.name} held the key`);
       else if (isEarlier && !other.isOver && holdOf(other) === holdOf(operation)) other.isPassed = true;
     }
     operation.begun.add(target.dataKey);
@@ -321,7 +356,11 @@ class ModelRun implements StoreEvents {
   #noteChange(dataKey: string): void {
     const record = this.#model.records.get(dataKey);
     for (const reading of this.#readings) {
-      if (reading.target.dataKey === dataKey && reading.before.every((operation) => isDone(operation) || operation.begun.has(dataKey))) reading.candidates.push(record);
+      if (
+        reading.target.dataKey === dataKey &&
+        reading.before.every((operation) => isDone(operation) || operation.begun.has(dataKey))
+      )
+        reading.candidates.push(record);
     }
     this.#watchWalks();
   }
@@ -381,7 +420,8 @@ class ModelRun implements StoreEvents {
         return found === (record?.map((version) => liveEntry([version], nowMs)?.value ?? null).join() ?? "nothing");
       });
       const isThere = seen !== undefined || (answer === null && reading.candidates.includes(undefined));
-      if (!isThere) throw new Error(`SIBLINGS ${nameOf(target)} answered ${found} for ${reading.candidates.map(textOf).join(" | ")}`);
+      if (!isThere)
+        throw new Error(`SIBLINGS ${nameOf(target)} answered ${found} for ${reading.candidates.map(textOf).join(" | ")}`);
       if (answer !== null) this.#tokens.push({ target, text: answer.context, upTo: seen![0]!.id });
     });
   }
@@ -390,7 +430,10 @@ class ModelRun implements StoreEvents {
     const { coordinator } = this.#world;
     const operation = this.#operation(`${prefix}put`, [target]);
     const { value, expiryMs } = this.#mint(operation, "all");
-    if (this.#random.chance(0.5) && this.#tried(operation, () => coordinator.tryPut(scope, bytes(target.key), bytes(value), expiryMs))) {
+    if (
+      this.#random.chance(0.5) &&
+      this.#tried(operation, () => coordinator.tryPut(scope, bytes(target.key), bytes(value), expiryMs))
+    ) {
       return;
     }
     this.#watch(operation.name, operation, coordinator.put(scope, bytes(target.key), bytes(value), expiryMs), (answer) => {
@@ -418,7 +461,8 @@ class ModelRun implements StoreEvents {
       this.#expectRemoval({ operation, dataKey: target.dataKey });
       return REMOVE;
     };
-    if (this.#random.chance(0.5) && this.#tried(operation, () => coordinator.tryUpdate(scope, bytes(target.key), decide))) return;
+    if (this.#random.chance(0.5) && this.#tried(operation, () => coordinator.tryUpdate(scope, bytes(target.key), decide)))
+      return;
     this.#watch(operation.name, operation, coordinator.update(scope, bytes(target.key), decide), (answer) => {
       if (!isCode(answer)) {
         if (asked !== 1) throw new Error(`${operation.name} decided ${asked} times`);
@@ -444,7 +488,8 @@ class ModelRun implements StoreEvents {
     }
     this.#watch(operation.name, operation, coordinator.remove(scope, bytes(target.key)), (answer) => {
       if (isCode(answer)) return this.#noteRefusal(answer);
-      if (operation.hasRemoved !== answer && !wasFlushing && !this.#flushes.includes(target.database)) throw new Error(`remove ${nameOf(target)} said ${answer}`);
+      if (operation.hasRemoved !== answer && !wasFlushing && !this.#flushes.includes(target.database))
+        throw new Error(`remove ${nameOf(target)} said ${answer}`);
     });
   }
 
@@ -461,14 +506,24 @@ class ModelRun implements StoreEvents {
       const effects = draws.map(({ kind, value, expiryMs }): Effect => {
         return kind === 0 ? KEEP : kind === 1 ? REMOVE : { kind: "put", value, expiryMs };
       });
-      const isRefused = draws.some(({ kind, value }, at) => kind === 2 && value.length + targets[at]!.key.length > SETTINGS.maxPairBytes);
+      const isRefused = draws.some(
+        ({ kind, value }, at) => kind === 2 && value.length + targets[at]!.key.length > SETTINGS.maxPairBytes,
+      );
       if (!isRefused) this.#expectRemovals(operation, targets, effects);
       return effects;
     };
     const scopes = targets.map(({ database }) => scopeOf({ database, hold }));
-    const work = coordinator.updateMany(scopes, targets.map(({ key }) => bytes(key)), decide);
+    const work = coordinator.updateMany(
+      scopes,
+      targets.map(({ key }) => bytes(key)),
+      decide,
+    );
     return this.#watch(operation.name, operation, work, (answer) => {
-      if (isCode(answer)) this.#noteRefusal(answer, draws.some(({ value }) => value.length > 100));
+      if (isCode(answer))
+        this.#noteRefusal(
+          answer,
+          draws.some(({ value }) => value.length > 100),
+        );
     });
   }
 
@@ -505,7 +560,10 @@ class ModelRun implements StoreEvents {
     const operation = this.#operation(`hold${++this.#values}`, targets);
     const scopes = targets.map(({ database }) => scopeOf({ database }));
     this.counts.holds++;
-    const work = this.#world.coordinator.hold(scopes, targets.map(({ key }) => bytes(key)));
+    const work = this.#world.coordinator.hold(
+      scopes,
+      targets.map(({ key }) => bytes(key)),
+    );
     const inside = async (): Promise<void> => {
       const hold = await work;
       if (operation.isPassed) throw new Error(`${operation.name} came after one that was called later`);
@@ -543,7 +601,8 @@ class ModelRun implements StoreEvents {
       if (isCode(answer)) return this.#noteRefusal(answer);
       for (const [dataKey, upTo] of mustGo) {
         const left = this.#model.records.get(dataKey)?.find(({ id }) => id <= upTo);
-        if (left !== undefined && this.counts.refusedBatches === 0) throw new Error("a key that was there stayed after FLUSHDB");
+        if (left !== undefined && this.counts.refusedBatches === 0)
+          throw new Error("a key that was there stayed after FLUSHDB");
       }
     });
   }
@@ -554,7 +613,9 @@ class ModelRun implements StoreEvents {
     const isThere = (target: Target): boolean => liveEntry(this.#model.records.get(target.dataKey), nowMs) !== null;
     const walk: Walk = {
       database,
-      must: new Set(this.#targets.filter((target) => target.database === database && isThere(target)).map(({ dataKey }) => dataKey)),
+      must: new Set(
+        this.#targets.filter((target) => target.database === database && isThere(target)).map(({ dataKey }) => dataKey),
+      ),
     };
     this.#walks.add(walk);
     const pages = async (): Promise<void> => {
@@ -684,7 +745,12 @@ class ModelRun implements StoreEvents {
     reading.candidates.push(this.#model.records.get(reading.target.dataKey));
   }
 
-  #compareAnswer(target: Target, scope: Scope, answer: Entry | null | Code, candidates: readonly (ModelRecord | undefined)[]): void {
+  #compareAnswer(
+    target: Target,
+    scope: Scope,
+    answer: Entry | null | Code,
+    candidates: readonly (ModelRecord | undefined)[],
+  ): void {
     if (answer === "CONFLICT") {
       this.counts.conflicts++;
       if (scope.consistency.conflicts !== "error" || !candidates.some((record) => (record?.length ?? 0) > 1)) {
@@ -713,7 +779,8 @@ class ModelRun implements StoreEvents {
 
   #requireSiblings(target: Target, scope: Scope): void {
     this.counts.conflicts++;
-    if (scope.consistency.conflicts !== "error" || !this.#withSiblings.has(target.dataKey)) throw new Error("CONFLICT without siblings");
+    if (scope.consistency.conflicts !== "error" || !this.#withSiblings.has(target.dataKey))
+      throw new Error("CONFLICT without siblings");
   }
 
   #compare(target: Target, record: StoredRecord, expected: ModelRecord): void {
@@ -753,7 +820,8 @@ class ModelRun implements StoreEvents {
       const record = stored.get(target.dataKey);
       const expected = this.#model.records.get(target.dataKey);
       if (record === undefined || expected === undefined) {
-        if (record !== expected) throw new Error(`${nameOf(target)}: stored ${record !== undefined}, expected ${textOf(expected)}`);
+        if (record !== expected)
+          throw new Error(`${nameOf(target)}: stored ${record !== undefined}, expected ${textOf(expected)}`);
         continue;
       }
       this.#compare(target, record, expected);
@@ -765,7 +833,8 @@ class ModelRun implements StoreEvents {
     }
     if (stored.size !== this.#model.records.size) throw new Error("there are keys that nobody put");
     const found = index.entries.map(({ key }) => key);
-    if (found.join() !== expiries.sort().join()) throw new Error(`the expiry index has ${found.length} entries, not ${expiries.length}`);
+    if (found.join() !== expiries.sort().join())
+      throw new Error(`the expiry index has ${found.length} entries, not ${expiries.length}`);
     for (let database = 0; database < DATABASES; database++) {
       requireCount(`size of ${database}`, replica.size(database), sizes.get(`${database}`));
       requireCount(`expiring of ${database}`, replica.expiringSize(database), sizes.get(`${database} expiring`));
@@ -798,7 +867,8 @@ class ModelRun implements StoreEvents {
     const wallMs = world.clock.wallMs() + this.#random.pick([0, 10, -5_000]);
     const settings = { ...SETTINGS, queuedMax: this.#queuedMax };
     this.#world = await world.restart({ seed: this.#random.below(1e9), settings, wallMs, events: this });
-    if ((this.#world.identity.epoch === epochBefore) !== isClean) throw new Error("an epoch ends exactly where a stop was not clean");
+    if ((this.#world.identity.epoch === epochBefore) !== isClean)
+      throw new Error("an epoch ends exactly where a stop was not clean");
     await this.#chooseState();
     this.#lanes.clear();
     await this.#compareAll();

@@ -10,7 +10,10 @@ describe("the identity of a store", () => {
     const { identity, disk } = world;
     while (identity.nextSequence() < LEASE - 1);
     disk.faults.capacityBytes = disk.usedBytes;
-    for (let times = 0; times < 2; times++) expect(() => identity.reserve(2)).to.throw().with.property("code", "IO");
+    for (let times = 0; times < 2; times++)
+      expect(() => identity.reserve(2))
+        .to.throw()
+        .with.property("code", "IO");
     disk.faults.capacityBytes = Number.POSITIVE_INFINITY;
     identity.reserve(2);
     const given = [identity.nextSequence(), identity.nextSequence()];
