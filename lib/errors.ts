@@ -39,6 +39,16 @@ export class OperatingError extends Error {
   }
 }
 
+/** A value that a setting cannot have. The message is for people, `redisReason` what Redis says of such a value. */
+export class RefusedValue extends OperatingError {
+  readonly redisReason: string;
+
+  constructor(message: string, redisReason: string) {
+    super("CONFIG", message);
+    this.redisReason = redisReason;
+  }
+}
+
 /** The message of anything thrown, for logs and replies. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

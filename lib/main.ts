@@ -22,6 +22,7 @@ import { NodeWorkers } from "./host/node-workers.js";
 import type { Log } from "./log.js";
 import type { Machine } from "./node/facts.js";
 import { Node } from "./node/node.js";
+import { lsmSettings, storePaths } from "./node/settings.js";
 
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
@@ -34,7 +35,7 @@ const program = buildProgram(
   packageJson.version,
   {
     server: runServer,
-    check: (directory, options) => runCheck({ disk, processes: new NodeProcesses(), output: print, directory, ...options }),
+    check: runStoreCheck,
     inspect: (file, options) => runInspect({ disk, output: print, file, ...options }),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
@@ -49,6 +50,22 @@ try {
   process.exit(error.code === "CONFIG" ? EXIT_USAGE : EXIT_FAILURE);
 }
 
+async function runStoreCheck(directory: string, options: { isSalvage: boolean; isJson: boolean }): Promise<void> {
+  const progress = progressLine("verifying");
+  const isWhole = await runCheck({
+    disk,
+    processes: new NodeProcesses(),
+    output: print,
+    onProgress: progress.show,
+    directory,
+    ...storePaths(directory),
+    settings: lsmSettings(buildConfig([])),
+    nowMs: new NodeClock().wallMs(),
+    ...options,
+  });
+  if (!isWhole) process.exitCode = EXIT_FAILURE;
+}
+
 async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
   const path = configPath ?? process.env.KINDRED_CONFIG ?? null;
   const sources: ConfigSource[] = [flagSource(flags), environmentSource(process.env)];
@@ -56,7 +73,7 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   const config = buildConfig(sources);
   const log = buildLog(config);
   const clock = new NodeClock();
-  const workers = new NodeWorkers();
+  const workers = new NodeWorkers({ heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
   const host: Host = { clock, disk, network: new NodeNetwork(), random: new NodeRandom(), workers };
   let stop: (signal: string) => void = () => process.exit(0);
   const progress = progressLine("replaying the log");

@@ -1,9 +1,9 @@
 /**
  * The kinds of settings there are: how each is written, checked and printed. Which settings exist is config.ts's business.
  */
-import { OperatingError } from "./errors.js";
+import { OperatingError, RefusedValue } from "./errors.js";
 
-/** How a setting is written and checked. `parse` throws `CONFIG` with what is allowed. */
+/** How a setting is written and checked. `parse` throws a `RefusedValue`, or `CONFIG` where Redis has no such setting. */
 export interface Setting<Value> {
   /** As in flags, files and CONFIG GET. */
   readonly name: string;
@@ -53,7 +53,7 @@ export function flag(options: Described & { default: boolean }): Setting<boolean
     const word = value.toLowerCase();
     if (word === "yes" || word === "true") return true;
     if (word === "no" || word === "false") return false;
-    throw new OperatingError("CONFIG", "must be yes or no");
+    throw new RefusedValue("must be yes or no", "argument must be 'yes' or 'no'");
   };
   return {
     ...described(options),
@@ -70,8 +70,9 @@ export function choice<const Value extends string>(
 ): Setting<Value> {
   const parse = (value: string): Value => {
     const found = options.values.find((allowed) => allowed.toLowerCase() === value.toLowerCase());
-    if (found === undefined) throw new OperatingError("CONFIG", `must be one of ${options.values.join(", ")}`);
-    return found;
+    if (found !== undefined) return found;
+    const allowed = options.values.join(", ");
+    throw new RefusedValue(`must be one of ${allowed}`, `argument(s) must be one of the following: ${allowed}`);
   };
   return {
     ...described(options),
@@ -143,18 +144,23 @@ export interface OutputLimits {
 
 /** `normal 256mb 0 0 pubsub 32mb 8mb 60`: a class that is not named has its default. */
 export function outputLimits(options: Described & { default: OutputLimits }): Setting<OutputLimits> {
-  const problem = (): OperatingError =>
-    new OperatingError("CONFIG", "must be classes (normal, slave, pubsub) each with <hard bytes> <soft bytes> <soft seconds>");
+  const problem = (redisReason: string): RefusedValue =>
+    new RefusedValue(
+      "must be classes (normal, slave, pubsub) each with <hard bytes> <soft bytes> <soft seconds>",
+      `${redisReason} buffer limit configuration.`,
+    );
   const parse = (value: string): OutputLimits => {
     const words = value.trim().split(/\s+/);
-    if (words.length % 4 !== 0) throw problem();
+    if (words.length % 4 !== 0) throw problem("Wrong number of arguments in");
     const limits: { -readonly [Class in keyof OutputLimits]: OutputLimit } = { ...options.default };
     for (let at = 0; at < words.length; at += 4) {
       const name = words[at]!.toLowerCase() === "replica" ? "slave" : words[at]!.toLowerCase();
-      if (name !== "normal" && name !== "slave" && name !== "pubsub") throw problem();
+      if (name !== "normal" && name !== "slave" && name !== "pubsub") throw problem("Invalid client class specified in");
       const [hardBytes, softBytes] = [bytesOf(words[at + 1]!), bytesOf(words[at + 2]!)];
       const softSeconds = /^\d+$/.test(words[at + 3]!) ? Number(words[at + 3]) : Number.NaN;
-      if (!(hardBytes >= 0 && softBytes >= 0 && softSeconds >= 0)) throw problem();
+      if (!(hardBytes >= 0 && softBytes >= 0 && softSeconds >= 0)) {
+        throw problem("Error in hard, soft or soft_seconds setting in");
+      }
       limits[name] = { hardBytes, softBytes, softSeconds };
     }
     return limits;
@@ -180,11 +186,16 @@ interface Range {
   readonly max: number;
 }
 
+function outOfRange({ min, max }: Range): string {
+  return `argument must be between ${min} and ${max} inclusive`;
+}
+
 export function integer(options: Described & Range): Setting<number> {
   const parse = (value: string): number => {
     const number = /^-?\d+$/.test(value) ? Number(value) : Number.NaN;
     if (!(number >= options.min && number <= options.max)) {
-      throw new OperatingError("CONFIG", `must be a whole number from ${options.min} to ${options.max}`);
+      const reason = Number.isNaN(number) ? "argument couldn't be parsed into an integer" : outOfRange(options);
+      throw new RefusedValue(`must be a whole number from ${options.min} to ${options.max}`, reason);
     }
     return number;
   };
@@ -206,7 +217,8 @@ export function bytes(options: Described & Range): Setting<number> {
   const parse = (value: string): number => {
     const number = bytesOf(value);
     if (!(number >= options.min && number <= options.max)) {
-      throw new OperatingError("CONFIG", `must be bytes from ${options.min} to ${options.max} (units: kb, mb, gb)`);
+      const reason = Number.isNaN(number) ? "argument must be a memory value" : outOfRange(options);
+      throw new RefusedValue(`must be bytes from ${options.min} to ${options.max} (units: kb, mb, gb)`, reason);
     }
     return number;
   };

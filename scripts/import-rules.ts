@@ -45,7 +45,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "resp/": [],
   // Of the front end: what a call is and what answers it, with the one place that turns errors into replies.
   "commands/": ["coordinator/", "cluster/", "causality/", "resp/call", "resp/reply", "resp/session", "resp/error-reply"],
-  "cli/": ["config", "lsm/check", "lsm/inspect", "host/"],
+  "cli/": ["config", "lsm/check", "lsm/inspect", "lsm/salvage", "lsm/directory-lock", "lsm/lsm-settings", "host/"],
   assert: [],
   errors: [],
   background: [],
@@ -56,7 +56,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.
-  worker: ["lsm/", "causality/", "host/"],
+  worker: ["lsm/", "replica/", "host/"],
   main: [...EVERYTHING, "host/"],
 };
 
@@ -85,7 +85,7 @@ const SEAM_MODULES: Readonly<Record<string, readonly string[]>> = {
   "node:timers": ["host/"],
   "node:timers/promises": ["host/"],
   "node:perf_hooks": ["host/"],
-  "node:worker_threads": ["host/"],
+  "node:worker_threads": ["host/", "worker"],
   "node:child_process": ["cli/"],
   "node:process": ["main", "host/node-processes"],
 };

@@ -1,2 +1,71 @@
-export async function runCheck(_o: object): Promise<void> {}
-export async function runInspect(_o: object): Promise<void> {}
+/** `kindred check` and `kindred inspect`: what can be done to a data directory while no server uses it. */
+import { OperatingError } from "../errors.js";
+import type { Disk } from "../host/disk.js";
+import type { Processes } from "../host/processes.js";
+import { type CheckReport, checkStore } from "../lsm/check.js";
+import { DirectoryLock } from "../lsm/directory-lock.js";
+import { inspectFile } from "../lsm/inspect.js";
+import type { LsmSettings } from "../lsm/lsm-settings.js";
+import { salvageStore } from "../lsm/salvage.js";
+
+export interface CheckOptions {
+  readonly disk: Disk;
+  readonly processes: Processes;
+  readonly output: (text: string) => void;
+  /** Shows how far long work is. */
+  readonly onProgress: (done: number, total: number) => void;
+  /** The data directory, and where in it the store and the mark of a loss are. */
+  readonly directory: string;
+  readonly storeDirectory: string;
+  readonly lossMark: string;
+  readonly settings: LsmSettings;
+  readonly nowMs: number;
+  readonly isSalvage: boolean;
+  readonly isJson: boolean;
+}
+
+/** Verifies a store and prints what it found. Returns whether it is whole. Throws LOCKED while a server uses it. */
+export async function runCheck(options: CheckOptions): Promise<boolean> {
+  const { disk, directory, storeDirectory, output } = options;
+  if (disk.list(storeDirectory) === null) {
+    throw new OperatingError("UNAVAILABLE", `${directory} is no data directory of Kindred: there is no ${storeDirectory}`);
+  }
+  const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory });
+  try {
+    if (options.isSalvage) await salvage(options);
+    const report = await checkStore({ disk, directory: storeDirectory, onProgress: options.onProgress });
+    output(options.isJson ? `${JSON.stringify(report)}\n` : describe(report, directory));
+    return report.problems.length === 0;
+  } finally {
+    lock.release();
+  }
+}
+
+export function runInspect(options: { disk: Disk; output: (text: string) => void; file: string; isJson: boolean }): void {
+  for (const line of inspectFile(options.disk, options.file)) {
+    options.output(`${options.isJson ? JSON.stringify(line) : line}\n`);
+  }
+}
+
+/** A store that lost data may have forgotten dots that it gave out: the mark makes its next start take a new identity. */
+async function salvage({ disk, storeDirectory, directory, lossMark, settings, nowMs, output }: CheckOptions): Promise<void> {
+  if (disk.open(lossMark) === null) disk.create(lossMark).close();
+  disk.syncDirectoryNow(directory);
+  const lost = await salvageStore({ disk, directory: storeDirectory, settings, nowMs });
+  for (const line of lost) output(`given up: ${line}\n`);
+  if (lost.length === 0) output("nothing had to be given up\n");
+}
+
+function describe(report: CheckReport, directory: string): string {
+  const lines = [
+    `${report.tables} tables with ${report.entries} entries in ${report.tableBytes} bytes`,
+    `${report.segments} log segments with ${report.batches} batches in ${report.logBytes} bytes`,
+  ];
+  if (report.cut !== null) {
+    lines.push(`the log ends in ${report.cut.bytes} bytes of an interrupted write: no damage, the next start cuts them off`);
+  }
+  if (report.problems.length === 0) return `${lines.join("\n")}\n${directory} is whole\n`;
+  lines.push(...report.problems.map((problem) => `DAMAGED: ${problem}`));
+  lines.push(`To go on with what is left: copy the directory, then run kindred check ${directory} --salvage`);
+  return `${lines.join("\n")}\n`;
+}

@@ -8,8 +8,8 @@ import { allSettings } from "../config.js";
 export interface Actions {
   /** `flags` by setting name; `configPath` as given with --config. */
   server(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void>;
-  check(directory: string, options: { readonly salvage: boolean; readonly json: boolean }): Promise<void>;
-  inspect(file: string, options: { readonly json: boolean }): Promise<void>;
+  check(directory: string, options: { readonly isSalvage: boolean; readonly isJson: boolean }): Promise<void>;
+  inspect(file: string, options: { readonly isJson: boolean }): void;
 }
 
 /** Where help and errors of the command line itself go. */
@@ -59,7 +59,7 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     .option("--salvage", "cut damaged parts away, so that the node starts with what is left")
     .option("--json", "print the report as JSON")
     .action(async (directory: string, options: { salvage?: true; json?: true }) => {
-      await actions.check(directory, { salvage: options.salvage ?? false, json: options.json ?? false });
+      await actions.check(directory, { isSalvage: options.salvage ?? false, isJson: options.json ?? false });
     });
 
   program
@@ -67,8 +67,8 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     .description("print what one file of a data directory holds: a log segment, a table, a manifest")
     .argument("<file>", "the file")
     .option("--json", "print JSON lines")
-    .action(async (file: string, options: { json?: true }) => {
-      await actions.inspect(file, { json: options.json ?? false });
+    .action((file: string, options: { json?: true }) => {
+      actions.inspect(file, { isJson: options.json ?? false });
     });
   return program;
 }

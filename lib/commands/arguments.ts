@@ -1,41 +1,21 @@
-/** Reading a command's arguments: words, integers and text out of raw bytes. */
+/** Reading a command's arguments: option words and small integers out of raw bytes. */
 import { latin1Of } from "../bytes/latin1.js";
-
-const ZERO = 0x30;
-const MINUS = 0x2d;
-/** Digits of 2^53 - 1: shorter numbers are exact without a check. */
-const SAFE_DIGITS = 15;
-
-/** The argument in upper case, to compare with option words. */
-export function wordOf(argument: Uint8Array): string {
-  return latin1Of(argument).toUpperCase();
-}
-
-/** The argument as a latin1 string. */
-export function textOf(argument: Uint8Array): string {
-  return latin1Of(argument);
-}
-
-/**
- * A decimal integer in Redis's strict form (no sign but a leading minus, no blanks, no leading zero, no `-0`); null when
- * it is anything else, or beyond 2^53 - 1 in either direction.
- */
-export function integerOf(argument: Uint8Array): number | null {
-  const { length } = argument;
-  const isNegative = argument[0] === MINUS;
-  const start = isNegative ? 1 : 0;
-  const digits = length - start;
-  if (digits < 1 || digits > SAFE_DIGITS + 1) return null;
-  if (argument[start] === ZERO && (digits > 1 || isNegative)) return null;
-  let value = 0;
-  for (let at = start; at < length; at++) {
-    const digit = argument[at]! - ZERO;
-    if (digit < 0 || digit > 9) return null;
-    value = value * 10 + digit;
-  }
-  if (!Number.isSafeInteger(value)) return null;
-  return isNegative ? -value : value;
-}
+import { parseIntegerBytes } from "./integer.js";
 
 export const NOT_AN_INTEGER = "ERR value is not an integer or out of range";
 export const SYNTAX_ERROR = "ERR syntax error";
+
+/** Longer arguments are no option; they are not worth a second string. */
+const WORD_LENGTH_MAX = 128;
+
+/** The argument in upper case, to compare with option words. One that is too long to be a word is left as it is. */
+export function wordOf(argument: Uint8Array): string {
+  const text = latin1Of(argument);
+  return text.length > WORD_LENGTH_MAX ? text : text.toUpperCase();
+}
+
+/** An integer in Redis's strict form; null when it is anything else, or beyond 2^53 - 1 in either direction. */
+export function integerOf(argument: Uint8Array): number | null {
+  const value = parseIntegerBytes(argument);
+  return typeof value === "number" ? value : null;
+}

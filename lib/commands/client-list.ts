@@ -7,7 +7,8 @@ import type { ClientSession } from "./client-session.js";
 export function clientLine(session: ClientSession, nowMs: number, request: readonly Uint8Array[] | null): string {
   const { control, transaction } = session;
   const argumentBytes = request?.reduce((sum, argument) => sum + argument.length, 0) ?? 0;
-  const inputBytes = control.inputBytes + (request === null ? 0 : encodedLength(request));
+  // Whether the request that is running still counts as received is the front end's affair: it is shown in any case.
+  const inputBytes = Math.max(control.inputBytes, request === null ? 0 : encodedLength(request));
   const queued = transaction?.queue.length ?? -1;
   const totalBytes = inputBytes + argumentBytes + control.outputBytes + (transaction?.queuedBytes ?? 0);
   const fields: readonly (readonly [string, string | number])[] = [

@@ -106,7 +106,7 @@ function document(table: CommandTable, { args, reply }: ClientCall): void {
 function list(table: CommandTable, { args, reply }: ClientCall): void {
   let chosen: readonly TableEntry[];
   if (args.length === 2) {
-    chosen = table.entries;
+    chosen = [...table.all()];
   } else {
     if (args.length !== 5 || wordOf(args[2]!) !== "FILTERBY") return reply.error(SYNTAX_ERROR);
     const value = latin1Of(args[4]!).toLowerCase();

@@ -6,6 +6,7 @@ import type { Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
 import type { ClientSession } from "./client-session.js";
+import type { RecentTouches } from "./recent-touches.js";
 
 /** Redis's names of command flags (COMMAND INFO shows them). */
 export type CommandFlag =
@@ -86,6 +87,7 @@ export interface Command {
 export interface CommandContext {
   readonly keyspace: Keyspace;
   readonly clock: Clock;
+  readonly touches: RecentTouches;
 }
 
 /** The scope of the session's database and settings, for the keyspace. */

@@ -16,6 +16,8 @@ export const NOT_AUTHENTICATED = "NOAUTH Authentication required.";
 const NOT_IN_TRANSACTION = "ERR Command not allowed inside a transaction";
 /** Bytes of arguments that one transaction may queue; a client that wants more gets an error and no EXEC. */
 const TRANSACTION_BYTES_MAX = 64 * 1024 * 1024;
+/** What an argument takes in memory besides its bytes, about. */
+const ARGUMENT_OVERHEAD_BYTES = 96;
 const TRANSACTION_TOO_LARGE = `ERR a transaction may queue at most ${TRANSACTION_BYTES_MAX} bytes of arguments; use several`;
 /** Commands that run at once within MULTI. */
 const TRANSACTION_CONTROL: ReadonlySet<string> = new Set(["exec", "discard", "multi", "watch", "quit", "reset"]);
@@ -97,7 +99,7 @@ export class Commands implements Dispatcher<ClientSession> {
     const transaction = call.session.transaction!;
     if (!entry.isAllowedInTransaction) return this.#refuse(call, entry, NOT_IN_TRANSACTION);
     const args = call.args.map((argument) => Buffer.from(argument));
-    transaction.queuedBytes += args.reduce((sum, argument) => sum + argument.length, 0);
+    transaction.queuedBytes += args.reduce((sum, argument) => sum + argument.length + ARGUMENT_OVERHEAD_BYTES, 0);
     if (transaction.queuedBytes > TRANSACTION_BYTES_MAX) return this.#refuse(call, entry, TRANSACTION_TOO_LARGE);
     // A broken transaction will not run: its commands need no memory.
     if (!transaction.isBroken) transaction.queue.push({ entry, args });

@@ -100,7 +100,9 @@ export function diagnosticsCommands(options: DiagnosticsOptions): readonly Comma
 
 function getSlowCalls(runner: CommandRunner, { args, reply }: ClientCall): void {
   const count = args.length === 3 ? integerOf(args[2]!) : SLOW_CALLS_SHOWN;
-  if (args.length > 3) return reply.error("ERR wrong number of arguments for 'slowlog|get' command");
+  if (args.length > 3) {
+    return reply.error("ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.");
+  }
   if (count === null || count < -1) return reply.error("ERR count should be greater than or equal to -1");
   const { calls } = runner.slowLog;
   const shown = count === -1 ? calls : calls.slice(0, count);

@@ -1,4 +1,5 @@
 /** HELP of container commands and usage lines, made from the table's own documentation. */
+import { oneOf, token } from "./argument-docs.js";
 import type { ArgumentDoc, Command } from "./command.js";
 
 /** The subcommand HELP over its siblings. */
@@ -67,9 +68,5 @@ function innerUsage(argument: ArgumentDoc): string {
 
 /** An argument that is one of some words. */
 export function choice(name: string, words: readonly string[]): ArgumentDoc {
-  return {
-    name,
-    type: "oneof",
-    arguments: words.map((word) => ({ name: word.toLowerCase(), type: "pure-token", token: word })),
-  };
+  return oneOf(name, words.map(token));
 }

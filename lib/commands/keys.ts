@@ -71,10 +71,10 @@ export const keyCommands: readonly Command[] = [
     access: ["RO"],
     since: "3.2.1",
     group: "generic",
-    summary: "The same as EXISTS: times of access are not recorded.",
+    summary: "Answers how many of the named keys exist; OBJECT IDLETIME counts from now, while we remember it.",
     complexity: "O(N) in the number of keys",
     arguments: [KEYS],
-    run: countPresent,
+    run: touch,
   },
   {
     name: "type",
@@ -171,6 +171,14 @@ function countPresent(context: CommandContext, call: Call<ClientSession>): void 
     },
     answer: (reply) => reply.integer(present),
   });
+}
+
+function touch(context: CommandContext, call: Call<ClientSession>): void {
+  const { clock, touches } = context;
+  const { database } = call.session.scope;
+  const nowMs = clock.wallMs();
+  for (let at = 1; at < call.args.length; at++) touches.note(database, call.args[at]!, nowMs);
+  countPresent(context, call);
 }
 
 function answerType(reply: Reply, entry: Entry | null): void {

@@ -3,6 +3,8 @@
  * them all. No logic of its own.
  */
 import type { Copies } from "../coordinator/consistency.js";
+import type { Keyspace } from "../coordinator/keyspace.js";
+import type { Clock } from "../host/clock.js";
 import type { Log } from "../log.js";
 import { clientCommands } from "./client.js";
 import { Clients } from "./clients.js";
@@ -22,12 +24,14 @@ import { diagnosticsCommands } from "./diagnostics.js";
 import { infoCommands } from "./info.js";
 import { type NodeFacts, nodeInfo } from "./info-sections.js";
 import { RateMeter } from "./rate-meter.js";
+import { RecentTouches } from "./recent-touches.js";
 import { type RuntimeSettings, withInertParameters } from "./runtime-settings.js";
 import { serverCommands } from "./server.js";
 import { transactionCommands } from "./transactions.js";
 
 export interface NodeCommandsOptions {
-  readonly context: CommandContext;
+  readonly keyspace: Keyspace;
+  readonly clock: Clock;
   /** The commands on keys. */
   readonly keyed: readonly Command[];
   /** MEMORY USAGE; null while there is none. */
@@ -56,12 +60,13 @@ export interface NodeCommands {
 }
 
 export function buildCommands(options: NodeCommandsOptions): NodeCommands {
-  const { context, settings, facts, copies, replicasMax } = options;
-  const clients = new Clients(context.clock);
+  const { keyspace, clock, settings, facts, copies, replicasMax } = options;
+  const context: CommandContext = { keyspace, clock, touches: new RecentTouches() };
+  const clients = new Clients(clock);
   const runner = new CommandRunner({ context, settings });
-  const rate = new RateMeter({ clock: context.clock, count: () => runner.processed });
+  const rate = new RateMeter({ clock, count: () => runner.processed });
   const table = (): CommandTable => built;
-  const info = nodeInfo({ facts, clients, runner, settings, keyspace: context.keyspace, clock: context.clock, rate, table });
+  const info = nodeInfo({ facts, clients, runner, settings, keyspace, clock, rate, table });
   const resetStatistics = (): void => {
     for (const entry of built.all()) entry.statistics.reset();
     runner.resetStatistics();

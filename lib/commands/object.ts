@@ -38,7 +38,7 @@ export const objectCommand: Command = container(
     },
     {
       ...subcommand("idletime", "2.2.3"),
-      summary: "Answers the seconds since the key was last written; reads are not recorded.",
+      summary: "Answers the seconds since the key was last written or touched; reads are not recorded.",
       run: idleTime,
     },
     {
@@ -86,13 +86,14 @@ function encodingOf(value: string): string {
 }
 
 function idleTime(context: CommandContext, call: Call<ClientSession>): void {
-  const { clock, keyspace } = context;
+  const { clock, keyspace, touches } = context;
   const { scope } = call.session;
   call.later(async (reply, args) => {
     const siblings = await keyspace.siblings(scope, args[2]!);
     const newest = siblings?.versions.find(({ value }) => value !== null);
-    if (newest === undefined) reply.null();
-    else reply.integer(Math.max(Math.floor((clock.wallMs() - newest.stampMs) / 1_000), 0));
+    if (newest === undefined) return reply.null();
+    const usedMs = Math.max(newest.stampMs, touches.of(scope.database, args[2]!));
+    reply.integer(Math.max(Math.floor((clock.wallMs() - usedMs) / 1_000), 0));
   });
 }
 

@@ -46,6 +46,7 @@ const inert: Readonly<Record<string, string>> = {
   daemonize: "no",
   databases: "16",
   "io-threads": "1",
+  "latency-tracking": "yes",
   "lazyfree-lazy-eviction": "no",
   "lazyfree-lazy-expire": "no",
   "lazyfree-lazy-server-del": "no",
@@ -60,11 +61,16 @@ const inert: Readonly<Record<string, string>> = {
   "proto-max-bulk-len": "536870912",
   "replica-read-only": "yes",
   "repl-diskless-sync": "yes",
+  replicaof: "",
   save: "",
   "slave-read-only": "yes",
+  slaveof: "",
   supervised: "no",
   "tls-port": "0",
 };
+
+/** Parameters that Redis answers by name but does not list. Nothing delays the start here. */
+const unlisted: Readonly<Record<string, string>> = { "key-load-delay": "0" };
 
 /** The node's settings with the inert parameters beside them; a setting of the node hides an inert one of its name. */
 export function withInertParameters(settings: RuntimeSettings): RuntimeSettings {
@@ -111,7 +117,8 @@ class SettingsWithInert implements RuntimeSettings {
 }
 
 function inertValue(name: string): string | null {
-  return Object.hasOwn(inert, name) ? inert[name]! : null;
+  if (Object.hasOwn(inert, name)) return inert[name]!;
+  return Object.hasOwn(unlisted, name) ? unlisted[name]! : null;
 }
 
 /** `databases` is fixed at the start in Redis too, where setting it is always an error. */

@@ -6,7 +6,7 @@
 import type { Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
-import { integerOf } from "./arguments.js";
+import { integerOf, wordOf } from "./arguments.js";
 import type { ClientSession, QueuedCommand, Transaction, WatchedKey } from "./client-session.js";
 import type { Command, CommandContext, CommandFlag } from "./command.js";
 import type { CommandRunner } from "./command-runner.js";
@@ -128,20 +128,26 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
   }
 }
 
-/** Every key that the queued commands name and every watched one, with its database: SELECT is followed. */
+/** Every key that the queued commands name and every watched one, with its database: SELECT and COPY's DB are followed. */
 function targetsOf(scope: Scope, queue: readonly QueuedCommand[], watched: readonly WatchedKey[]): readonly Target[] {
   const targets = watched.map(({ database, key }): Target => ({ scope: { ...scope, database, hold: null }, key }));
   let current: Scope = { ...scope, hold: null };
   for (const { entry, args } of queue) {
-    if (entry.fullName === "select") {
-      current = { ...current, database: selectedDatabase(args[1]!) ?? current.database };
-    }
+    if (entry.fullName === "select") current = { ...current, database: databaseOf(args[1]!) ?? current.database };
     for (const position of entry.keyPositions(args)) targets.push({ scope: current, key: args[position]! });
+    const target = entry.fullName === "copy" ? copyDatabase(args) : null;
+    if (target !== null) targets.push({ scope: { ...current, database: target }, key: args[2]! });
   }
   return targets;
 }
 
-function selectedDatabase(argument: Buffer): number | null {
+/** The database that COPY names as its target; null when it names none. */
+function copyDatabase(args: readonly Buffer[]): number | null {
+  const at = args.findIndex((argument, position) => position > 2 && wordOf(argument) === "DB");
+  return at < 0 || at + 1 >= args.length ? null : databaseOf(args[at + 1]!);
+}
+
+function databaseOf(argument: Buffer): number | null {
   const database = integerOf(argument);
   return database !== null && database >= 0 && database < DATABASES ? database : null;
 }

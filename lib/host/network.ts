@@ -35,7 +35,10 @@ export interface ConnectionHandlers {
   onData(chunk: Buffer): void;
   /** The other side sends no more; this side may still write (half-closed). */
   onEnd(): void;
-  /** Bytes waiting to be sent have all been handed to the system. */
+  /**
+   * Bytes waiting to be sent have all been handed to the system. Certain only after `pendingBytes` was above 64 KB:
+   * implementations need not tell of less.
+   */
   onDrain(): void;
   /** Called exactly once, last. `error` is null after an orderly close. */
   onClose(error: Error | null): void;

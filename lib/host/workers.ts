@@ -7,8 +7,11 @@ import type { Disk } from "./disk.js";
 
 /** A job by name: the names and their generators are listed in one table known to both sides. */
 export interface Workers {
-  /** Queues a job. Jobs of one `Workers` run one at a time, in order. */
-  start<Output>(job: string, input: unknown): RunningJob<Output>;
+  /**
+   * Queues a job behind the others, or, for `first`, before them: what runs then waits between two of its steps. One job
+   * of a `Workers` runs at a time.
+   */
+  start<Output>(job: string, input: unknown, place?: "first" | "last"): RunningJob<Output>;
   /** Cancels what runs and ends the worker. */
   close(): Promise<void>;
 }

@@ -4,6 +4,7 @@
  * the frame, or -1. The invariant: a shelf names a frame exactly if that frame names the shelf and the block.
  */
 import { assert } from "../assert.js";
+import { WordBuffer } from "./snappy-decode.js";
 
 /** Which frames hold the blocks of one table. Index: the number of the block in its table. */
 export class Shelf {
@@ -27,6 +28,8 @@ export class BlockCache {
   readonly frameBytes: number;
   /** The frame f is `slab[f * frameBytes, ...)`, as long as `lengthOf(f)`. Borrowed until the next `insert`. */
   readonly slab: Buffer;
+  /** The slab, for writing into a frame that `reserve` gave. */
+  readonly words: WordBuffer;
   readonly #frames: number;
   readonly #lengths: Uint16Array;
   readonly #isUsed: Uint8Array;
@@ -40,7 +43,8 @@ export class BlockCache {
     assert(options.frameBytes >= 64 && options.frameBytes <= 32_768, "block cache: frame size out of range");
     this.frameBytes = options.frameBytes;
     this.#frames = Math.max(16, Math.floor(options.bytes / options.frameBytes));
-    this.slab = Buffer.allocUnsafeSlow(this.#frames * options.frameBytes);
+    this.words = new WordBuffer(this.#frames * options.frameBytes);
+    this.slab = this.words.bytes;
     this.#lengths = new Uint16Array(this.#frames);
     this.#isUsed = new Uint8Array(this.#frames);
     this.#shelves = new Array<Shelf | null>(this.#frames).fill(null);
@@ -69,19 +73,34 @@ export class BlockCache {
 
   /** Copies a block of at most `frameBytes` into a frame and returns it. One that is cached already stays. */
   insert(shelf: Shelf, block: number, bytes: Buffer): number {
-    assert(bytes.length <= this.frameBytes, "block cache: the block fits a frame");
     const present = this.use(shelf, block);
     if (present !== NO_FRAME) return present;
+    const frame = this.reserve(shelf, block, bytes.length);
+    bytes.copy(this.slab, frame * this.frameBytes);
+    return frame;
+  }
+
+  /**
+   * A frame for a block of `length` bytes, at most `frameBytes`, which the caller writes there at once; if it cannot, it
+   * takes the block out with `drop`. REQUIRES that the block is not cached.
+   */
+  reserve(shelf: Shelf, block: number, length: number): number {
+    assert(length <= this.frameBytes, "block cache: the block fits a frame");
+    assert(shelf.frames[block] === NO_FRAME, "block cache: the block has one frame");
     const frame = this.#freeFrame();
     this.#shelves[frame] = shelf;
     this.#blocks[frame] = block;
-    this.#lengths[frame] = bytes.length;
+    this.#lengths[frame] = length;
     // Not marked: a block read once goes before one that was used again.
     this.#isUsed[frame] = 0;
     shelf.frames[block] = frame;
     this.#held++;
-    bytes.copy(this.slab, frame * this.frameBytes);
     return frame;
+  }
+
+  /** Takes a cached block out. */
+  drop(shelf: Shelf, block: number): void {
+    this.#evict(shelf.frames[block]!);
   }
 
   /** Frees all frames of a table. */

@@ -36,7 +36,7 @@ export interface LogCut {
 }
 
 export interface LogRecovery {
-  /** Where the log ends now. */
+  /** Where the last batch of the log ends. */
   readonly end: LogPosition;
   /** The first id that no file has or had. */
   readonly nextId: number;
@@ -92,8 +92,8 @@ export async function readLog(
     visitor.onSegmentEnd({ id, end: at });
     segments.push(id);
     bytesRead += at;
-    end = { segment: id, offset: at };
-    if (at !== limit) damagedAt = end;
+    if (at > SEGMENT_HEADER_BYTES) end = { segment: id, offset: at };
+    if (at !== limit) damagedAt = { segment: id, offset: at };
     header = next;
   }
   // Also without any damage in sight: a lost last segment, or a last segment that lost its end, shows here only.
@@ -103,7 +103,7 @@ export async function readLog(
   if (wasDurable && options.onDamage === "refuse") throw damageError(directory, lost, evidence);
   const isUsed = new Set(segments);
   const surplus = ids.filter((id) => !isUsed.has(id));
-  if (present.some((id) => id > end.segment)) damagedAt ??= end;
+  if (surplus.some((id) => id > end.segment)) damagedAt ??= end;
   return { end, nextId, cut: describeCut(disk, directory, damagedAt, present), surplus, segments, bytes: bytesRead };
 }
 

@@ -69,9 +69,11 @@ export class LogWriter {
     return this.#known;
   }
 
-  /** Where the log ends. */
+  /** Where the last batch of the log ends. */
   get end(): LogPosition {
-    return this.#current === null ? this.#previous : { segment: this.#current.id, offset: this.#current.end };
+    const segment = this.#current;
+    if (segment === null || segment.end === SEGMENT_HEADER_BYTES) return this.#previous;
+    return { segment: segment.id, offset: segment.end };
   }
 
   /** The id that the next segment will have at the least. */

@@ -7,6 +7,7 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import { BlockCache } from "./block-cache.js";
+import { FilePool } from "./file-pool.js";
 import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./log-format.js";
 import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
 import { LogWriter } from "./log-writer.js";
@@ -16,15 +17,14 @@ import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } fr
 import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
 import { ReadPolicy } from "./read-policy.js";
 import { tableNumberOf } from "./table-format.js";
+import { TableKeeper } from "./table-keeper.js";
 import { TableReader } from "./table-reader.js";
 
 export interface OpenedStore {
-  readonly manifest: ManifestState;
   readonly writer: LogWriter;
   readonly reader: TableReader;
   readonly active: MemoryTable;
-  /** Newest first. */
-  readonly frozen: FrozenTable[];
+  readonly keeper: TableKeeper;
   readonly replayed: readonly SegmentRange[];
   readonly counters: Float64Array;
   readonly recovery: LogRecovery;
@@ -33,7 +33,7 @@ export interface OpenedStore {
 }
 
 export async function openStore(options: LsmOptions): Promise<OpenedStore> {
-  const { disk, clock, directory, settings, log } = options;
+  const { disk, clock, workers, directory, settings, log } = options;
   disk.makeDirectory(directory);
   const existing = readManifest(disk, directory, settings.counters);
   if (existing === null) requireEmpty(disk, directory);
@@ -49,15 +49,36 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
     const { at, bytes } = recovery.cut;
     log.warn({ segment: at.segment, offset: at.offset, bytes }, "the log ends in an interrupted write, which was cut off");
   }
-  await settle(disk, directory, manifest, recovery);
-  const wasStopped =
-    existing === null ||
-    (manifest.stoppedAt !== null && compareLogPositions(manifest.stoppedAt, recovery.end) === 0 && recovery.cut === null);
+  const settled = await settle(disk, directory, manifest, recovery);
+  const wasStopped = existing === null || isAtStop(manifest, recovery);
   const writer = new LogWriter({ disk, directory, nextId: recovery.nextId, previous: recovery.end, known: recovery.end });
   const cache = new BlockCache({ bytes: settings.blockCacheBytes, frameBytes: settings.blockBytes });
   const reader = new TableReader({ clock, cache, policy: new ReadPolicy() });
   const { active, frozen, ranges, counters } = replay;
-  return { manifest, writer, reader, active, frozen, replayed: ranges, counters, recovery, wasStopped };
+  const keeper = new TableKeeper({
+    disk,
+    clock,
+    workers,
+    log,
+    directory,
+    settings,
+    files: new FilePool(disk, settings.maxOpenFiles),
+    cache,
+    writer,
+    manifest: settled,
+    frozen,
+    segments: recovery.segments,
+    isCleared: active.hidesOlder || frozen.some(({ table }) => table.hidesOlder),
+  });
+  return { writer, reader, keeper, active, replayed: ranges, counters, recovery, wasStopped };
+}
+
+/** Whether the log ends where it did at an orderly stop; what a refused write may have left behind that place was never part of it. */
+function isAtStop({ stoppedAt, oldestSegment }: ManifestState, recovery: LogRecovery): boolean {
+  if (stoppedAt === null) return false;
+  // At that stop everything was in tables: no batch of the log was needed any more.
+  if (stoppedAt.segment < oldestSegment) return recovery.end.segment < oldestSegment;
+  return compareLogPositions(stoppedAt, recovery.end) === 0;
 }
 
 function emptyManifest(settings: LsmSettings): ManifestState {
@@ -84,7 +105,7 @@ function requireEmpty(disk: Disk, directory: string): void {
 }
 
 /** Removes what is no part of the store, makes the rest durable, and takes the mark of an orderly stop away. */
-async function settle(disk: Disk, directory: string, manifest: ManifestState, recovery: LogRecovery): Promise<void> {
+async function settle(disk: Disk, directory: string, manifest: ManifestState, recovery: LogRecovery): Promise<ManifestState> {
   const named = new Set(manifest.levels.flat().map((meta) => meta.number));
   for (const name of disk.list(directory) ?? []) {
     const number = tableNumberOf(name);
@@ -97,7 +118,13 @@ async function settle(disk: Disk, directory: string, manifest: ManifestState, re
     file?.close();
   }
   disk.syncDirectoryNow(directory);
-  if (manifest.stoppedAt !== null) await writeManifest(disk, directory, { ...manifest, stoppedAt: null });
+  // The mark of an orderly stop must be gone before anything is written; that the log was durable up to here is worth
+  // knowing should it be damaged later.
+  const isNews = compareLogPositions(recovery.end, manifest.known) > 0 && recovery.segments.length > 0;
+  if (manifest.stoppedAt === null && !isNews) return manifest;
+  const settled = { ...manifest, stoppedAt: null, known: isNews ? recovery.end : manifest.known };
+  await writeManifest(disk, directory, settled);
+  return settled;
 }
 
 /** Builds memory tables from the log, as the engine did when it wrote it. */
@@ -117,7 +144,8 @@ class Replay implements LogVisitor {
 
   async onSegment(_id: number, bytes: number): Promise<void> {
     const { settings, onProgress } = this.#options;
-    if (this.active.bytes > 0 && this.active.bytes + bytes > settings.memoryTableBytes) {
+    const isFull = this.active.bytes + bytes > settings.memoryTableBytes || this.active.entries >= settings.memoryTableEntries;
+    if (this.active.bytes > 0 && isFull) {
       this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
       this.active = new MemoryTable(newSlab(settings.memoryTableBytes));
       this.ranges = [];

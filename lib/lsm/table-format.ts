@@ -59,8 +59,10 @@ export interface Footer {
 
 const MAGIC = 0x4254_444b;
 const VERSION = 1;
-const RAW = 0;
-const SNAPPY = 1;
+
+/** How a payload is stored. Part of the format. */
+export const Codec = { RAW: 0, SNAPPY: 1 } as const;
+export type Codec = (typeof Codec)[keyof typeof Codec];
 
 export const FOOTER_BYTES = 32;
 /** What sealing adds to a payload. */
@@ -88,15 +90,15 @@ export function seal(payload: Buffer, target: Buffer, at: number): number {
   const compressed = snappy.compressSync(payload, COPIED);
   // Less than an eighth saved is not worth the time of every reader.
   const isWorthIt = compressed.length < payload.length - (payload.length >>> 3);
-  return sealAs(isWorthIt ? SNAPPY : RAW, isWorthIt ? compressed : payload, target, at);
+  return sealAs(isWorthIt ? Codec.SNAPPY : Codec.RAW, isWorthIt ? compressed : payload, target, at);
 }
 
 /** The payload sealed without compressing it. */
 export function sealRaw(payload: Buffer, target: Buffer, at: number): number {
-  return sealAs(RAW, payload, target, at);
+  return sealAs(Codec.RAW, payload, target, at);
 }
 
-function sealAs(codec: number, payload: Buffer, target: Buffer, at: number): number {
+function sealAs(codec: Codec, payload: Buffer, target: Buffer, at: number): number {
   payload.copy(target, at);
   const end = at + payload.length;
   target[end] = codec;
@@ -104,25 +106,28 @@ function sealAs(codec: number, payload: Buffer, target: Buffer, at: number): num
 }
 
 /**
+ * The codec of the `length` sealed bytes at `start`, whose payload is all but their last `SEAL_BYTES`. Throws `CORRUPT` when
+ * the checksum does not fit.
+ */
+export function verifiedCodec(bytes: Buffer, start: number, length: number): Codec {
+  if (length < SEAL_BYTES) throw new OperatingError("CORRUPT", "a sealed part is shorter than its seal");
+  const end = start + length - SEAL_BYTES;
+  const codec = bytes[end]!;
+  if (crc32(bytes.subarray(start, end), 0, end - start, codec) !== bytes.readUInt32LE(end + 1)) {
+    throw new OperatingError("CORRUPT", "a checksum does not fit what is stored");
+  }
+  if (codec !== Codec.RAW && codec !== Codec.SNAPPY) throw new OperatingError("CORRUPT", `a codec (${codec}) is unknown`);
+  return codec;
+}
+
+/**
  * The payload of the `length` sealed bytes at `start`. It may be a view of `bytes` (stored raw) or a buffer of its own.
  * Throws `CORRUPT` when the checksum does not fit.
  */
 export function unseal(bytes: Buffer, start: number, length: number): Buffer {
-  if (length < SEAL_BYTES) throw new OperatingError("CORRUPT", "a sealed part is shorter than its seal");
-  const end = start + length - SEAL_BYTES;
-  const payload = bytes.subarray(start, end);
-  const codec = bytes[end]!;
-  if (crc32(payload, 0, payload.length, codec) !== bytes.readUInt32LE(end + 1)) {
-    throw new OperatingError("CORRUPT", "a checksum does not fit what is stored");
-  }
-  switch (codec) {
-    case RAW:
-      return payload;
-    case SNAPPY:
-      return uncompress(payload);
-    default:
-      throw new OperatingError("CORRUPT", `a codec (${codec}) is unknown`);
-  }
+  const codec = verifiedCodec(bytes, start, length);
+  const payload = bytes.subarray(start, start + length - SEAL_BYTES);
+  return codec === Codec.RAW ? payload : uncompress(payload);
 }
 
 function uncompress(payload: Buffer): Buffer {

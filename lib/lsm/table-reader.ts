@@ -1,7 +1,8 @@
 /**
  * Finds keys in table sets: level 0 from the newest table on, then the one table of each deeper level that may hold the
  * key; the first entry met is the newest. Filters and the cache answer without the disk; a blocking read is used while the
- * read policy allows it. The thread of requests only; nothing here is allocated by a `peek` but an uncompressed block.
+ * read policy allows it. For the thread of requests only. A `peek` allocates nothing: it reads into
+ * a reused buffer and uncompresses from there into the cache.
  */
 import type { Clock } from "../host/clock.js";
 import { BlockSearch } from "./block.js";
@@ -9,8 +10,9 @@ import { type BlockCache, NO_FRAME } from "./block-cache.js";
 import { TOMBSTONE } from "./entry.js";
 import { type Found, Peek } from "./peek.js";
 import type { ReadPolicy } from "./read-policy.js";
+import { uncompressedLength, uncompressInto, WordBuffer } from "./snappy-decode.js";
 import type { Table } from "./table.js";
-import { SEAL_BYTES } from "./table-format.js";
+import { Codec, SEAL_BYTES } from "./table-format.js";
 import { type TableSet, tableAtOrAfter } from "./table-set.js";
 
 /** The table does not hold the key: the next one is asked. */
@@ -45,13 +47,13 @@ export class TableReader {
   readonly #clock: Clock;
   readonly #policy: ReadPolicy;
   readonly #search = new BlockSearch();
-  readonly #scratch: Buffer;
+  readonly #scratch: WordBuffer;
 
   constructor(options: TableReaderOptions) {
     this.#clock = options.clock;
     this.#policy = options.policy;
     this.cache = options.cache;
-    this.#scratch = Buffer.allocUnsafeSlow(options.cache.frameBytes + SEAL_BYTES);
+    this.#scratch = new WordBuffer(options.cache.frameBytes + SEAL_BYTES);
   }
 
   /**
@@ -116,15 +118,15 @@ export class TableReader {
     return bytes;
   }
 
-  /** One block, uncompressed: borrowed until the next call. REQUIRES `mayBlock`. */
-  #readBlockNow(table: Table, block: number): Buffer {
-    this.stats.blockingReads++;
-    this.stats.cacheMisses++;
-    if (!this.#policy.wantsTiming()) return table.readBlockNow(block, this.#scratch);
+  /** Reads the sealed bytes of a block into the scratch, timed if the policy wants it. REQUIRES that they fit. */
+  #readIntoScratch(table: Table, block: number): void {
+    if (!this.#policy.wantsTiming()) {
+      table.readSealedInto(block, this.#scratch.bytes);
+      return;
+    }
     const startMs = this.#clock.monotonicMs();
-    const bytes = table.readBlockNow(block, this.#scratch);
+    table.readSealedInto(block, this.#scratch.bytes);
     this.#observe(startMs);
-    return bytes;
   }
 
   #observe(startMs: number): void {
@@ -135,8 +137,43 @@ export class TableReader {
   #peekIn(table: Table, key: string): Peek | typeof MISSED {
     const block = table.index.find(key);
     const cached = this.#peekCached(table, block, key);
-    if (cached !== Peek.UNREAD || !this.mayBlock(table.index.lengthOf(block))) return cached;
-    return this.#peekRead(table, block, this.#readBlockNow(table, block), key);
+    const length = table.index.lengthOf(block);
+    if (cached !== Peek.UNREAD || !this.mayBlock(length)) return cached;
+    this.stats.blockingReads++;
+    this.stats.cacheMisses++;
+    if (length > this.#scratch.bytes.length) {
+      return this.#peekRead(table, block, table.unsealBlock(this.readSealedNow(table, block, block + 1), 0, block), key);
+    }
+    this.#readIntoScratch(table, block);
+    const frame = this.#cacheScratch(table, block, length);
+    if (frame !== NO_FRAME) {
+      return this.#peekAt(this.cache.slab, frame * this.cache.frameBytes, this.cache.lengthOf(frame), key);
+    }
+    const bytes = table.unsealBlock(this.#scratch.bytes, 0, block);
+    return this.#peekAt(bytes, 0, bytes.length, key);
+  }
+
+  /** Uncompresses the block that was read into the scratch straight into a frame; `NO_FRAME` when it does not fit one. */
+  #cacheScratch(table: Table, block: number, length: number): number {
+    const { cache } = this;
+    const scratch = this.#scratch;
+    const codec = table.verifiedCodec(scratch.bytes, block);
+    const end = length - SEAL_BYTES;
+    const blockBytes = codec === Codec.RAW ? end : uncompressedLength(scratch.bytes, 0, end);
+    if (blockBytes > cache.frameBytes) return NO_FRAME;
+    const frame = cache.reserve(table.shelf, block, blockBytes);
+    const at = frame * cache.frameBytes;
+    if (codec === Codec.RAW) {
+      scratch.bytes.copy(cache.slab, at, 0, end);
+      return frame;
+    }
+    try {
+      uncompressInto(scratch, 0, end, cache.words, at, at + blockBytes);
+    } catch (error) {
+      cache.drop(table.shelf, block);
+      throw error;
+    }
+    return frame;
   }
 
   /** Looks into the block if it is cached. */

@@ -7,7 +7,16 @@ import { sharedLength } from "./block.js";
 import { type BlockCache, Shelf } from "./block-cache.js";
 import type { FilePool, PooledFile } from "./file-pool.js";
 import { TableFilter } from "./filter.js";
-import { decodeFooter, decodeIndex, FOOTER_BYTES, type TableMeta, tableFileName, unseal } from "./table-format.js";
+import {
+  type Codec,
+  decodeFooter,
+  decodeIndex,
+  FOOTER_BYTES,
+  type TableMeta,
+  tableFileName,
+  unseal,
+  verifiedCodec,
+} from "./table-format.js";
 import { TableIndex } from "./table-index.js";
 
 export interface TableOptions {
@@ -101,18 +110,21 @@ export class Table {
     return this.filter.mayHold(hash) && key >= this.meta.first && key <= this.meta.last;
   }
 
-  /**
-   * The block, uncompressed, read blocking through `scratch` where it fits: what is returned may be a view of `scratch`.
-   * Throws `CORRUPT` when its checksum does not fit.
-   */
-  readBlockNow(block: number, scratch: Buffer): Buffer {
-    const length = this.index.lengthOf(block);
-    const bytes = length <= scratch.length ? scratch : Buffer.allocUnsafeSlow(length);
-    this.#file.readNow(this.index.offsetOf(block), bytes, length);
-    return this.unsealBlock(bytes, 0, block);
+  /** Reads the sealed bytes of one block to the start of `target`, blocking. REQUIRES room for `index.lengthOf(block)`. */
+  readSealedInto(block: number, target: Buffer): void {
+    this.#file.readNow(this.index.offsetOf(block), target, this.index.lengthOf(block));
   }
 
-  /** The same without blocking; concurrent calls for one block share one read, and its result, which nobody changes. */
+  /** The codec of the block whose sealed form begins `bytes`. Throws `CORRUPT`, naming the file, when its checksum does not fit. */
+  verifiedCodec(bytes: Buffer, block: number): Codec {
+    try {
+      return verifiedCodec(bytes, 0, this.index.lengthOf(block));
+    } catch (error) {
+      throw inFile(error, this.#placeOf(block));
+    }
+  }
+
+  /** The block, uncompressed, read without blocking; concurrent calls for one block share one read and its result. */
   readBlock(block: number): Promise<Buffer> {
     const underWay = this.#reads.get(block);
     if (underWay !== undefined) return underWay;
@@ -142,7 +154,7 @@ export class Table {
     try {
       return unseal(bytes, at, this.index.lengthOf(block));
     } catch (error) {
-      throw inFile(error, `${this.path}, block at ${this.index.offsetOf(block)}`);
+      throw inFile(error, this.#placeOf(block));
     }
   }
 
@@ -154,6 +166,10 @@ export class Table {
 
   async #readBlock(block: number): Promise<Buffer> {
     return this.unsealBlock(await this.readSealed(block, block + 1), 0, block);
+  }
+
+  #placeOf(block: number): string {
+    return `${this.path}, block at ${this.index.offsetOf(block)}`;
   }
 
   #roomFor(from: number, to: number): Buffer {

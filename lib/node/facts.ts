@@ -7,7 +7,7 @@ import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Lsm } from "../lsm/lsm.js";
 import type { Reaper } from "../replica/reaper.js";
-import type { RespCounters } from "../resp/connection.js";
+import type { RespCounters } from "../resp/connection-owner.js";
 
 /** What only the process itself can tell. */
 export interface Machine {

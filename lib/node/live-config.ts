@@ -5,7 +5,7 @@
 import type { Glob } from "../commands/glob.js";
 import { IMMUTABLE, type RuntimeSettings, type SettingRefusal, type SettingValue } from "../commands/runtime-settings.js";
 import { allSettings, type Config, findSetting } from "../config.js";
-import { OperatingError } from "../errors.js";
+import { OperatingError, RefusedValue } from "../errors.js";
 
 type Mutable<Values> = { -readonly [Key in keyof Values]: Values[Key] };
 
@@ -46,10 +46,15 @@ export class LiveConfig implements RuntimeSettings {
     for (const { name, value } of changes) {
       const found = findSetting(name);
       if (found === null) return { kind: "unknown", name };
-      if (found.setting.change === "at start") return { kind: "refused", name, reason: IMMUTABLE };
+      if (found.setting.change === "at start") {
+        // What a client read with CONFIG GET it can set again; there is nothing to do.
+        if (value === this.get(name)) continue;
+        return { kind: "refused", name, reason: IMMUTABLE };
+      }
       try {
         parsed[found.key] = found.setting.parse(value);
       } catch (error) {
+        if (error instanceof RefusedValue) return { kind: "refused", name, reason: error.redisReason };
         if (error instanceof OperatingError) return { kind: "refused", name, reason: error.message };
         throw error;
       }

@@ -15,21 +15,21 @@ import { memoryUsage } from "../commands/object.js";
 import { stringCommands } from "../commands/strings.js";
 import type { Config } from "../config.js";
 import { Coordinator } from "../coordinator/coordinator.js";
+import type { Disk } from "../host/disk.js";
 import type { Host } from "../host/host.js";
 import type { Processes } from "../host/processes.js";
 import type { Log } from "../log.js";
 import { DirectoryLock } from "../lsm/directory-lock.js";
 import { Lsm } from "../lsm/lsm.js";
-import { defaultLsmSettings } from "../lsm/lsm-settings.js";
 import { KeyQueues } from "../replica/key-queues.js";
 import { MetaStore } from "../replica/meta-store.js";
 import { Reaper } from "../replica/reaper.js";
-import { REPLICA_COUNTERS, Replica } from "../replica/replica.js";
+import { Replica } from "../replica/replica.js";
 import { StoreIdentity } from "../replica/store-identity.js";
 import { RespServer } from "../resp/server.js";
 import { Facts, type Machine } from "./facts.js";
 import { LiveConfig } from "./live-config.js";
-import { commandSettings, coordinatorSettings, replicaSettings, respSettings } from "./settings.js";
+import { commandSettings, coordinatorSettings, lsmSettings, replicaSettings, respSettings, storePaths } from "./settings.js";
 
 export interface NodeOptions {
   readonly host: Host;
@@ -46,7 +46,6 @@ export interface NodeOptions {
 const RING_RECORD = "ring";
 /** How long a stop waits for clients to read their last replies. */
 const STOP_MS_MAX = 5_000;
-const STORE_DIRECTORY = "store";
 
 export class Node {
   readonly #lock: DirectoryLock;
@@ -90,6 +89,7 @@ export class Node {
     const { host, config, log } = options;
     const { clock, disk, random } = host;
     const live = new LiveConfig(config);
+    const { storeDirectory, lossMark } = storePaths(config.dir);
     const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory: config.dir });
     try {
       const lsm = await Lsm.open({
@@ -97,22 +97,14 @@ export class Node {
         clock,
         workers: host.workers,
         log,
-        directory: `${config.dir}/${STORE_DIRECTORY}`,
-        settings: {
-          ...defaultLsmSettings,
-          fsync: config.appendfsync,
-          counters: REPLICA_COUNTERS,
-          memoryTableBytes: config.memoryTableBytes,
-          blockCacheBytes: config.blockCacheBytes,
-          tableBytes: config.tableBytes,
-          levelBytesBase: config.levelBytesBase,
-          maxOpenFiles: config.maxOpenFiles,
-        },
+        directory: storeDirectory,
+        settings: lsmSettings(config),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
       live.onChange("appendfsync", (values) => lsm.setFsync(values.appendfsync));
       const meta = await MetaStore.open(lsm);
-      const identity = StoreIdentity.open(meta, random);
+      const identity = StoreIdentity.open({ meta, random, hasLostData: exists(disk, lossMark) });
+      disk.remove(lossMark);
       const ring = openRing(meta, (length) => random.bytes(length));
       const replica = new Replica({
         lsm,
@@ -136,7 +128,8 @@ export class Node {
       });
       const facts = new Facts({ machine: options.machine, clock, random, lsm, coordinator, reaper });
       const commands = buildCommands({
-        context: { keyspace: coordinator, clock },
+        keyspace: coordinator,
+        clock,
         keyed: [...stringCommands, ...keyCommands, ...expiryCommands],
         memoryUsage,
         settings: commandSettings(live),
@@ -194,4 +187,10 @@ function openRing(meta: MetaStore, mintBytes: (length: number) => Buffer): RingD
   const document = mintRingDocument(mintBytes);
   meta.putNow(RING_RECORD, encodeRingDocument(document));
   return document;
+}
+
+function exists(disk: Disk, path: string): boolean {
+  const file = disk.open(path);
+  file?.close();
+  return file !== null;
 }

@@ -1,10 +1,30 @@
 /** The slices of the live configuration that the layers read: each field is looked up at each use. */
 import type { CommandSettings } from "../commands/command-settings.js";
+import type { Config } from "../config.js";
 import type { Consistency, Level } from "../coordinator/consistency.js";
 import type { CoordinatorSettings } from "../coordinator/coordinator.js";
-import type { ReplicaSettings } from "../replica/replica.js";
+import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
+import { REPLICA_COUNTERS, type ReplicaSettings } from "../replica/replica.js";
 import { defaultRespSettings, type RespSettings } from "../resp/settings.js";
 import type { LiveConfig } from "./live-config.js";
+
+/** Where things lie in a data directory. The mark says that data was lost: the next start takes a new identity. */
+export function storePaths(directory: string): { readonly storeDirectory: string; readonly lossMark: string } {
+  return { storeDirectory: `${directory}/store`, lossMark: `${directory}/data-lost` };
+}
+
+export function lsmSettings(config: Config): LsmSettings {
+  return {
+    ...defaultLsmSettings,
+    fsync: config.appendfsync,
+    counters: REPLICA_COUNTERS,
+    memoryTableBytes: config.memoryTableBytes,
+    blockCacheBytes: config.blockCacheBytes,
+    tableBytes: config.tableBytes,
+    levelBytesBase: config.levelBytesBase,
+    maxOpenFiles: config.maxOpenFiles,
+  };
+}
 
 export function respSettings(live: LiveConfig): RespSettings {
   const settings = defaultRespSettings();

@@ -65,6 +65,10 @@ export function dataKeyFloor(slot: number, database: number, hash: number): stri
   return String.fromCharCode(SPACE_DATA, slot >>> 8, slot & 0xff, database) + text32(hash);
 }
 
+export function isDataKey(key: string): boolean {
+  return key.charCodeAt(0) === SPACE_DATA;
+}
+
 export function slotOfDataKey(dataKey: string): number {
   return (dataKey.charCodeAt(1) << 8) | dataKey.charCodeAt(2);
 }

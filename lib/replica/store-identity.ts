@@ -50,10 +50,13 @@ export class StoreIdentity {
     this.#extendLease(identity.epoch);
   }
 
-  /** Reads the identity of the store, or mints one, and leases the first block. */
-  static open(meta: MetaStore, random: Random): StoreIdentity {
+  /**
+   * Reads the identity of the store and leases the first block of sequences. A store that is new, or that has lost data
+   * (`hasLostData`: it may not even know its last epoch), mints an identity.
+   */
+  static open({ meta, random, hasLostData }: { meta: MetaStore; random: Random; hasLostData: boolean }): StoreIdentity {
     const stored = meta.get(RECORD);
-    if (stored === null) {
+    if (stored === null || hasLostData) {
       const storeId = latin1Of(random.bytes(STORE_ID_BYTES));
       return new StoreIdentity(meta, { storeId, epoch: 1, leaseEnd: 1, next: 1 }, "new");
     }

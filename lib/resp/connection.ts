@@ -19,8 +19,6 @@ import { RequestGate } from "./request-gate.js";
 import type { Session } from "./session.js";
 import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
-export type { RespCounters } from "./connection-owner.js";
-
 /** While no request may run, input is buffered up to this before the socket is paused (pausing costs system calls). */
 const WAITING_INPUT_BYTES_MAX = 65_536;
 /** A connection that we ended is given so long to read what we sent and close its side. */
@@ -142,14 +140,17 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   send(text: string, taken: Output): void {
     this.#takenOutputs--;
+    // Judged before the system takes its share, as in Redis: how much that is must not matter.
+    this.#limitOutput();
     this.#takenBytes -= taken.text.length;
     if (this.#state === "closed") return;
     if (text.length > 0) {
       this.#socket.write(text);
       this.#watch.wrote(text.length);
       this.#owner.counters.outputBytes += text.length;
-      this.#limitOutput();
+      this.#countUnsent();
     }
+    if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
     this.#endIfDone();
   }
@@ -283,8 +284,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     }
   }
 
-  // Requests.
-
   /** Runs what has arrived, as far as requests may run now. */
   #proceed(): void {
     const limits = this.#limits;
@@ -391,7 +390,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     } else if (isHeard) {
       const segment = this.#queue.current;
       const start = segment.reply.length;
-      segment.reply.raw(scratch.take());
+      segment.reply.takeOver(scratch);
       if (this.#isWrite) segment.markWrite(start);
       this.#queue.addedSync(segment.reply.length - start);
     }
@@ -399,9 +398,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   #appendPushed(pushed: Reply): void {
     this.#pushed = null;
-    const text = pushed.take();
-    this.#queue.current.reply.raw(text);
-    this.#queue.addedSync(text.length);
+    this.#queue.addedSync(pushed.length);
+    this.#queue.current.reply.takeOver(pushed);
   }
 
   /** A late answer has gone to its place. */
@@ -465,7 +463,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   /** Applies the output limits after output has grown. */
   #limitOutput(): void {
     this.#countUnsent();
-    if (this.#watch.isAllowed(this.outputBytes)) return;
+    if (this.#state === "closed" || this.#watch.isAllowed(this.outputBytes, this.session)) return;
     this.#owner.counters.outputLimitCloses++;
     this.kill();
   }

@@ -2,7 +2,8 @@
  * Judges one client by the replies that it has not taken yet: whether its requests should wait, and whether it is to be
  * closed. Pure: bytes and times are handed in.
  */
-import type { RespSettings } from "./settings.js";
+import type { Session } from "./session.js";
+import { type RespSettings, UNAUTHENTICATED_OUTPUT_BYTES_MAX } from "./settings.js";
 
 /** What connections have not sent, all together. */
 export interface UnsentTotal {
@@ -46,10 +47,11 @@ export class OutputWatch {
     this.#counted = unsentBytes;
   }
 
-  /** Output grew to `bytes`, unsent or not even written. False when that is more than a client may have. */
-  isAllowed(bytes: number): boolean {
+  /** Output grew to `bytes`, unsent or not even written. False when that is more than such a client may have. */
+  isAllowed(bytes: number, { isAuthenticated }: Pick<Session, "isAuthenticated">): boolean {
     const { outputHardBytes, outputPauseBytes, outputSharedBytes } = this.#settings;
     if (outputHardBytes > 0 && bytes > outputHardBytes) return false;
+    if (!isAuthenticated && bytes > UNAUTHENTICATED_OUTPUT_BYTES_MAX) return false;
     if (bytes > outputPauseBytes) {
       if (bytes > outputSharedBytes || this.#total.unsentBytes > outputSharedBytes) this.#isBackedUp = true;
     }

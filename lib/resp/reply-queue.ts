@@ -29,7 +29,7 @@ export class Segment {
   takeOver(other: Segment): void {
     if (other.reply.length === 0) return;
     const base = this.reply.length;
-    this.reply.raw(other.reply.take());
+    this.reply.takeOver(other.reply);
     for (const position of other.writes) this.writes.push(base + position);
     other.writes = [];
   }
@@ -44,6 +44,8 @@ export class Waiting {
   /** Its answer is dropped (CLIENT REPLY). */
   isMuted = false;
   isDone = false;
+  /** Its own answer has moved on, what follows it has not yet. */
+  isOwnMoved = false;
   next: Waiting | null = null;
 
   constructor(protocol: 2 | 3) {
@@ -52,11 +54,16 @@ export class Waiting {
   }
 }
 
+/** With so much ready, what follows waits until that is taken. */
+const READY_BYTES_ENOUGH = 1_048_576;
+
 /** Replies on their way out: latin1 text and the ranges that answer writes. */
 export interface Output {
   readonly text: string;
   readonly writes: readonly number[];
 }
+
+const NO_WRITES: readonly number[] = [];
 
 export class ReplyQueue {
   readonly #ready = new Segment(2);
@@ -80,7 +87,7 @@ export class ReplyQueue {
     return this.#ready.reply.length;
   }
 
-  /** Bytes of synchronous answers that stand behind an unfinished one, as far as `addedSync` was told of them. */
+  /** Bytes of answers that are complete but not ready: of synchronous ones, those that `addedSync` was told of. */
   get heldUpBytes(): number {
     return this.#heldUpBytes;
   }
@@ -109,14 +116,24 @@ export class ReplyQueue {
     assert(!waiting.isDone, "a request is answered once");
     waiting.isDone = true;
     this.#unanswered--;
-    while (this.#first?.isDone) {
-      const { own, after, isWrite, isMuted, next } = this.#first;
-      if (isMuted) own.reply.take();
-      else if (isWrite) own.markWrite(0);
-      this.#ready.takeOver(own);
-      this.#heldUpBytes -= after.reply.length;
-      this.#ready.takeOver(after);
-      this.#first = next;
+    if (waiting.isMuted) waiting.own.reply.take();
+    else if (waiting.isWrite) waiting.own.markWrite(0);
+    this.#heldUpBytes += waiting.own.reply.length;
+    this.#promote();
+  }
+
+  /**
+   * Moves what has no gap before it behind the ready text, a segment at a time and only while that is short: one segment
+   * may be as long as a reply may be, and many of them would not fit into one string.
+   */
+  #promote(): void {
+    while (this.#first?.isDone && this.#ready.reply.length < READY_BYTES_ENOUGH) {
+      const first = this.#first;
+      const segment = first.isOwnMoved ? first.after : first.own;
+      this.#heldUpBytes -= segment.reply.length;
+      this.#ready.takeOver(segment);
+      if (first.isOwnMoved) this.#first = first.next;
+      first.isOwnMoved = true;
     }
     if (this.#first === null) {
       this.#last = null;
@@ -124,16 +141,16 @@ export class ReplyQueue {
     }
   }
 
-  /** Takes what is ready, leaving none. */
+  /** Takes what is ready. More may be ready afterwards. */
   take(): Output {
     const ready = this.#ready;
-    const output = { text: ready.reply.take(), writes: ready.writes };
-    if (output.writes.length > 0) ready.writes = [];
+    const hasWrites = ready.writes.length > 0;
+    const output = { text: ready.reply.take(), writes: hasWrites ? ready.writes : NO_WRITES };
+    if (hasWrites) ready.writes = [];
+    if (this.#first !== null) this.#promote();
     return output;
   }
 }
-
-const NO_WRITES: readonly number[] = [];
 
 /** The output with each reply to a write replaced by `error`, an encoded reply. */
 export function withFailedWrites(output: Output, error: string): Output {

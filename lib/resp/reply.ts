@@ -4,8 +4,14 @@
  */
 
 import { latin1Of } from "../bytes/latin1.js";
+import { OperatingError } from "../errors.js";
 
 const CRLF = "\r\n";
+/**
+ * Longest text of one reply. Strings of this engine end at 512 MB, and growing past that would end the process, so a
+ * request for more (a value asked for a million times in one MGET) is refused instead. As the default output limit.
+ */
+export const REPLY_BYTES_MAX = 268_435_456;
 /** Integers and lengths that are answered most are rendered once. */
 const HEADERS = 1_024;
 const integers: readonly string[] = Array.from({ length: HEADERS }, (_, n) => `:${n}${CRLF}`);
@@ -60,8 +66,10 @@ export class Reply {
     this.#text += typeof value === "number" && value >= 0 && value < HEADERS ? integers[value] : `:${value}${CRLF}`;
   }
 
+  /** Throws an `OperatingError` of code `ARGUMENT` where the reply would exceed `REPLY_BYTES_MAX`. */
   bulk(latin1: string): void {
     const { length } = latin1;
+    if (this.#text.length + length > REPLY_BYTES_MAX) refuseToGrow();
     this.#text += (length < HEADERS ? bulkHeaders[length] : `$${length}${CRLF}`) + latin1 + CRLF;
   }
 
@@ -109,8 +117,18 @@ export class Reply {
     else this.bulk(text);
   }
 
-  /** Already encoded values (a reply built elsewhere). */
+  /** Already encoded values (a reply built elsewhere). Throws as `bulk` does. */
   raw(encoded: string): void {
+    if (this.#text.length + encoded.length > REPLY_BYTES_MAX) refuseToGrow();
     this.#text += encoded;
   }
+
+  /** Moves all of `other` behind what is here. REQUIRES that both together are shorter than 512 MB. */
+  takeOver(other: Reply): void {
+    this.#text += other.take();
+  }
+}
+
+function refuseToGrow(): never {
+  throw new OperatingError("ARGUMENT", `the reply would exceed ${REPLY_BYTES_MAX} bytes; ask for less in one request`);
 }

@@ -37,6 +37,9 @@ export interface RespSettings {
 
 const MB = 1_048_576;
 
+/** Replies that a client may have waiting before it has shown a password: room for hundreds of errors, no more. */
+export const UNAUTHENTICATED_OUTPUT_BYTES_MAX = 16_384;
+
 /** Redis's defaults, but for the output limits, which Redis leaves open: nothing here is buffered without end. */
 export function defaultRespSettings(): RespSettings {
   return {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 const ABORTED = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 
@@ -28,6 +28,12 @@ describe("transactions", () => {
     expect(node.keyspace.isHeld).to.equal(false);
     expect(client.session.scope.hold).to.equal(null);
     expect(client.session.scope.database).to.equal(3);
+  });
+
+  it("hold what COPY writes in another database", async () => {
+    const node = new FakeNode();
+    await node.connect().pipeline("MULTI", "COPY a b REPLACE DB 3", "COPY a c", "COPY a d DB x", "EXEC");
+    expect(node.keyspace.heldKeys).to.deep.equal(["0:a", "0:b", "3:b", "0:c", "0:d"]);
   });
 
   it("answer an empty array when nothing was queued", async () => {
@@ -138,6 +144,19 @@ describe("transactions", () => {
     expect(client.writes).to.equal(0);
     await client.pipeline("MULTI", "GET a", "SET a 1", "EXEC");
     expect(client.writes).to.equal(1);
+  });
+
+  it("queue a bounded amount and say what the bound is", async () => {
+    const client = new FakeNode().connect();
+    await client.send("MULTI");
+    const mebibyte = Buffer.alloc(1_048_576);
+    const answers = new Set<string>();
+    for (let n = 0; n < 64; n++) answers.add(await client.send("SET", "k", Buffer.from(mebibyte)));
+    expect([...answers]).to.deep.equal([
+      "+QUEUED\r\n",
+      "-ERR a transaction may queue at most 67108864 bytes of arguments; use several\r\n",
+    ]);
+    expect(await client.send("EXEC")).to.equal(ABORTED);
   });
 
   it("are forgotten by RESET and by the end of the connection", async () => {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { type Effect, KEEP, NOT_IN_MEMORY, REMOVE } from "../../lib/coordinator/keyspace.js";
-import { bytes, scopeOf, shown, World } from "../model/world.js";
+import { bytes, liveValueOf, scopeOf, World } from "../model/world.js";
 
 const SCOPE = scopeOf();
 const KEY = bytes("k");
@@ -35,7 +35,7 @@ describe("the coordinator", () => {
     expect(coordinator.peek(SCOPE, KEY)).to.equal(NOT_IN_MEMORY);
     const read = coordinator.read(SCOPE, KEY);
     await world.run(first);
-    expect(shown(await world.run(read))).to.equal("1");
+    expect(liveValueOf(await world.run(read))).to.equal("1");
   });
 
   it("tells TIMEOUT at the deadline, and what was told so never takes effect", async () => {
@@ -74,7 +74,7 @@ describe("the coordinator", () => {
     expect((await world.failureOf(coordinator.put(SCOPE, KEY, bytes("3"), 0))).code).to.equal("BUSY");
     await world.run(Promise.all([first, second]));
     await world.run(coordinator.put(SCOPE, KEY, bytes("4"), 0));
-    expect(shown(coordinator.peek(SCOPE, KEY))).to.equal("4");
+    expect(liveValueOf(coordinator.peek(SCOPE, KEY))).to.equal("4");
   });
 
   it("applies the effects of one step in order, on one key twice and in several databases", async () => {
@@ -83,8 +83,8 @@ describe("the coordinator", () => {
     const one = scopeOf({ database: 1 });
     const effects = [putting("a"), REMOVE, putting("b"), putting("c")];
     await world.run(coordinator.updateMany([SCOPE, SCOPE, SCOPE, one], [KEY, KEY, KEY, KEY], () => effects));
-    expect(shown(coordinator.peek(SCOPE, KEY))).to.equal("b");
-    expect(shown(coordinator.peek(one, KEY))).to.equal("c");
+    expect(liveValueOf(coordinator.peek(SCOPE, KEY))).to.equal("b");
+    expect(liveValueOf(coordinator.peek(one, KEY))).to.equal("c");
     expect([coordinator.size(0), coordinator.size(1)]).to.deep.equal([1, 1]);
   });
 
@@ -95,12 +95,12 @@ describe("the coordinator", () => {
     store.commit();
     store.coldness = 1;
     store.readMsMax = 10;
-    const change = coordinator.update(SCOPE, KEY, (entry) => putting(shown(entry) ?? "new"));
+    const change = coordinator.update(SCOPE, KEY, (entry) => putting(liveValueOf(entry) ?? "new"));
     await Promise.resolve();
     await coordinator.flush(SCOPE, "all");
     store.commit();
     await world.run(change);
-    expect(shown(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("new");
+    expect(liveValueOf(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("new");
     expect(coordinator.size(0)).to.equal(1);
   });
 
@@ -137,11 +137,11 @@ describe("a hold", () => {
     store.readMsMax = 10;
     const writes = ["1", "2", "3", "4"].map((value) => coordinator.put(held, KEY, bytes(value), 0));
     await world.run(Promise.all(writes));
-    expect(shown(await world.run(coordinator.read(held, KEY)))).to.equal("4");
+    expect(liveValueOf(await world.run(coordinator.read(held, KEY)))).to.equal("4");
     expect(coordinator.size(0)).to.equal(1);
     hold.release();
     await world.run(other);
-    expect(shown(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("other");
+    expect(liveValueOf(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("other");
   });
 
   it("of several databases lets one step change keys of both, and takes turns for what it does not cover", async () => {
@@ -159,13 +159,13 @@ describe("a hold", () => {
     const seen: (string | null)[] = [];
     await world.run(
       coordinator.updateMany(scopes, [KEY, KEY, KEY], (entries) => {
-        seen.push(shown(entries[2]!));
+        seen.push(liveValueOf(entries[2]!));
         return [putting("x"), KEEP, putting("y")];
       }),
     );
     await waiting;
     expect(seen).to.deep.equal(["before"]);
-    expect(shown(coordinator.peek({ ...one, hold }, KEY))).to.equal("x");
+    expect(liveValueOf(coordinator.peek({ ...one, hold }, KEY))).to.equal("x");
     hold.release();
   });
 

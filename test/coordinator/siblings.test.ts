@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { type Effect, type Entry, KEEP, REMOVE } from "../../lib/coordinator/keyspace.js";
-import { bytes, scopeOf, shown, World } from "../model/world.js";
+import { bytes, liveValueOf, scopeOf, World } from "../model/world.js";
 
 const SCOPE = scopeOf();
 const STRICT = scopeOf({ conflicts: "error" });
@@ -55,13 +55,13 @@ describe("siblings on one node", () => {
 
   it("stay when a read-modify-write replaces the one that it was shown", async () => {
     const world = await withSiblings();
-    const entries: (string | null)[] = [];
+    const shown: (string | null)[] = [];
     const decide = (entry: Entry | null): Effect => {
-      entries.push(shown(entry));
+      shown.push(liveValueOf(entry));
       return { kind: "put", value: "c", expiryMs: 0 };
     };
     expect(world.coordinator.tryUpdate(SCOPE, KEY, decide)).to.equal(true);
-    expect(entries).to.deep.equal(["b"]);
+    expect(shown).to.deep.equal(["b"]);
     expect(await values(world)).to.deep.equal(["c", "a"]);
   });
 
@@ -116,7 +116,7 @@ describe("siblings on one node", () => {
     await world.stop();
     const later = await world.restart({ wallMs: world.clock.wallMs() - 1_000_000 });
     later.coordinator.tryUpdate(SCOPE, KEY, () => ({ kind: "put", value: "c", expiryMs: 0 }));
-    expect(shown(later.coordinator.peek(SCOPE, KEY))).to.equal("c");
+    expect(liveValueOf(later.coordinator.peek(SCOPE, KEY))).to.equal("c");
   });
 
   it("keep expiries of their own: the record goes with the last, and not before", async () => {

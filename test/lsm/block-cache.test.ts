@@ -47,6 +47,16 @@ describe("lsm block cache", () => {
     }
   });
 
+  it("forgets a block that could not be written into the frame reserved for it", () => {
+    const cache = new BlockCache({ bytes: 16 * FRAME_BYTES, frameBytes: FRAME_BYTES });
+    const shelf = new Shelf(2);
+    cache.reserve(shelf, 1, 10);
+    cache.drop(shelf, 1);
+    expect(cache.use(shelf, 1)).to.equal(NO_FRAME);
+    expect(cache.usedBytes).to.equal(0);
+    expect(() => cache.reserve(shelf, 1, FRAME_BYTES + 1)).to.throw("fits a frame");
+  });
+
   it("frees the frames of a table that is released, and only those", () => {
     const cache = new BlockCache({ bytes: 16 * FRAME_BYTES, frameBytes: FRAME_BYTES });
     const released = new Shelf(4);

@@ -59,8 +59,7 @@ describe("lsm cursors", () => {
     const fixture = new TableFixture();
     const table = fixture.table(1, numbered(30));
     const set = TableSet.of([[table]], () => undefined);
-    const cached = table.readBlockNow(0, Buffer.alloc(5_000));
-    fixture.cache.insert(table.shelf, 0, cached);
+    fixture.cache.insert(table.shelf, 0, await table.readBlock(0));
     const { reads } = fixture.disk;
     expect(await entriesFrom(new MergeCursor(cursorsOf(set, fixture.reader)), "")).to.have.length(30);
     expect(fixture.disk.reads).to.equal(reads);

@@ -59,7 +59,7 @@ export class World {
     this.settings = parts.settings;
     this.lsm = parts.lsm;
     this.store = store;
-    this.identity = StoreIdentity.open(meta, random);
+    this.identity = StoreIdentity.open({ meta, random, hasLostData: false });
     this.replica = new Replica({
       lsm: store.asLsm(),
       meta,
@@ -160,6 +160,6 @@ export function bytes(text: string): Buffer {
   return Buffer.from(text, "latin1");
 }
 
-export function shown(entry: Entry | null | typeof NOT_IN_MEMORY): string | null {
+export function liveValueOf(entry: Entry | null | typeof NOT_IN_MEMORY): string | null {
   return entry === null || typeof entry === "symbol" ? null : entry.value;
 }

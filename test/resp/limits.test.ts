@@ -105,6 +105,30 @@ describe("limits of clients", () => {
     expect(harness.server.unsentBytes).to.equal(0);
   });
 
+  it("replies sent in one go count towards the hard limit even where the system would take them all", async () => {
+    const harness = await Harness.start({ settings: { outputHardBytes: 2_000 } });
+    const within = await harness.exchange(request("BIG", "1000"));
+    expect(within.text.length).to.equal(1_009);
+    const over = await harness.exchange(request("BIG", "1000").repeat(2));
+    expect(over.text).to.equal("");
+    expect(over.client.isClosed).to.equal(true);
+    expect(harness.server.counters.outputLimitCloses).to.equal(1);
+  });
+
+  it("a client that has not shown a password is closed over 16 KB of unread replies, whatever the limit", async () => {
+    const harness = await Harness.start({ settings: { outputHardBytes: 0 } });
+    harness.dispatcher.startsAuthenticated = false;
+    const client = harness.client();
+    client.connection.pause();
+    client.send(request("BIG", "9000"));
+    await harness.clock.settle();
+    expect(client.isClosed).to.equal(false);
+    client.send(request("BIG", "9000").repeat(2));
+    await harness.clock.settle();
+    expect(client.isClosed).to.equal(true);
+    expect(harness.server.counters.outputLimitCloses).to.equal(1);
+  });
+
   it("messages pushed to a client that does not read count towards the hard limit", async () => {
     const harness = await Harness.start({ settings: { outputHardBytes: 200 * KB } });
     const client = harness.client();

@@ -1,4 +1,4 @@
-/** Runs jobs one step at a time in virtual time, one job at a time, in order, with reads, writes and crashes between steps. */
+/** Runs jobs one step at a time in virtual time, one job at a time, the first of the queue, with reads, writes and crashes between steps. */
 import { OperatingError } from "../../lib/errors.js";
 import type { Clock } from "../../lib/host/clock.js";
 import type { Disk } from "../../lib/host/disk.js";
@@ -7,7 +7,7 @@ import type { SimRandom } from "./sim-random.js";
 
 interface QueuedJob {
   readonly name: string;
-  readonly input: unknown;
+  readonly generator: Generator<number, unknown, void>;
   readonly resolve: (output: unknown) => void;
   readonly reject: (error: unknown) => void;
   isCancelled: boolean;
@@ -25,7 +25,12 @@ export interface SimWorkersOptions {
 export class SimWorkers implements Workers {
   readonly #options: SimWorkersOptions;
   readonly #queue: QueuedJob[] = [];
-  #running: QueuedJob | null = null;
+  #isStepDue = false;
+  /** What is being done, for tests: the names of the jobs that are not finished. */
+  get unfinished(): readonly string[] {
+    return this.#queue.map(({ name }) => name);
+  }
+
   /** Jobs that ran to their end. */
   finished = 0;
 
@@ -33,20 +38,22 @@ export class SimWorkers implements Workers {
     this.#options = options;
   }
 
-  start<Output>(job: string, input: unknown): RunningJob<Output> {
+  start<Output>(job: string, input: unknown, place: "first" | "last" = "last"): RunningJob<Output> {
+    const { jobs, disk } = this.#options;
     let queued: QueuedJob | undefined;
     const result = new Promise<Output>((resolve, reject) => {
       queued = {
         name: job,
         // Inputs and outputs cross threads in earnest: what cannot be cloned fails here too.
-        input: structuredClone(input),
+        generator: jobs[job]!({ disk }, structuredClone(input) as never),
         resolve: (output) => resolve(structuredClone(output) as Output),
         reject,
         isCancelled: false,
       };
     });
-    this.#queue.push(queued!);
-    this.#runNext();
+    if (place === "first") this.#queue.unshift(queued!);
+    else this.#queue.push(queued!);
+    this.#scheduleStep();
     return {
       result,
       cancel: () => {
@@ -57,36 +64,32 @@ export class SimWorkers implements Workers {
 
   async close(): Promise<void> {
     for (const job of this.#queue) job.isCancelled = true;
-    if (this.#running !== null) this.#running.isCancelled = true;
   }
 
-  #runNext(): void {
-    if (this.#running !== null) return;
-    const job = this.#queue.shift();
-    if (job === undefined) return;
-    this.#running = job;
-    const { jobs, disk } = this.#options;
-    const generator = jobs[job.name]!({ disk }, job.input as never);
-    this.#scheduleStep(job, generator);
-  }
-
-  #scheduleStep(job: QueuedJob, generator: Generator<number, unknown, void>): void {
+  #scheduleStep(): void {
+    if (this.#isStepDue || this.#queue.length === 0) return;
+    this.#isStepDue = true;
     const { clock, random, stepMsMax } = this.#options;
     clock.after(random.fraction() * stepMsMax, () => {
-      try {
-        if (job.isCancelled) {
-          generator.return(undefined);
-          throw new OperatingError("CLOSED", `the job ${job.name} was cancelled`);
-        }
-        const step = generator.next();
-        if (!step.done) return this.#scheduleStep(job, generator);
-        this.finished++;
-        job.resolve(step.value);
-      } catch (error) {
-        job.reject(error);
-      }
-      this.#running = null;
-      this.#runNext();
+      this.#isStepDue = false;
+      this.#step(this.#queue[0]!);
+      this.#scheduleStep();
     });
+  }
+
+  #step(job: QueuedJob): void {
+    try {
+      if (job.isCancelled) {
+        job.generator.return(undefined);
+        throw new OperatingError("CLOSED", `the job ${job.name} was cancelled`);
+      }
+      const step = job.generator.next();
+      if (!step.done) return;
+      this.finished++;
+      job.resolve(step.value);
+    } catch (error) {
+      job.reject(error);
+    }
+    this.#queue.splice(this.#queue.indexOf(job), 1);
   }
 }
