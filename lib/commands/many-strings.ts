@@ -88,6 +88,8 @@ function mset(context: CommandContext, call: Call<ClientSession>): void {
   }
   const { keyspace } = context;
   const { scope } = call.session;
+  // The request is refused as a whole when one of its pairs is too large.
+  for (let at = 1; at < args.length; at += 2) keyspace.checkPair(args[at]!, args[at + 1]!);
   for (let at = 1; at < args.length; at += 2) {
     if (!keyspace.tryPut(scope, args[at]!, args[at + 1]!, NEVER)) {
       msetLater(context, call, at);

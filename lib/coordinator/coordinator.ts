@@ -97,8 +97,12 @@ export class Coordinator implements Keyspace {
     });
   }
 
-  tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
+  checkPair(key: Uint8Array, value: { readonly length: number }): void {
     this.#checkPairBytes(key.length + value.length);
+  }
+
+  tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
+    this.checkPair(key, value);
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
@@ -110,7 +114,7 @@ export class Coordinator implements Keyspace {
   }
 
   async put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPair(key, value);
     const dataKey = this.#replica.keys.of(scope.database, key);
     await this.#change(scope, dataKey, (old) => this.#replica.mintPlain(dataKey, old, value, expiryMs));
   }
@@ -202,7 +206,7 @@ export class Coordinator implements Keyspace {
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPair(key, value);
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;
     const dataKey = replica.keys.of(scope.database, key);

@@ -81,6 +81,9 @@ export interface Keyspace {
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY;
   read(scope: Scope, key: Uint8Array): Promise<Entry | null>;
 
+  /** Throws ARGUMENT when the pair is larger than may be stored: for commands that store all of their pairs or none. */
+  checkPair(key: Uint8Array, value: { readonly length: number }): void;
+
   /** A plain SET: supersedes whatever is there. False: not done, use `put`. `expiryMs` 0 means never. */
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean;
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void>;

@@ -1,10 +1,10 @@
 /**
  * A real `kindred server` process under test: on a free loopback port, with its data in a temporary directory.
  *
- * Invariant: no process and no directory outlives its test: `Servers` ends what it started, by process id, after each test
- * or suite, and when the test runner itself ends early.
+ * Invariant: no process, directory or mount outlives its test: `Servers` ends what it started, by process id, after each
+ * test or suite, and when the test runner itself ends early.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -153,6 +153,7 @@ export class ServerProcess {
 export class Servers {
   readonly #servers: ServerProcess[] = [];
   readonly #directories: string[] = [];
+  readonly #mounted: string[] = [];
 
   async start({
     settings = {},
@@ -173,6 +174,21 @@ export class Servers {
     return directory;
   }
 
+  /** Mounts a file system of so many bytes there, until the servers end. Returns why that cannot be done, or null. */
+  mountDisk(directory: string, bytes: number): string | null {
+    if (process.getuid?.() !== 0) return "only root may mount a file system";
+    const args = ["-t", "tmpfs", "-o", `size=${bytes}`, "kindred-e2e", directory];
+    const { status, stderr, error } = spawnSync("mount", args, { encoding: "utf8" });
+    if (status !== 0) return (error?.message ?? stderr).trim();
+    this.#mounted.push(directory);
+    return null;
+  }
+
+  /** The end of what each server printed: for a test that failed. */
+  lastWords(): string {
+    return this.#servers.map((server) => `      the server with pid ${server.pid}:\n${server.output.slice(-3_000)}\n`).join("");
+  }
+
   async endAll(): Promise<void> {
     await Promise.all(this.#servers.map((server) => server.kill()));
     this.#forget();
@@ -186,6 +202,7 @@ export class Servers {
   #forget(): void {
     process.removeListener("exit", this.#atExit);
     this.#servers.length = 0;
+    for (const directory of this.#mounted.splice(0)) spawnSync("umount", ["--lazy", directory]);
     for (const directory of this.#directories.splice(0)) rmSync(directory, { recursive: true, force: true });
   }
 }
@@ -193,7 +210,10 @@ export class Servers {
 /** Servers that live as long as one test: call it inside `describe`. */
 export function serversOfTest(): Servers {
   const servers = new Servers();
-  afterEach("end the servers of the test", () => servers.endAll());
+  afterEach("end the servers of the test", async function () {
+    if (this.currentTest?.isFailed()) process.stdout.write(servers.lastWords());
+    await servers.endAll();
+  });
   return servers;
 }
 

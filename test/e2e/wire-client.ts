@@ -58,10 +58,15 @@ export class WireClient {
 
   /** One request. Error replies are returned; it rejects when the connection closes first. */
   send(...args: readonly string[]): Promise<WireReply> {
+    return this.sendRequest(encodeRequest(args));
+  }
+
+  /** The same for a request that is encoded already. */
+  sendRequest(request: Buffer): Promise<WireReply> {
     if (this.#isClosed) return Promise.reject(new Error("the connection was closed"));
     return new Promise((resolve, reject) => {
       this.#pending.push({ resolve, reject });
-      this.#socket.write(encodeRequest(args));
+      this.#socket.write(request);
     });
   }
 

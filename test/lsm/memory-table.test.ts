@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { DELETED, MemoryTable, newSlab, UNKNOWN } from "../../lib/lsm/memory-table.js";
 import { SortedKeys } from "../../lib/lsm/sorted-keys.js";
 
@@ -13,7 +13,7 @@ describe("SortedKeys", () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(keyArbitrary, keyArbitrary), { maxLength: 60 }), (steps) => {
         const keys: string[] = [];
-        const sorted = new SortedKeys(keys);
+        const sorted = new SortedKeys({ count: () => keys.length, key: (index) => keys[index]! });
         for (const [added, asked] of steps) {
           if (!keys.includes(added)) keys.push(added);
           const expected = [...keys].sort().find((key) => key >= asked) ?? null;
