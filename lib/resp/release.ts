@@ -52,6 +52,8 @@ export class Release {
       }
       return;
     }
+    // A turn without replies has nothing to hold back, and its list of outlets is the server's to go on with.
+    if (outlets.length === 0) return;
     const outputs = outlets.map((outlet) => outlet.takeOutput());
     const batch: Batch = { outlets, outputs, isWaiting: true, error };
     this.#batches.push(batch);

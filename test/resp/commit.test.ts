@@ -97,6 +97,20 @@ describe("commit and replies", () => {
     expect(client.take()).to.equal(request("E", "1") + FAILED);
   });
 
+  it("a turn of writes without replies holds back nothing, and nothing that comes after it", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const [muted, other] = [harness.client(), harness.client()];
+    muted.send(request("REPLY", "off") + request("WECHO", "1"));
+    await harness.clock.settle();
+    other.send(request("WECHO", "2"));
+    await harness.clock.settle();
+    for (const { resolve } of harness.gate.waiting) resolve();
+    await harness.clock.settle();
+    expect(other.take()).to.equal(request("WECHO", "2"));
+    expect(muted.take()).to.equal("");
+  });
+
   it("QUIT's reply and its close wait for the acknowledgement of what was before", async () => {
     const harness = await Harness.start();
     harness.gate.isAcknowledged = false;
