@@ -1,10 +1,12 @@
 /**
  * Runs commands that were found and admitted: counts them, times them, and turns what they throw into their error reply.
  *
- * Reading the clock twice costs about as much as a tenth of a GET, so short synchronous calls (at most four arguments:
- * they touch one key or none) are timed one in sixteen, the first included, and each sample stands for the calls since the
- * one before. All others, and those that wait, are timed each; so is every call while the slow log asks for less than a
- * millisecond or the latency monitor is on. INFO names the rate (`command_timing_one_in`).
+ * Reading the clock twice costs about as much as a tenth of a GET, so calls that cannot take long are timed one in
+ * sixteen, the first included, and each sample stands for the calls since the one before: synchronous ones of a brief
+ * command with at most four arguments (a key or two) and few bytes. All others, and those that wait, are timed each; so is
+ * every call while the slow log asks for less than a millisecond or the latency monitor is on. So the slow log misses no
+ * call whose work is slow, but for one that answers a large value from memory after calls that answered small ones.
+ * INFO names the rate (`command_timing_one_in`).
  */
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
@@ -18,9 +20,11 @@ import type { TableEntry } from "./command-table.js";
 import { LatencyMonitor } from "./latency-monitor.js";
 import { SlowLog, shortened } from "./slow-log.js";
 
-/** One in this many short synchronous calls is timed. */
+/** One in this many short calls is timed. */
 export const TIMING_STRIDE = 16;
 const SHORT_ARGUMENTS = 4;
+/** Copying as much takes a few microseconds. */
+const SHORT_BYTES = 16_384;
 /** A slow log that starts below this wants every call timed. */
 const EXACT_BELOW_MICROS = 1_000;
 
@@ -95,18 +99,21 @@ export class CommandRunner {
 
   #start(entry: TableEntry, call: ObservedCall): void {
     const { statistics } = entry;
-    const isUntimed = statistics.countdown > 1 && call.args.length <= SHORT_ARGUMENTS && !this.#isTimingExact();
+    const isUntimed = statistics.countdown > 1 && entry.isBrief && isShort(call.args) && !this.#isTimingExact();
     const begunMs = isUntimed ? 0 : this.#clock.monotonicMs();
+    const lengthBefore = call.reply.length;
     this.#invoke(entry, call);
     // Counted afterwards, so that CONFIG RESETSTAT is the first call of the new count and INFO does not count itself.
     this.processed++;
     statistics.calls++;
     statistics.untimed++;
+    // Large answers seldom come alone: the next call is timed.
+    const isLarge = call.reply.length - lengthBefore > SHORT_BYTES;
     if (isUntimed) {
-      statistics.countdown--;
+      statistics.countdown = isLarge ? 1 : statistics.countdown - 1;
       return;
     }
-    statistics.countdown = TIMING_STRIDE;
+    statistics.countdown = isLarge ? 1 : TIMING_STRIDE;
     // A call that waits is timed when it is done.
     if (!call.isWaiting) this.#noteTime(entry, call, this.#clock.monotonicMs() - begunMs);
   }
@@ -160,6 +167,13 @@ export class CommandRunner {
       });
     }
   }
+}
+
+/** Few arguments and few bytes. */
+function isShort(args: readonly Buffer[]): boolean {
+  if (args.length > SHORT_ARGUMENTS) return false;
+  for (let at = 1; at < args.length; at++) if (args[at]!.length > SHORT_BYTES) return false;
+  return true;
 }
 
 /** From which argument on a request holds secrets that no log may show. */

@@ -102,7 +102,7 @@ export class Coordinator implements Keyspace {
   }
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPair(key, value);
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
     if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
@@ -114,7 +114,7 @@ export class Coordinator implements Keyspace {
   }
 
   async put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPair(key, value);
     const dataKey = this.#replica.keys.of(scope.database, key);
     await this.#change(scope, dataKey, (old) => this.#replica.mintPlain(dataKey, old, value, expiryMs));
   }
@@ -206,7 +206,7 @@ export class Coordinator implements Keyspace {
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPair(key, value);
     const replica = this.#replica;
     const covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) } as const;
     const dataKey = replica.keys.of(scope.database, key);
@@ -265,6 +265,7 @@ export class Coordinator implements Keyspace {
     const { database } = scope;
     if (what === "all" || this.#isAlone(database)) this.#replica.clear();
     else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    await this.#replica.committed();
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
@@ -361,6 +362,8 @@ export class Coordinator implements Keyspace {
     if (deadline.isPast) throw deadline.error();
     replica.reserve(dataKeys.length);
     step(records);
+    // The answer leaves in a later turn, whose commit says nothing about this one's.
+    await replica.committed();
   }
 
   async #waitForRoom(): Promise<void> {

@@ -96,6 +96,7 @@ export class KeyWalk {
         if (replica.backlog() === "stopped") await replica.room();
         const page: ScanPage = await replica.scan({ from, to: range.to, limit: REMOVED_TOGETHER, values: "without" });
         await Promise.all(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
+        await replica.committed();
         from = page.next;
         await pause(this.#clock, 0);
       }

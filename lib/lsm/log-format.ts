@@ -130,6 +130,8 @@ export function nextBatchMark(bytes: Buffer, from: number): number {
 /** Walks the operations of a payload that verified. Fields describe the operation of the last `next` that returned true. */
 export class OperationReader {
   kind: Operation = Operation.CLEAR;
+  /** Where the key's length stands; the key follows it. */
+  keyAt = 0;
   keyStart = 0;
   keyEnd = 0;
   /** Where the value's length stands; the value follows it. */
@@ -184,6 +186,7 @@ export class OperationReader {
   #length = 0;
 
   #readKey(): void {
+    this.keyAt = this.#cursor.at;
     this.keyEnd = this.#skip();
     this.keyStart = this.keyEnd - this.#length;
   }

@@ -95,8 +95,6 @@ export interface LsmStats {
   readonly tableMoves: number;
   readonly compactedBytesRead: number;
   readonly compactedBytesWritten: number;
-  /** Flushes and compactions that are under way. */
-  readonly jobsUnderWay: number;
   /** Times that writers were told to stop. */
   readonly stalls: number;
   readonly backlog: Backlog;
@@ -136,6 +134,10 @@ export class Lsm {
   #stalls = 0;
   #waiters: { readonly resolve: () => void; readonly reject: (error: OperatingError) => void }[] = [];
   #refusal: OperatingError | null = null;
+  /** Why a batch of this turn was undone. */
+  #turnRefusal: unknown = null;
+  /** Those who wait for the batch being built. */
+  #committing: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #isCommitDue = false;
   #isSyncDue = false;
   #isSyncLate = false;
@@ -233,24 +235,38 @@ export class Lsm {
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
 
-  /** Writes this turn's batch to the log. Throws IO, after which the batch is undone. Does nothing when nothing is pending. */
+  /**
+   * Writes this turn's batch to the log. Throws IO, after which the batch is undone; then every further commit of the turn
+   * throws too, so that whoever put something before learns of it. Does nothing when nothing is pending.
+   */
   commit(): void {
     const table = this.#active;
-    if (!table.hasPending) return;
+    if (!table.hasPending && this.#turnRefusal === null) return;
     try {
+      if (this.#turnRefusal !== null) throw this.#turnRefusal;
       this.#requireWritable(table);
       this.#writer.append(table.slab, table.pendingStart, table.bytes);
     } catch (error) {
-      this.#undo();
+      if (table.hasPending) this.#undo();
       this.#refusal = error instanceof OperatingError ? error : null;
+      this.#refuseTurn(error);
       throw error;
     }
     table.seal();
+    for (const { resolve } of this.#committing.splice(0)) resolve();
     this.#refusal = null;
     if (this.#countersBeforeClear !== null) this.#keepCleared();
     else if (this.#isFull(table)) this.#makeRoom();
     if (this.#fsync === "always") background(this.#syncInBackground());
     else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
+  }
+
+  /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */
+  committed(): Promise<void> {
+    if (!this.#active.hasPending) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#committing.push({ resolve, reject });
+    });
   }
 
   /** True when everything committed may be acknowledged now. */
@@ -358,7 +374,6 @@ export class Lsm {
       tableMoves: stats.moves,
       compactedBytesRead: stats.compactedBytesRead,
       compactedBytesWritten: stats.compactedBytesWritten,
-      jobsUnderWay: this.#keeper.jobsUnderWay,
       stalls: this.#stalls,
       backlog: this.#backlog,
     };
@@ -385,6 +400,7 @@ export class Lsm {
 
   #requireWritable(table: MemoryTable): void {
     if (this.#isClosed) throw new OperatingError("CLOSED", "the store is closed");
+    if (this.#writer.failure !== null) throw this.#writer.failure;
     const { memoryTableBytes, memoryTableEntries } = this.#settings;
     const isOverflowing =
       table.pendingStart > OVERFLOW_FACTOR * memoryTableBytes || table.entries > OVERFLOW_FACTOR * memoryTableEntries;
@@ -399,9 +415,19 @@ export class Lsm {
       try {
         this.commit();
       } catch (error) {
-        // Who must know has called `commit` or `acknowledged` before.
-        this.#log.warn({ err: error }, "writes that nobody waited for were refused");
+        // Who must know calls `commit` later in this turn, or waits for `committed`.
+        this.#log.warn({ err: error }, "a turn's writes were refused");
       }
+    });
+  }
+
+  /** Tells those who wait, and keeps the refusal until all who put something in this turn have committed. */
+  #refuseTurn(error: unknown): void {
+    for (const { reject } of this.#committing.splice(0)) reject(error);
+    if (this.#turnRefusal !== null) return;
+    this.#turnRefusal = error;
+    this.#clock.defer(() => {
+      this.#turnRefusal = null;
     });
   }
 

@@ -1,5 +1,5 @@
 /**
- * The newest entries: a Map from keys to places in a slab of bytes. The slab holds the batches of this table's log segment
+ * The newest entries: an index from keys to places in a slab of bytes. The slab holds the batches of this table's log segment
  * exactly as they are written to it, so that a value is copied once on its way to the log and to memory.
  *
  * Invariant: `[0, committedEnd)` of the slab is a sequence of committed batches, and what follows is the batch being built.
@@ -9,6 +9,7 @@ import { assert } from "../assert.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
 import { KEY_BYTES_MAX } from "./block.js";
+import { KeyIndex, keyIn } from "./key-index.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
 import type { SegmentRange } from "./log-recovery.js";
 import type { Found } from "./peek.js";
@@ -23,8 +24,8 @@ const OPERATION_BYTES_MAX = 17;
 
 /** The state that CLEAR replaced, kept until the batch is written. */
 interface Cleared {
-  readonly places: Map<string, number>;
-  readonly keys: string[];
+  readonly index: KeyIndex;
+  readonly inserted: number[];
   readonly undoCount: number;
 }
 
@@ -34,9 +35,9 @@ export class MemoryTable {
   hidesOlder = false;
   /** Scans that read this table now. Kept by the engine. */
   pins = 0;
-  #places = new Map<string, number>();
-  /** The keys of the Map in order of insertion: food for the sorted index. */
-  #keys: string[] = [];
+  #index = new KeyIndex();
+  /** Where the keys stand in the slab, in order of insertion: food for the sorted index. */
+  #inserted: number[] = [];
   #sorted: SortedKeys;
   #committedEnd = 0;
   #end = 0;
@@ -45,18 +46,18 @@ export class MemoryTable {
   readonly #undoPlaces: number[] = [];
   #undoCount = 0;
   #cleared: Cleared | null = null;
-  #keysAtBatch = 0;
+  #insertedAtBatch = 0;
   #hidOlderAtBatch = false;
 
   /** `slab` may be a used one; it is replaced by a larger one when a batch does not fit. */
   constructor(slab: Buffer) {
     this.slab = slab;
-    this.#sorted = new SortedKeys(this.#keys);
+    this.#sorted = this.#sortedOf(this.#inserted);
   }
 
   /** Distinct keys, removed ones included. */
   get entries(): number {
-    return this.#places.size;
+    return this.#index.size;
   }
 
   /** Bytes of the batches, the one being built included. */
@@ -70,8 +71,8 @@ export class MemoryTable {
 
   /** The place of the key's value, DELETED or UNKNOWN. */
   find(key: string): number {
-    const place = this.#places.get(key);
-    return place === undefined ? UNKNOWN : place;
+    const at = this.#index.find(this.slab, key);
+    return at < 0 ? UNKNOWN : this.#index.placeAt(at);
   }
 
   /** Points `found` at the value at a place that `find` returned. REQUIRES place >= 0. */
@@ -95,22 +96,24 @@ export class MemoryTable {
     let at = this.#reserve(key.length + length);
     const { slab } = this;
     slab[at++] = Operation.PUT;
+    const keyAt = at;
     at = writeLength(slab, at, key.length);
     at = writeLatin1(slab, at, key);
     const place = at;
     at = writeLength(slab, at, length);
     copyBytes(bytes, start, end, slab, at);
     this.#end = at + length;
-    this.#set(key, place);
+    this.#set(key, keyAt, place);
   }
 
   remove(key: string): void {
     let at = this.#reserve(key.length);
     const { slab } = this;
     slab[at++] = Operation.REMOVE;
+    const keyAt = at;
     at = writeLength(slab, at, key.length);
     this.#end = writeLatin1(slab, at, key);
-    this.#set(key, DELETED);
+    this.#set(key, keyAt, DELETED);
   }
 
   /** Writes the operation only: the counters are the engine's. */
@@ -124,8 +127,8 @@ export class MemoryTable {
     const at = this.#reserve(0);
     this.slab[at] = Operation.CLEAR;
     this.#end = at + 1;
-    this.#cleared ??= { places: this.#places, keys: this.#keys, undoCount: this.#undoCount };
-    this.#startEmpty(new Map(), []);
+    this.#cleared ??= { index: this.#index, inserted: this.#inserted, undoCount: this.#undoCount };
+    this.#start(new KeyIndex(), []);
     this.hidesOlder = true;
   }
 
@@ -139,7 +142,7 @@ export class MemoryTable {
     this.#committedEnd = this.#end;
     this.#undoCount = 0;
     this.#cleared = null;
-    this.#keysAtBatch = this.#keys.length;
+    this.#insertedAtBatch = this.#inserted.length;
     this.#hidOlderAtBatch = this.hidesOlder;
     // One huge batch must not keep its keys alive for ever.
     if (this.#undoKeys.length > 4096) this.#undoKeys.length = this.#undoPlaces.length = 0;
@@ -148,14 +151,15 @@ export class MemoryTable {
   /** Takes the batch being built back. */
   undo(): void {
     const cleared = this.#cleared;
-    if (cleared !== null) this.#startEmpty(cleared.places, cleared.keys);
-    for (let at = (cleared === null ? this.#undoCount : cleared.undoCount) - 1; at >= 0; at--) {
-      const place = this.#undoPlaces[at]!;
-      if (place === UNKNOWN) this.#places.delete(this.#undoKeys[at]!);
-      else this.#places.set(this.#undoKeys[at]!, place);
+    if (cleared !== null) this.#start(cleared.index, cleared.inserted);
+    for (let count = (cleared === null ? this.#undoCount : cleared.undoCount) - 1; count >= 0; count--) {
+      const at = this.#index.find(this.slab, this.#undoKeys[count]!);
+      const place = this.#undoPlaces[count]!;
+      if (place === UNKNOWN) this.#index.removeAt(at);
+      else this.#index.setPlaceAt(at, place);
     }
-    this.#keys.length = this.#keysAtBatch;
-    this.#sorted = new SortedKeys(this.#keys);
+    this.#inserted.length = this.#insertedAtBatch;
+    this.#sorted = this.#sortedOf(this.#inserted);
     this.hidesOlder = this.#hidOlderAtBatch;
     this.#end = this.#committedEnd;
     this.#undoCount = 0;
@@ -171,11 +175,11 @@ export class MemoryTable {
     this.#end += end - start;
     const operations = new OperationReader(bytes, start + BATCH_HEADER_BYTES, end);
     while (operations.next()) {
-      if (operations.kind === Operation.PUT) this.#set(operations.key(), base + operations.valueAt);
-      else if (operations.kind === Operation.REMOVE) this.#set(operations.key(), DELETED);
+      if (operations.kind === Operation.PUT) this.#set(operations.key(), base + operations.keyAt, base + operations.valueAt);
+      else if (operations.kind === Operation.REMOVE) this.#set(operations.key(), base + operations.keyAt, DELETED);
       else if (operations.kind === Operation.COUNT) engine.onCount(operations.index, operations.delta);
       else {
-        this.#startEmpty(new Map(), []);
+        this.#start(new KeyIndex(), []);
         this.hidesOlder = true;
         engine.onClear();
       }
@@ -188,20 +192,28 @@ export class MemoryTable {
     return this.#sorted.ceiling(from);
   }
 
-  #startEmpty(places: Map<string, number>, keys: string[]): void {
-    this.#places = places;
-    this.#keys = keys;
-    this.#sorted = new SortedKeys(keys);
+  #start(index: KeyIndex, inserted: number[]): void {
+    this.#index = index;
+    this.#inserted = inserted;
+    this.#sorted = this.#sortedOf(inserted);
   }
 
-  #set(key: string, place: number): void {
-    const before = this.#places.get(key);
+  #sortedOf(inserted: readonly number[]): SortedKeys {
+    return new SortedKeys({ count: () => inserted.length, key: (index) => keyIn(this.slab, inserted[index]!) });
+  }
+
+  #set(key: string, keyAt: number, place: number): void {
+    const index = this.#index;
+    const at = index.find(this.slab, key);
     this.#undoKeys[this.#undoCount] = key;
-    if (before === undefined) {
+    if (at < 0) {
       this.#undoPlaces[this.#undoCount++] = UNKNOWN;
-      this.#keys.push(key);
-    } else this.#undoPlaces[this.#undoCount++] = before;
-    this.#places.set(key, place);
+      index.add(this.slab, key, keyAt, place);
+      this.#inserted.push(keyAt);
+    } else {
+      this.#undoPlaces[this.#undoCount++] = index.placeAt(at);
+      index.setPlaceAt(at, place);
+    }
   }
 
   /** Makes room for an operation with `bytes` bytes of key and value, opening a batch if none is; returns where it goes. */

@@ -3,17 +3,24 @@
  * that it visits. Keys are spread over buckets by their first three bytes (for the replica: space and slot), each bucket
  * is sorted when it is first needed after it grew.
  *
- * Invariant: every key of `keys[0, #taken)` is in exactly one bucket. The caller's array only grows.
+ * Invariant: of the source's keys the first `#taken` are each in exactly one bucket. The source only grows.
  */
+
+/** Distinct keys in the order in which they were added. */
+export interface KeySource {
+  count(): number;
+  key(index: number): string;
+}
+
 export class SortedKeys {
-  readonly #keys: readonly string[];
+  readonly #source: KeySource;
   #taken = 0;
   readonly #buckets = new Map<number, Bucket>();
   /** The numbers of the buckets, ascending; null when buckets were added since it was made. */
   #order: Uint32Array | null = null;
 
-  constructor(keys: readonly string[]) {
-    this.#keys = keys;
+  constructor(source: KeySource) {
+    this.#source = source;
   }
 
   /** The first key at or after `from`, or null. */
@@ -29,8 +36,8 @@ export class SortedKeys {
   }
 
   #takeNew(): void {
-    for (; this.#taken < this.#keys.length; this.#taken++) {
-      const key = this.#keys[this.#taken]!;
+    for (const count = this.#source.count(); this.#taken < count; this.#taken++) {
+      const key = this.#source.key(this.#taken);
       const number = bucketOf(key);
       const bucket = this.#buckets.get(number);
       if (bucket !== undefined) bucket.add(key);

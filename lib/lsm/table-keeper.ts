@@ -128,10 +128,6 @@ export class TableKeeper {
     if (options.isCleared) this.#hideTables();
   }
 
-  get jobsUnderWay(): number {
-    return this.#jobs.size;
-  }
-
   get isFlushing(): boolean {
     return this.#flushing !== null;
   }

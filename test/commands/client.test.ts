@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 describe("CLIENT", () => {
   it("SETNAME, GETNAME: an empty name takes it away, and blanks are refused", async () => {

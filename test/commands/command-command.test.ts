@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { decode, type Value } from "./decode.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 describe("COMMAND", () => {
   it("INFO answers for every command what the table says of it", async () => {
@@ -46,7 +46,7 @@ describe("COMMAND", () => {
   it("DOCS documents what it knows and leaves out the rest", async () => {
     const client = new FakeNode().connect();
     expect(await client.send("COMMAND DOCS get nope")).to.equal(
-      "*2\r\n$3\r\nget\r\n*10\r\n$7\r\nsummary\r\n$10\r\nFor tests.\r\n$5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\ngroup\r\n$6\r\nstring\r\n" +
+      "*2\r\n$3\r\nget\r\n*10\r\n$7\r\nsummary\r\n$35\r\nAnswers the value of a key, or nil.\r\n$5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\ngroup\r\n$6\r\nstring\r\n" +
         "$10\r\ncomplexity\r\n$4\r\nO(1)\r\n$9\r\narguments\r\n*1\r\n*6\r\n$4\r\nname\r\n$3\r\nkey\r\n$4\r\ntype\r\n$3\r\nkey\r\n$14\r\nkey_spec_index\r\n:0\r\n",
     );
     await client.send("HELLO 3");

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 const failed = (name: string, reason: string) =>
   `-ERR CONFIG SET failed (possibly related to argument '${name}') - ${reason}\r\n`;
@@ -45,6 +45,12 @@ describe("CONFIG", () => {
     expect(await client.send("CONFIG SET maxmemory 0 appendonly yes")).to.equal("+OK\r\n");
     expect(await client.send("CONFIG SET appendonly no")).to.equal(failed("appendonly", "can't set immutable config"));
     expect(await client.send("CONFIG SET databases 16")).to.equal(failed("databases", "can't set immutable config"));
+  });
+
+  it("GET answers what Redis does not list only where it is named", async () => {
+    const client = new FakeNode().connect();
+    expect(await client.send("CONFIG GET key-load-delay")).to.equal("*2\r\n$14\r\nkey-load-delay\r\n$1\r\n0\r\n");
+    expect(await client.send("CONFIG GET key-load-*")).to.equal("*0\r\n");
   });
 
   it("SET with a value missing is a wrong number of arguments", async () => {

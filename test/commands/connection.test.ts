@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { isSamePassword, protectedModeRefusal } from "../../lib/commands/authentication.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 const WRONG = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 

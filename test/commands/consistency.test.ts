@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import type { Siblings } from "../../lib/coordinator/keyspace.js";
-import { DEFAULTS, FakeNode } from "./fakes.js";
+import { DEFAULTS, FakeNode } from "./fake-node.js";
 
 const settings = (level: string, [n, r, w]: readonly number[], standIns = "sloppy", conflicts = "newest") => {
   const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`;
@@ -125,7 +125,7 @@ describe("SIBLINGS", () => {
     const node = new FakeNode();
     const client = node.connect();
     expect(await client.send("SIBLINGS k RESOLVE ctx merged")).to.equal("+OK\r\n");
-    expect(node.keyspace.lastContext).to.equal("ctx");
+    expect(node.keyspace.contexts).to.deep.equal(["ctx"]);
     expect(await client.send("GET k")).to.equal("$6\r\nmerged\r\n");
     expect(client.writes).to.equal(1);
     for (const bad of ["SIBLINGS k RESOLVE ctx", "SIBLINGS k FOO ctx v", "SIBLINGS k RESOLVE ctx v x"]) {

@@ -5,7 +5,8 @@ import RedisParser from "redis-parser";
 import type { Command } from "../../lib/commands/command.js";
 import { TableEntry } from "../../lib/commands/command-table.js";
 import { Glob } from "../../lib/commands/glob.js";
-import { commands, FakeClient } from "./fake-client.js";
+import { FakeNode } from "./fake-node.js";
+import { commands } from "./keyed-commands.js";
 import { requests } from "./random-requests.js";
 import { isRedisInstalled, type RedisConnection, RedisProcess } from "./redis-process.js";
 import { readable, readScripts } from "./script.js";
@@ -47,9 +48,11 @@ describe("compared with redis-server", function () {
       await fc.assert(
         fc.asyncProperty(requests, async (sequence) => {
           await connection.run("FLUSHALL");
-          const client = new FakeClient({ mode: "memory", protocol });
+          const node = new FakeNode();
+          const client = node.connect();
+          await client.send(`HELLO ${protocol}`);
           for (const request of sequence) {
-            client.clock.nowMs = Date.now();
+            node.clock.nowMs = Date.now();
             const ours = await client.run(...request);
             const theirs = await connection.run(...request);
             expect(withinASecond(request, ours, theirs) ? theirs : ours, request.join(" ")).to.equal(theirs);
@@ -80,7 +83,7 @@ describe("compared with redis-server", function () {
     const quarter = fc.integer({ min: -(2 ** 40), max: 2 ** 40 }).map((value) => String(value / 4));
     await fc.assert(
       fc.asyncProperty(quarter, quarter, async (a, b) => {
-        const client = new FakeClient({ mode: "memory" });
+        const client = new FakeNode().connect();
         for (const side of [client, connection]) await side.run("SET", "k", a);
         expect(await client.run("INCRBYFLOAT", "k", b)).to.equal(await connection.run("INCRBYFLOAT", "k", b));
       }),

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 describe("dispatch", () => {
   it("finds commands in any case", async () => {
@@ -114,6 +114,29 @@ describe("dispatch", () => {
     expect(await client.send("INFO commandstats")).to.contain("cmdstat_ping:calls=33,usec=33000,usec_per_call=1000.00,");
   });
 
+  it("times every call that may take long: of commands that are not brief, and with many bytes", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    node.clock.stepMs = 20;
+    for (let n = 0; n < 5; n++) await client.send("COMMAND COUNT");
+    expect(await client.send("SLOWLOG LEN")).to.equal(":5\r\n");
+    const large = Buffer.alloc(20_000, "x");
+    for (let n = 0; n < 5; n++) await client.send("SET", "k", large);
+    expect(await client.send("SLOWLOG GET 100")).to.satisfy((log: string) => log.split("\r\nSET\r\n").length === 6);
+  });
+
+  it("times the call after one that answered many bytes", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    await client.send("SET", "large", Buffer.alloc(20_000, "x"));
+    await client.send("GET small");
+    node.clock.stepMs = 20;
+    // Neither of the first two is timed, but the second answers much.
+    for (const key of ["small", "large", "small", "small"]) await client.send("GET", key);
+    const log = await client.send("SLOWLOG GET");
+    expect(log.split("\r\nGET\r\n").length - 1).to.equal(1);
+  });
+
   it("keeps the slow log exact once it asks for less than a millisecond", async () => {
     const node = new FakeNode();
     const client = node.connect();
@@ -132,7 +155,7 @@ describe("CLIENT PAUSE", () => {
     expect(await client.send("GET k")).to.equal("$-1\r\n");
     const answers = client.pipeline("SET k 1", "SET k 2", "GET k");
     await Promise.resolve();
-    expect(node.keyspace.entries.size).to.equal(0);
+    expect(node.keyspace.size(0)).to.equal(0);
     node.clock.advance(100);
     expect(await answers).to.deep.equal(["+OK\r\n", "+OK\r\n", "$1\r\n2\r\n"]);
   });

@@ -1,156 +1,131 @@
-/**
- * A connection without a network: runs commands of this folder's tables as the dispatcher would and returns the bytes of
- * their replies. The arguments are overwritten as soon as a command returns, as the real ones are.
- */
+/** A connection without a network: gives requests to the dispatcher as a connection would, and returns the bytes of replies. */
 import { latin1Of } from "../../lib/bytes/latin1.js";
-import { ClientSession } from "../../lib/commands/client-session.js";
-import type { Command, CommandContext } from "../../lib/commands/command.js";
-import { expiryCommands } from "../../lib/commands/expiry.js";
-import { keyCommands } from "../../lib/commands/keys.js";
-import { memoryUsage } from "../../lib/commands/object.js";
-import { RecentTouches } from "../../lib/commands/recent-touches.js";
-import { stringCommands } from "../../lib/commands/strings.js";
-import type { Clock, Timer } from "../../lib/host/clock.js";
+import type { ClientSession } from "../../lib/commands/client-session.js";
+import type { NodeCommands } from "../../lib/commands/node-commands.js";
 import type { Call, ConnectionControl } from "../../lib/resp/call.js";
-import { errorReplyOf } from "../../lib/resp/error-reply.js";
 import { Reply } from "../../lib/resp/reply.js";
-import { FakeKeyspace, type Mode } from "./fake-keyspace.js";
 
-const memory: Command = { ...memoryUsage, name: "memory", arity: -2, subcommands: [memoryUsage] };
+export class FakeControl implements ConnectionControl {
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localAddress = "127.0.0.1";
+  readonly localPort = 6379;
+  readonly inputBytes = 0;
+  readonly outputBytes = 0;
+  replyMode: "on" | "off" | "skip" = "on";
+  state: "open" | "closing" | "killed" = "open";
 
-/** Every command under test. */
-export const commands: readonly Command[] = [...stringCommands, ...keyCommands, ...expiryCommands, memory];
-
-/** A clock that a test moves. */
-export class FakeClock implements Clock {
-  nowMs = 1_700_000_000_000;
-
-  wallMs(): number {
-    return this.nowMs;
+  constructor(remoteAddress: string, remotePort: number) {
+    this.remoteAddress = remoteAddress;
+    this.remotePort = remotePort;
   }
 
-  monotonicMs(): number {
-    return this.nowMs;
+  closeAfterReplies(): void {
+    this.state = "closing";
   }
 
-  after(): Timer {
-    throw new Error("commands set no timers");
+  kill(): void {
+    this.state = "killed";
   }
 
-  defer(run: () => void): void {
-    setImmediate(run);
+  setReplyMode(mode: "on" | "off" | "skip"): void {
+    this.replyMode = mode;
   }
+
+  push(): void {}
 }
 
-type Work = (reply: Reply, args: readonly Buffer[]) => Promise<void>;
-
+/** A client: sends a request and gets the bytes of its reply. */
 export class FakeClient {
-  readonly clock: FakeClock;
-  readonly keyspace: FakeKeyspace;
+  readonly control: FakeControl;
   readonly session: ClientSession;
+  readonly #node: NodeCommands;
+  readonly #waiting: { args: readonly Buffer[]; answer: (bytes: string) => void; fail: (error: unknown) => void }[] = [];
+  /** Settles when everything dispatched so far is answered. */
+  #dispatched: Promise<unknown> = Promise.resolve();
+  #isBlocked = false;
+  #unanswered = 0;
+  /** Calls of `markWrite`. */
+  writes = 0;
   /** Which commands of the last pipeline answered within their call. */
   answeredAtOnce: string[] = [];
-  readonly #touches = new RecentTouches();
-  #unanswered = 0;
-  /** Settles when everything before the next request may be overtaken. */
-  #barrier: Promise<unknown> = Promise.resolve();
 
-  constructor(options: { mode: Mode; protocol?: 2 | 3 }) {
-    this.clock = new FakeClock();
-    this.keyspace = new FakeKeyspace({ mode: options.mode, clock: this.clock });
-    this.session = new ClientSession({
-      id: 1,
-      control: {} as ConnectionControl,
-      createdMs: 0,
-      isAuthenticated: true,
-      consistency: { quorum: { kind: "level", level: "QUORUM" }, standIns: "sloppy", conflicts: "newest" },
+  constructor(node: NodeCommands, control: FakeControl) {
+    this.#node = node;
+    this.control = control;
+    this.session = node.commands.open(control);
+  }
+
+  /** The words of a line, or the arguments as they are. */
+  send(...words: readonly (string | Buffer)[]): Promise<string> {
+    return words.length === 1 && typeof words[0] === "string" ? this.run(...words[0].split(" ")) : this.run(...words);
+  }
+
+  /** The arguments as they are; strings are latin1. */
+  run(...words: readonly (string | Buffer)[]): Promise<string> {
+    const args = words.map((word) => (typeof word === "string" ? Buffer.from(word, "latin1") : Buffer.from(word)));
+    return new Promise((answer, fail) => {
+      this.#waiting.push({ args, answer, fail });
+      this.#pump();
     });
-    this.session.protocol = options.protocol ?? 2;
   }
 
-  /** Runs one command and returns its reply. */
-  async run(...args: readonly (string | Buffer)[]): Promise<string> {
-    const [reply = ""] = await this.pipeline([args]);
-    return reply;
-  }
-
-  /** Runs commands one after the other without waiting for replies, and returns those in order. */
-  async pipeline(requests: readonly (readonly (string | Buffer)[])[]): Promise<string[]> {
+  /** Several requests at once, in order: lines of words, or arguments. */
+  pipeline(...requests: readonly (string | readonly (string | Buffer)[])[]): Promise<string[]> {
     this.answeredAtOnce = [];
-    const replies: Promise<string>[] = [];
-    for (const request of requests) {
-      await this.#barrier;
-      replies.push(this.#dispatch(request.map((arg) => (typeof arg === "string" ? Buffer.from(arg, "latin1") : arg))));
-    }
-    return Promise.all(replies);
+    return Promise.all(requests.map((one) => (typeof one === "string" ? this.send(one) : this.run(...one))));
   }
 
-  #dispatch(request: readonly Buffer[]): Promise<string> {
-    const args = request.map((arg) => Buffer.from(arg));
+  close(): void {
+    this.#node.commands.close(this.session);
+  }
+
+  /** Dispatches what waits, up to a request that wants to be alone. */
+  #pump(): void {
+    while (!this.#isBlocked) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      const answered = this.#dispatch(next.args);
+      this.#dispatched = Promise.allSettled([this.#dispatched, answered]);
+      answered.then(next.answer, next.fail);
+    }
+  }
+
+  async #dispatch(args: readonly Buffer[]): Promise<string> {
     const reply = new Reply(this.session.protocol);
-    let answer: Promise<string> | null = null;
-    const start = (work: Work, before: Promise<unknown>) => {
-      const copies = args.map((arg) => Buffer.from(arg));
-      const laterReply = new Reply(this.session.protocol);
-      const run = () => work(laterReply, copies).then(() => laterReply.take(), errorReply);
-      this.#unanswered++;
-      answer = (before === NOTHING ? run() : before.then(run)).finally(() => this.#unanswered--);
-      return answer;
-    };
-    const earlier = this.#earlier;
+    const earlier = this.#dispatched;
+    const late: { work: Promise<void> | null } = { work: null };
+    let isAlone = false;
     const call: Call<ClientSession> = {
       session: this.session,
       args,
       reply,
       unanswered: this.#unanswered,
-      markWrite() {},
-      later: (work) => void start(work, NOTHING),
-      alone: (work) => {
-        this.#barrier = start(work, earlier);
+      markWrite: () => void this.writes++,
+      later: (run) => {
+        late.work = run(reply, copied(args));
+      },
+      alone: (run) => {
+        const owned = copied(args);
+        isAlone = true;
+        this.#isBlocked = true;
+        late.work = earlier.then(() => run(reply, owned));
       },
     };
-    try {
-      runCommand({ keyspace: this.keyspace, clock: this.clock, touches: this.#touches }, call);
-    } catch (error) {
-      return Promise.resolve(errorReply(error));
+    this.#node.commands.dispatch(call);
+    if (late.work === null) this.answeredAtOnce.push(latin1Of(args[0]!).toLowerCase());
+    else this.#unanswered++;
+    // What commands were given is overwritten after dispatch, as a connection's buffer would be.
+    for (const argument of args) argument.fill(0x21);
+    await late.work?.finally(() => this.#unanswered--);
+    if (isAlone) {
+      this.#isBlocked = false;
+      this.#pump();
     }
-    for (const arg of args) arg.fill(0xee);
-    if (answer === null) this.answeredAtOnce.push(latin1Of(request[0]!).toLowerCase());
-    const done = answer ?? Promise.resolve(reply.take());
-    this.#earlier = Promise.all([earlier, done]);
-    return done;
+    return reply.take();
   }
-
-  #earlier: Promise<unknown> = Promise.resolve();
 }
 
-const NOTHING = Promise.resolve();
-
-function runCommand(context: CommandContext, call: Call<ClientSession>): void {
-  const name = latin1Of(call.args[0]!).toLowerCase();
-  const command = commands.find((candidate) => candidate.name === name);
-  if (command === undefined) throw new Error(`no command ${name} under test`);
-  if (!isArity(command, call.args.length)) {
-    call.reply.error(`ERR wrong number of arguments for '${name}' command`);
-    return;
-  }
-  const second = command.subcommands === undefined ? "" : latin1Of(call.args[1]!).toLowerCase();
-  const subcommand = command.subcommands?.find((candidate) => candidate.name === second);
-  if (subcommand !== undefined && !isArity(subcommand, call.args.length)) {
-    call.reply.error(`ERR wrong number of arguments for '${name}|${second}' command`);
-    return;
-  }
-  if (command.subcommands !== undefined && subcommand === undefined) {
-    call.reply.error(`ERR unknown subcommand '${latin1Of(call.args[1]!)}'. Try ${name.toUpperCase()} HELP.`);
-    return;
-  }
-  (subcommand ?? command).run(context, call);
-}
-
-function isArity(command: Command, count: number): boolean {
-  return command.arity < 0 ? count >= -command.arity : count === command.arity;
-}
-
-function errorReply(error: unknown): string {
-  return `-${errorReplyOf(error)}\r\n`;
+function copied(args: readonly Buffer[]): readonly Buffer[] {
+  return args.map((argument) => Buffer.from(argument));
 }

@@ -1,11 +1,13 @@
 /**
  * A keyspace in a Map, for tests of commands. It keeps what the contract says and nothing more: in the mode `elsewhere`
  * nothing is ever in memory, every operation takes effect a turn after it was asked for, and borrowed bytes that were
- * not copied are found out.
+ * not copied are found out. It notes what it was asked, and fails when told to.
  */
 import { assert } from "../../lib/assert.js";
 import { hash32OfString } from "../../lib/bytes/hash.js";
 import { latin1Of } from "../../lib/bytes/latin1.js";
+import { slotOf } from "../../lib/bytes/slot.js";
+import type { Consistency } from "../../lib/coordinator/consistency.js";
 import {
   type Effect,
   type Entry,
@@ -24,6 +26,8 @@ export const MODES: readonly Mode[] = ["memory", "elsewhere"];
 
 interface Stored extends Entry {
   readonly stampMs: number;
+  /** Ascending over all keys. */
+  readonly version: number;
 }
 
 export class FakeKeyspace implements Keyspace {
@@ -31,11 +35,21 @@ export class FakeKeyspace implements Keyspace {
   valueBytesMax = 2 ** 29;
   /** A full disk refuses every change when it comes to it. */
   disk: "well" | "full" = "well";
+  /** Thrown by the next operation. */
+  failure: Error | null = null;
+  /** What `siblings` answers instead of the one version that there is. */
+  siblingsOf: Siblings | null = null;
   /** What `putWithContext` was given, in order. */
   readonly contexts: string[] = [];
+  /** What operations ran with, in order. */
+  readonly consistencies: Consistency[] = [];
+  /** What was ever held, as database:key, and whether it is. */
+  readonly heldKeys: string[] = [];
+  isHeld = false;
   readonly #mode: Mode;
   readonly #clock: Clock;
   readonly #databases = Array.from({ length: 16 }, () => new Map<string, Stored>());
+  #version = 0;
   #pending = 0;
   #last: Promise<void> = Promise.resolve();
 
@@ -45,11 +59,13 @@ export class FakeKeyspace implements Keyspace {
   }
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
-    return this.#isInMemory() ? this.#live(scope.database, latin1Of(key)) : NOT_IN_MEMORY;
+    if (!this.#isInMemory()) return NOT_IN_MEMORY;
+    this.#note(scope);
+    return this.#live(scope.database, latin1Of(key));
   }
 
   read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
-    return this.#later(() => this.#live(scope.database, latin1Of(key)));
+    return this.#later(scope, () => this.#live(scope.database, latin1Of(key)));
   }
 
   checkPair(_key: Uint8Array, value: Uint8Array): void {
@@ -58,23 +74,27 @@ export class FakeKeyspace implements Keyspace {
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     if (!this.#isInMemory()) return false;
+    this.#note(scope);
     this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs });
     return true;
   }
 
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
-    return this.#later(() => this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs }));
+    // Refused at once, as the coordinator does, and not by a rejection.
+    this.#checkValue(value);
+    return this.#later(scope, () => this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs }));
   }
 
   tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean {
     if (!this.#isInMemory()) return false;
+    this.#note(scope);
     const name = latin1Of(key);
     this.#apply(scope.database, name, decide(this.#live(scope.database, name)));
     return true;
   }
 
   update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
-    return this.#later(() => {
+    return this.#later(scope, () => {
       const name = latin1Of(key);
       this.#apply(scope.database, name, decide(this.#live(scope.database, name)));
     });
@@ -86,7 +106,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   remove(scope: Scope, key: Uint8Array): Promise<boolean> {
-    return this.#later(() => this.#remove(scope, latin1Of(key)));
+    return this.#later(scope, () => this.#remove(scope, latin1Of(key)));
   }
 
   updateMany(
@@ -95,7 +115,7 @@ export class FakeKeyspace implements Keyspace {
     decide: (entries: readonly (Entry | null)[]) => readonly Effect[],
   ): Promise<void> {
     assert(scopes.length === keys.length, "a scope for each key");
-    return this.#later(() => {
+    return this.#later(scopes[0]!, () => {
       const targets = keys.map((key, at) => ({ database: scopes[at]!.database, name: latin1Of(key) }));
       assert(new Set(targets.map(({ database, name }) => `${database} ${name}`)).size === keys.length, "keys differ");
       const effects = decide(targets.map(({ database, name }) => this.#live(database, name)));
@@ -105,7 +125,8 @@ export class FakeKeyspace implements Keyspace {
   }
 
   siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
-    return this.#later(() => {
+    return this.#later(scope, () => {
+      if (this.siblingsOf !== null) return this.siblingsOf;
       const entry = this.#live(scope.database, latin1Of(key));
       if (entry === null) return null;
       const version = { value: entry.value, clock: "node-a:1", stampMs: entry.stampMs, dot: "node-a:1" };
@@ -114,7 +135,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    return this.#later(() => {
+    return this.#later(scope, () => {
       if (context === "of-another-key") throw new OperatingError("ARGUMENT", "context is not of this key");
       this.contexts.push(context);
       this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs });
@@ -122,15 +143,20 @@ export class FakeKeyspace implements Keyspace {
   }
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
-    return this.#later(() => this.#live(scope.database, latin1Of(key))?.value ?? "");
+    return this.#later(scope, () => String(this.#live(scope.database, latin1Of(key))?.version ?? "none"));
   }
 
-  async hold(): Promise<Hold> {
-    return { dataKeys: new Set(), release() {} };
+  async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+    for (const scope of scopes) this.#note(scope);
+    const dataKeys = keys.map((key, at) => `${scopes[at]!.database}:${latin1Of(key)}`);
+    await Promise.resolve();
+    this.heldKeys.push(...new Set(dataKeys));
+    this.isHeld = true;
+    return { dataKeys: new Set(dataKeys), release: () => void (this.isHeld = false) };
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
-    return this.#later(() => {
+    return this.#later(scope, () => {
       const ordered = [...this.#databases[scope.database]!.keys()]
         .filter((name) => this.#live(scope.database, name) !== null)
         .map((name) => ({ name, place: BigInt(hash32OfString(name)) + 1n }))
@@ -143,7 +169,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   randomKey(scope: Scope): Promise<string | null> {
-    return this.#later(() => [...this.#databases[scope.database]!.keys()][0] ?? null);
+    return this.#later(scope, () => [...this.#databases[scope.database]!.keys()][0] ?? null);
   }
 
   size(database: number): number {
@@ -154,16 +180,16 @@ export class FakeKeyspace implements Keyspace {
     return [...this.#databases[database]!.values()].filter(({ expiryMs }) => expiryMs !== 0).length;
   }
 
-  countKeysInSlot(): number {
-    return 0;
+  countKeysInSlot(database: number, slot: number): number {
+    return this.#inSlot(database, slot).length;
   }
 
-  async keysInSlot(): Promise<readonly string[]> {
-    return [];
+  async keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
+    return this.#inSlot(scope.database, slot).slice(0, count);
   }
 
   flush(scope: Scope, what: "database" | "all"): Promise<void> {
-    return this.#later(() => {
+    return this.#later(null, () => {
       for (const [at, entries] of this.#databases.entries()) if (what === "all" || scope.database === at) entries.clear();
     });
   }
@@ -179,14 +205,29 @@ export class FakeKeyspace implements Keyspace {
   }
 
   /** Runs `work` behind everything that was asked for before, and never within this call. The promise is the caller's alone to hear. */
-  async #later<T>(work: () => T): Promise<T> {
+  async #later<T>(scope: Scope | null, work: () => T): Promise<T> {
     this.#pending++;
-    const result = this.#last.then(work).finally(() => this.#pending--);
+    const noted = (): T => {
+      if (scope !== null) this.#note(scope);
+      return work();
+    };
+    const result = this.#last.then(noted).finally(() => this.#pending--);
     this.#last = result.then(
       () => {},
       () => {},
     );
     return result;
+  }
+
+  #note(scope: Scope): void {
+    this.consistencies.push(scope.consistency);
+    const { failure } = this;
+    this.failure = null;
+    if (failure !== null) throw failure;
+  }
+
+  #inSlot(database: number, slot: number): string[] {
+    return [...this.#databases[database]!.keys()].filter((name) => slotOf(Buffer.from(name, "latin1")) === slot);
   }
 
   #live(database: number, name: string): Stored | null {
@@ -205,7 +246,7 @@ export class FakeKeyspace implements Keyspace {
     assert(Number.isSafeInteger(effect.expiryMs) && effect.expiryMs >= 0, "an expiry is a time");
     const nowMs = this.#clock.wallMs();
     if (effect.expiryMs !== 0 && effect.expiryMs <= nowMs) entries.delete(name);
-    else entries.set(name, { value, expiryMs: effect.expiryMs, stampMs: nowMs });
+    else entries.set(name, { value, expiryMs: effect.expiryMs, stampMs: nowMs, version: ++this.#version });
   }
 
   #checkValue(value: { readonly length: number }): void {

@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { humanBytes } from "../../lib/commands/info-sections.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 const headings = (text: string) => [...text.matchAll(/^# (\w+)\r$/gm)].map(([, name]) => name);
 

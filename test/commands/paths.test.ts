@@ -1,13 +1,14 @@
 /** How commands meet the keyspace: within their call or later, in order, and what a refusal leaves behind. */
 import { expect } from "chai";
 import fc from "fast-check";
-import { FakeClient } from "./fake-client.js";
+import type { FakeClient } from "./fake-client.js";
 import { MODES } from "./fake-keyspace.js";
+import { FakeNode } from "./fake-node.js";
 import { requests } from "./random-requests.js";
 
 describe("the paths of commands", () => {
   it("commands on keys in memory answer within their call", async () => {
-    const client = new FakeClient({ mode: "memory" });
+    const client = new FakeNode({ mode: "memory" }).connect();
     const hot = [
       ["SET", "k", "1"],
       ["GET", "k"],
@@ -26,31 +27,31 @@ describe("the paths of commands", () => {
       ["DBSIZE"],
       ["DEL", "a", "b", "k"],
     ];
-    await client.pipeline(hot);
+    await client.pipeline(...hot);
     expect(client.answeredAtOnce).to.deep.equal(hot.map(([name = ""]) => name.toLowerCase()));
   });
 
   it("any sequence of commands answers the same with everything in memory, with nothing, and pipelined", async () => {
     await fc.assert(
       fc.asyncProperty(requests, async (sequence) => {
-        const inMemory = new FakeClient({ mode: "memory" });
-        const elsewhere = new FakeClient({ mode: "elsewhere" });
-        const pipelined = new FakeClient({ mode: "elsewhere" });
+        const inMemory = new FakeNode({ mode: "memory" }).connect();
+        const elsewhere = new FakeNode({ mode: "elsewhere" }).connect();
+        const pipelined = new FakeNode({ mode: "elsewhere" }).connect();
         const expected: string[] = [];
         for (const request of sequence) {
           const reply = await inMemory.run(...request);
           expected.push(reply);
           expect(await elsewhere.run(...request)).to.equal(reply);
         }
-        expect(await pipelined.pipeline(sequence)).to.deep.equal(expected);
+        expect(await pipelined.pipeline(...sequence)).to.deep.equal(expected);
       }),
       { numRuns: 300 },
     );
   });
 
   it("commands on the whole database wait for earlier requests and are not overtaken", async () => {
-    const client = new FakeClient({ mode: "elsewhere" });
-    const replies = await client.pipeline([
+    const client = new FakeNode({ mode: "elsewhere" }).connect();
+    const replies = await client.pipeline(
       ["SET", "k", "v"],
       ["DBSIZE"],
       ["KEYS", "*"],
@@ -61,7 +62,7 @@ describe("the paths of commands", () => {
       ["KEYS", "*"],
       ["FLUSHALL"],
       ["DBSIZE"],
-    ]);
+    );
     expect(replies).to.deep.equal([
       "+OK\r\n",
       ":1\r\n",
@@ -78,9 +79,10 @@ describe("the paths of commands", () => {
 
   for (const mode of MODES) {
     it(`a value that the store refuses leaves the key as it was and answers the refusal alone (${mode})`, async () => {
-      const client = new FakeClient({ mode });
+      const node = new FakeNode({ mode });
+      const client = node.connect();
       await client.run("SET", "k", "12345");
-      client.keyspace.valueBytesMax = 8;
+      node.keyspace.valueBytesMax = 8;
       const refused = "-ERR value too large\r\n";
       expect(await client.run("APPEND", "k", "6789")).to.equal(refused);
       expect(await client.run("SETRANGE", "k", "6", "789")).to.equal(refused);
@@ -88,7 +90,7 @@ describe("the paths of commands", () => {
       expect(await client.run("GETSET", "k", "123456789")).to.equal(refused);
       expect(await client.run("MSET", "a", "1", "k", "123456789")).to.equal(refused);
       expect(await client.run("GET", "k")).to.equal("$5\r\n12345\r\n");
-      client.keyspace.valueBytesMax = 4;
+      node.keyspace.valueBytesMax = 4;
       expect(await client.run("RENAME", "k", "l")).to.equal(refused);
       expect(await client.run("EXISTS", "k", "l")).to.equal(":1\r\n");
     });
@@ -99,10 +101,11 @@ describe("the paths of commands", () => {
       const unheard: unknown[] = [];
       const listener = (reason: unknown) => unheard.push(reason);
       process.on("unhandledRejection", listener);
-      const client = new FakeClient({ mode });
+      const node = new FakeNode({ mode });
+      const client = node.connect();
       await client.run("MSET", "a", "1", "b", "2");
-      client.keyspace.disk = "full";
-      client.keyspace.valueBytesMax = 4;
+      node.keyspace.disk = "full";
+      node.keyspace.valueBytesMax = 4;
       // The second pair is refused while the first is on its way to its own failure.
       expect(await client.run("MSET", "a", "1", "b", "12345")).to.match(/^-(?:ERR value too large|IOERR no room)\r\n$/);
       expect(await client.run("DEL", "a", "b")).to.equal("-IOERR no room\r\n");
@@ -115,7 +118,8 @@ describe("the paths of commands", () => {
     });
 
     it(`MGET refuses an answer too large for one reply, others count such values without holding them (${mode})`, async () => {
-      const client = new FakeClient({ mode });
+      const node = new FakeNode({ mode });
+      const client = node.connect();
       await client.run("SET", "k", Buffer.alloc(2 ** 20, "x"));
       const keys = new Array<string>(257).fill("k");
       expect(await client.run("MGET", ...keys)).to.match(/^-ERR the values are 269484032 bytes together/);
@@ -125,7 +129,7 @@ describe("the paths of commands", () => {
   }
 
   it("SCAN pages through every key once and matches patterns page by page", async () => {
-    const client = new FakeClient({ mode: "elsewhere" });
+    const client = new FakeNode({ mode: "elsewhere" }).connect();
     const names = Array.from({ length: 500 }, (_, n) => `key:${n}`);
     for (const name of names) await client.run("SET", name, "v");
     expect(await scanAll(client)).to.have.members(names);
@@ -136,7 +140,7 @@ describe("the paths of commands", () => {
   });
 
   it("KEYS lets other work run between its pages", async () => {
-    const client = new FakeClient({ mode: "elsewhere" });
+    const client = new FakeNode({ mode: "elsewhere" }).connect();
     for (let n = 0; n < 2_000; n++) await client.run("SET", `key:${n}`, "v");
     let turns = 0;
     let isDone = false;
@@ -152,11 +156,12 @@ describe("the paths of commands", () => {
   });
 
   it("a context reaches the keyspace as it was written, and its refusal is answered", async () => {
-    const client = new FakeClient({ mode: "memory" });
+    const node = new FakeNode();
+    const client = node.connect();
     expect(await client.run("SET", "k", "v", "CONTEXT", "abc", "PX", "5000")).to.equal("+OK\r\n");
     expect(await client.run("PTTL", "k")).to.equal(":5000\r\n");
     expect(await client.run("SET", "k", "v", "CONTEXT", "of-another-key")).to.equal("-ERR context is not of this key\r\n");
-    expect(client.keyspace.contexts).to.deep.equal(["abc"]);
+    expect(node.keyspace.contexts).to.deep.equal(["abc"]);
   });
 });
 

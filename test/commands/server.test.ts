@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 describe("server commands", () => {
   it("ROLE, LASTSAVE, SAVE and BGSAVE answer as a Redis whose data is on disk", async () => {

@@ -1,7 +1,7 @@
 /** What the tables say of their commands has to hang together: COMMAND, the dispatcher and redis-cli rely on it. */
 import { expect } from "chai";
 import type { ArgumentDoc, Command } from "../../lib/commands/command.js";
-import { commands } from "./fake-client.js";
+import { commands } from "./keyed-commands.js";
 
 describe("the tables of string, key and expiry commands", () => {
   it("names are lower case and unique", () => {

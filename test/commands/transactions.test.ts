@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
-import { FakeNode } from "./fakes.js";
+import { FakeNode } from "./fake-node.js";
 
 const ABORTED = "-EXECABORT Transaction discarded because of previous errors.\r\n";
 

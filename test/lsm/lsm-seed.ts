@@ -3,11 +3,10 @@
  * every turn; crashes at random points, failing and full disks, flipped bits; after each start the engine must hold the
  * state after some prefix of its batches, with everything in it that it had acknowledged.
  */
-import { OperatingError } from "../../lib/errors.js";
 import { silentLog } from "../../lib/log.js";
 import { checkStore } from "../../lib/lsm/check.js";
 import { lsmJobs } from "../../lib/lsm/jobs.js";
-import { Lsm, type ScanPage } from "../../lib/lsm/lsm.js";
+import { Lsm } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type FsyncPolicy, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { Peek } from "../../lib/lsm/peek.js";
 import { salvageStore } from "../../lib/lsm/salvage.js";
@@ -16,6 +15,7 @@ import { faultless, SimDisk } from "../sim/sim-disk.js";
 import { SimRandom } from "../sim/sim-random.js";
 import { SimWorkers } from "../sim/sim-workers.js";
 import { Trace } from "../sim/trace.js";
+import { apply, EVERYTHING, Life, requireCorrupt, requireEqual, requireIo, requireRefusal, scanAll } from "./lsm-life.js";
 import { LsmModel, type ModelOperation, type ModelState } from "./lsm-model.js";
 
 export interface LsmSeedOptions {
@@ -23,6 +23,8 @@ export interface LsmSeedOptions {
   readonly fsync?: FsyncPolicy;
   /** Which faults happen besides crashes. Default: drawn from the seed. */
   readonly faults?: "none" | "drawn";
+  /** A device whose syncs do nothing: seeds must notice. */
+  readonly device?: "honest" | "lying";
   readonly startsMax?: number;
   readonly turnsMax?: number;
 }
@@ -58,8 +60,6 @@ export type LsmSeedEvent =
 const DIRECTORY = "/store";
 const COUNTERS = 8;
 /** Every batch puts its number under this key, so that a start shows which batches it found. */
-/** Stands for all keys among the touched ones. */
-const EVERYTHING = "\xffeverything";
 const NUMBER_KEY = "\x00number";
 
 /** Runs one seed. Throws an Error that names it when the engine breaks a promise. */
@@ -147,8 +147,11 @@ class SeedRun {
     if (engine === null) return this.#restart();
     this.counts.starts++;
     if (!disk.isCrashed) await this.#verify(engine);
+    // This start may have taken the mark of the stop away before it crashed.
+    this.#isStopped = false;
     const life = new Life(engine, disk, this.#settings.fsync);
     this.#drawFaults(disk);
+    disk.faults.hasLyingSyncs = this.#options.device === "lying";
     const turns = random.below(this.#options.turnsMax ?? 80);
     for (let turn = 0; turn < turns && !disk.isCrashed; turn++) await this.#turn(life);
     if (life.scan !== null && !disk.isCrashed) await this.#clock.run(life.scan);
@@ -241,6 +244,7 @@ class SeedRun {
     if (random.chance(0.5)) await this.#clock.advance(random.fraction() * random.pick([1, 20, 1500]));
     else await settle();
     this.#noteRequired(life);
+    if (this.#settings.fsync !== "always" && !engine.isAcknowledged) this.#noteFailedSync(life);
     life.checkFailure();
     for (const operation of batch) life.touch(operation);
     if (life.scan === null && random.chance(0.1)) this.#startScan(life);
@@ -290,10 +294,14 @@ class SeedRun {
       },
       (error) => {
         requireIo(error);
-        life.isFailed = true;
-        this.counts.failedSyncs++;
+        this.#noteFailedSync(life);
       },
     );
+  }
+
+  #noteFailedSync(life: Life): void {
+    if (!life.isFailed) this.counts.failedSyncs++;
+    life.isFailed = true;
   }
 
   /** Whatever the policy: what a completed sync covered must be there. */
@@ -439,99 +447,4 @@ class SeedRun {
     const length = random.pick([0, 1, 10, 100, 100, 127, 128, 700, 5000]);
     return random.chance(0.5) ? random.bytes(length) : Buffer.alloc(length, 97 + random.below(20));
   }
-}
-
-/** One engine between a start and its end, as its clients see it. */
-class Life {
-  readonly engine: Lsm;
-  readonly disk: SimDisk;
-  readonly appended: { readonly number: number; readonly bytes: number }[] = [];
-  isFailed = false;
-  readonly #fsync: FsyncPolicy;
-
-  /** The scan under way, and the keys written since it started. */
-  scan: Promise<void> | null = null;
-  touched: Set<string> | null = null;
-
-  constructor(engine: Lsm, disk: SimDisk, fsync: FsyncPolicy) {
-    this.engine = engine;
-    this.disk = disk;
-    this.#fsync = fsync;
-  }
-
-  touch(operation: ModelOperation): void {
-    if (operation.kind === "clear") this.touched?.add(EVERYTHING);
-    else if (operation.kind !== "count") this.touched?.add(operation.key);
-  }
-
-  checkMayAcknowledge(): void {
-    if (this.isFailed) throw new Error("something was acknowledged after a failed sync");
-  }
-
-  /** After a failed sync nothing is acknowledged and nothing is written. */
-  checkFailure(): void {
-    if (!this.isFailed) return;
-    if (this.engine.isAcknowledged) throw new Error(`isAcknowledged after a failed sync (${this.#fsync})`);
-    this.engine.put("x", Buffer.alloc(1), 0, 1);
-    try {
-      this.engine.commit();
-    } catch (error) {
-      return requireIo(error);
-    }
-    throw new Error("a batch was written after a failed sync");
-  }
-}
-
-/** All entries, page by page, with a check of their order. */
-async function scanAll(engine: Lsm, limit: number): Promise<Map<string, Buffer>> {
-  const entries = new Map<string, Buffer>();
-  let last: string | null = null;
-  for (let from: string | null = ""; from !== null; ) {
-    const page: ScanPage = await engine.scan({ from, to: null, limit, values: "with" });
-    if (page.entries.length > limit) throw new Error("a page of a scan is too long");
-    for (const { key, value } of page.entries) {
-      if (last !== null && key <= last) throw new Error("a scan is out of order");
-      last = key;
-      entries.set(key, value!);
-    }
-    from = page.next;
-  }
-  return entries;
-}
-
-function apply(engine: Lsm, operation: ModelOperation): void {
-  switch (operation.kind) {
-    case "put":
-      engine.put(operation.key, operation.value, 0, operation.value.length);
-      break;
-    case "remove":
-      engine.remove(operation.key);
-      break;
-    case "count":
-      engine.count(operation.index, operation.delta);
-      break;
-    case "clear":
-      engine.clear();
-      break;
-  }
-}
-
-function requireEqual(key: string, have: Uint8Array | undefined, want: Buffer | undefined): void {
-  const isEqual = have === undefined || want === undefined ? have === want : want.equals(have);
-  if (isEqual) return;
-  const show = (value: Uint8Array | undefined) => (value === undefined ? "nothing" : `${value.length} bytes`);
-  throw new Error(`key ${JSON.stringify(key)} holds ${show(have)} instead of ${show(want)}`);
-}
-
-/** The disk refuses, or does not keep up. */
-function requireRefusal(error: unknown): void {
-  if (!(error instanceof OperatingError) || (error.code !== "IO" && error.code !== "BUSY")) throw error;
-}
-
-function requireCorrupt(error: unknown): void {
-  if (!(error instanceof OperatingError) || error.code !== "CORRUPT") throw error;
-}
-
-function requireIo(error: unknown): void {
-  if (!(error instanceof OperatingError) || error.code !== "IO") throw error;
 }

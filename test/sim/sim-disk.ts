@@ -25,6 +25,8 @@ export interface SimDiskFaults {
   syncFailure: number;
   appendFailure: number;
   truncateFailure: number;
+  /** A broken device: syncs succeed and do nothing. To test the tests. */
+  hasLyingSyncs: boolean;
   /** Longest time that a sync and a read take; drawn evenly. */
   syncMsMax: number;
   readMsMax: number;
@@ -35,6 +37,7 @@ export const faultless: Readonly<SimDiskFaults> = {
   syncFailure: 0,
   appendFailure: 0,
   truncateFailure: 0,
+  hasLyingSyncs: false,
   syncMsMax: 2,
   readMsMax: 1,
 };
@@ -99,6 +102,15 @@ export class SimDisk implements Disk {
     const bit = random.below(8);
     content.flip(at, bit);
     return `${path} byte ${at} bit ${bit}`;
+  }
+
+  /** Changes one byte of a file. */
+  damage(path: string, at: number): void {
+    this.#names.get(path)!.flip(at, 0);
+  }
+
+  sizeOf(path: string): number {
+    return this.#names.get(path)!.size;
   }
 
   /** Bytes of all files. */
@@ -307,6 +319,7 @@ class SimFile implements DiskFile {
       throw ioError(`cannot sync ${this.path}: the device reported an error`);
     }
     this.#disk.change(`sync ${this.path} ${size}`, () => undefined);
+    if (this.#disk.faults.hasLyingSyncs) return;
     this.#content.makeDurable(size);
   }
 

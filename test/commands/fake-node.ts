@@ -1,0 +1,146 @@
+/** The commands of a node, complete as in lib/node, over a fake clock, a keyspace in Maps and settings that tests change. */
+import { type ClusterMember, ringOfOne } from "../../lib/commands/cluster-view.js";
+import type { Command } from "../../lib/commands/command.js";
+import type { CommandSettings } from "../../lib/commands/command-settings.js";
+import type { Glob } from "../../lib/commands/glob.js";
+import type { NodeFacts } from "../../lib/commands/info-sections.js";
+import { buildCommands, type NodeCommands } from "../../lib/commands/node-commands.js";
+import { memoryUsage } from "../../lib/commands/object.js";
+import type { RuntimeSettings, SettingRefusal, SettingValue } from "../../lib/commands/runtime-settings.js";
+import type { Consistency, Copies } from "../../lib/coordinator/consistency.js";
+import type { Clock } from "../../lib/host/clock.js";
+import { silentLog } from "../../lib/log.js";
+import { FakeClient, FakeControl } from "./fake-client.js";
+import { FakeClock } from "./fake-clock.js";
+import { FakeKeyspace, type Mode } from "./fake-keyspace.js";
+import { keyedCommands } from "./keyed-commands.js";
+
+export const DEFAULTS: Consistency = {
+  quorum: { kind: "level", level: "QUORUM" },
+  standIns: "sloppy",
+  conflicts: "newest",
+};
+
+/** What the configuration would hold. */
+export class FakeSettings implements CommandSettings, RuntimeSettings {
+  requirePassword = "";
+  slowlogSlowerThanMicros = 10_000;
+  slowlogLengthMax = 128;
+  latencyThresholdMs = 0;
+  debugCommand: "no" | "local" | "yes" = "local";
+  clientsMax = 10_000;
+  rewriteOutcome: "written" | "no file" = "no file";
+  readonly consistencyByDatabase = new Map<number, Consistency>();
+  readonly values = new Map([
+    ["timeout", "0"],
+    ["max-pair-bytes", "10240"],
+    ["port", "6379"],
+  ]);
+
+  consistencyOf(database: number): Consistency {
+    return this.consistencyByDatabase.get(database) ?? DEFAULTS;
+  }
+
+  list(glob: Glob): readonly SettingValue[] {
+    return [...this.values].map(([name, value]) => ({ name, value })).filter(({ name }) => glob.matches(name));
+  }
+
+  get(name: string): string | null {
+    return this.values.get(name) ?? null;
+  }
+
+  set(changes: readonly SettingValue[]): SettingRefusal | null {
+    for (const { name, value } of changes) {
+      if (!/^\d+$/.test(value)) return { kind: "refused", name, reason: "argument couldn't be parsed into an integer" };
+    }
+    for (const { name, value } of changes) this.values.set(name, value);
+    return null;
+  }
+
+  rewrite(): "written" | "no file" {
+    return this.rewriteOutcome;
+  }
+}
+
+const MEMBER: ClusterMember = { id: "ab".repeat(20), ip: "127.0.0.1", port: 6379, peerPort: 16379, health: "online" };
+
+/** The commands of a node over fakes. */
+export class FakeNode {
+  readonly clock = new FakeClock();
+  readonly keyspace: FakeKeyspace;
+  readonly settings = new FakeSettings();
+  readonly built: NodeCommands;
+  copies: Copies = { local: 1, elsewhere: [] };
+  replicasMax = 3;
+  shutdowns = 0;
+  durable: () => Promise<void> = async () => {};
+  activeExpiry: "on" | "off" = "on";
+  #port = 50_000;
+
+  /** By default every key is in memory. */
+  constructor(options: { mode: Mode } = { mode: "memory" }) {
+    this.keyspace = new FakeKeyspace({ mode: options.mode, clock: this.clock });
+    this.built = buildCommands({
+      keyspace: this.keyspace,
+      clock: this.clock,
+      keyed: [...keyedCommands, slowGet],
+      memoryUsage,
+      settings: this.settings,
+      runtimeSettings: this.settings,
+      facts: factsOf(this.clock),
+      cluster: ringOfOne(() => MEMBER),
+      copies: () => this.copies,
+      replicasMax: () => this.replicasMax,
+      makeDurable: () => this.durable(),
+      shutdown: () => void this.shutdowns++,
+      setActiveExpiry: (mode) => void (this.activeExpiry = mode),
+      log: silentLog,
+    });
+  }
+
+  connect(remoteAddress = "127.0.0.1"): FakeClient {
+    return new FakeClient(this.built, new FakeControl(remoteAddress, this.#port++));
+  }
+}
+
+function factsOf(clock: Clock): NodeFacts {
+  return {
+    version: "0.1.0",
+    operatingSystem: "Linux test x64",
+    runtimeVersion: "v20",
+    processId: 1,
+    runId: "cd".repeat(20),
+    port: 6379,
+    executable: "node",
+    configFile: "",
+    mode: "standalone",
+    startedMs: clock.wallMs(),
+    memory: () => ({ used: 1_048_576, usedPeak: 1_048_576, resident: 2_097_152, total: 8_388_608 }),
+    processor: () => ({ userSeconds: 1, systemSeconds: 0.5 }),
+    traffic: () => ({ inputBytes: 0, outputBytes: 0, rejectedConnections: 0 }),
+    keyspace: () => ({ hits: 0, misses: 0, expired: 0 }),
+    durability: () => ({ isLoading: false, isLastWriteOk: true, unsyncedChanges: 0, lastDurableSeconds: 1_700_000_000 }),
+    storage: () => [["storage_tables", 0]],
+    resetCounters: () => undefined,
+  };
+}
+
+/** Reads its key as if it were never in memory. */
+const slowGet: Command = {
+  name: "slowget",
+  arity: 2,
+  flags: ["readonly"],
+  keys: { first: 1, last: 1, step: 1 },
+  since: "1.0.0",
+  group: "string",
+  summary: "For tests.",
+  arguments: [],
+  run: ({ keyspace }, call) => {
+    const { scope } = call.session;
+    call.later(async (reply, [, name]) => {
+      const entry = await keyspace.read(scope, name!);
+      if (entry === null) reply.null();
+      else reply.bulk(entry.value);
+    });
+  },
+};
