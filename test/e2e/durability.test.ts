@@ -20,7 +20,7 @@ import { until } from "./until.js";
 import type { WireClient } from "./wire-client.js";
 import { WriteHistory } from "./write-history.js";
 
-const KILLS = Number(process.env.E2E_KILLS ?? 6);
+const KILLS = Number(process.env.E2E_KILLS ?? 4);
 const ROUND_MS_MAX = 30_000;
 const RESTART_MS_MAX = 5_000;
 /** `everysec` promises about a second: a sync begins up to 1,000 ms after a write, and takes its own time. */
