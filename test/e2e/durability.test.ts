@@ -54,7 +54,7 @@ describe(`a server killed ${KILLS} times under load`, function () {
       const history = new WriteHistory({ connections: 6, writers: 24, keysPerWriter: 40 });
       const server = await servers.start({ settings: { appendfsync: fsync, ...BUSY_DISK } });
       const hits = { flush: 0, compaction: 0 };
-      let lost = 0;
+      let [lost, acknowledged, slowestMs] = [0, 0, 0];
       for (let kill = 0; kill < KILLS; kill++) {
         const moment = momentOf(kill, random);
         const load = await history.start(server.port);
@@ -74,7 +74,13 @@ describe(`a server killed ${KILLS} times under load`, function () {
         expect(verdict.violations.slice(0, 10), `after kill ${kill} at ${JSON.stringify(moment)}`).to.deep.equal([]);
         expect(verdict.acknowledged, "acknowledged writes").to.be.above(100);
         lost += verdict.lost;
+        acknowledged += verdict.acknowledged;
+        slowestMs = Math.max(slowestMs, tookMs);
       }
+      process.stdout.write(
+        `      ${KILLS} kills, ${hits.flush} seen in a flush and ${hits.compaction} in a compaction; ` +
+          `${acknowledged} acknowledged writes, ${lost} lost; slowest start ${Math.round(slowestMs)} ms\n`,
+      );
       expect(history.unexpected.slice(0, 10)).to.deep.equal([]);
       if (fsync === "always") expect(lost).to.equal(0);
       expect(hits.flush + hits.compaction, JSON.stringify(hits)).to.be.at.least(KILLS / 2);
