@@ -2,7 +2,7 @@
  * Runs parts of Redis's own test suite (the `tests` folder and `runtest` of a Redis 7.0 source tree, which is never part of
  * this project) against the server of this tree, and prints what passed, what failed and what was left out, unit by unit.
  *
- *   node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units a,b] [--debug] [--spawn]
+ *   node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units a,b] [--tags=LIST] [--debug] [--spawn]
  *
  * Without --spawn the suite runs in its external mode: each unit against a freshly started server with an empty directory.
  * With --spawn the suite starts servers itself; the programs it expects in `src` are put into DIR then, so give it a copy.
@@ -57,6 +57,7 @@ const { values: options } = parseArgs({
     suite: { type: "string" },
     skipfile: { type: "string" },
     units: { type: "string" },
+    tags: { type: "string" },
     debug: { type: "boolean", default: false },
     spawn: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -65,10 +66,11 @@ const { values: options } = parseArgs({
 
 if (options.help || options.suite === undefined) {
   console.error(
-    "usage: node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units unit/expire,unit/scan] [--debug] [--spawn]\n\n" +
+    "usage: node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units unit/expire,unit/scan] [--tags=LIST] [--debug] [--spawn]\n\n" +
       "  --suite DIR      unpacked source of Redis 7.0; with --spawn a copy, for programs are put into its src folder\n" +
       "  --skipfile FILE  names of tests to leave out, one a line\n" +
       "  --units LIST     instead of the usual ones\n" +
+      "  --tags=LIST      groups of tests in the suite's words, such as '-needs:repl -slow', instead of the usual ones\n" +
       "  --debug          allow DEBUG, and run the tests that need it\n" +
       "  --spawn          let the suite start the servers",
   );
@@ -127,7 +129,7 @@ async function runExternal(unit) {
     await untilListening(port);
     // One exception ends a run; where not everything is expected to pass, the tests behind it count too.
     const durable = CORE_UNITS.has(unit) && !options.debug ? [] : ["--durable"];
-    const tags = options.debug ? EXTERNAL_TAGS : `-needs:debug ${EXTERNAL_TAGS}`;
+    const tags = options.tags ?? (options.debug ? EXTERNAL_TAGS : `-needs:debug ${EXTERNAL_TAGS}`);
     return await runSuite(unit, [
       ...["--host", "127.0.0.1", "--port", String(port), "--singledb", "--ignore-encoding", "--ignore-digest", "--no-latency"],
       ...["--tags", tags, ...durable],
@@ -141,7 +143,7 @@ async function runExternal(unit) {
 
 function runSpawned(unit) {
   const ports = ["--baseport", String(SPAWN_BASE_PORT), "--portcount", "800"];
-  const tags = options.debug ? SPAWNED_TAGS.replace("-needs:debug ", "") : SPAWNED_TAGS;
+  const tags = options.tags ?? (options.debug ? SPAWNED_TAGS.replace("-needs:debug ", "") : SPAWNED_TAGS);
   return runSuite(unit, [...ports, "--clients", "1", "--durable", "--tags", tags]);
 }
 

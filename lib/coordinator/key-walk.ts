@@ -95,7 +95,9 @@ export class KeyWalk {
       for (let from: string | null = range.from; from !== null; ) {
         if (replica.backlog() === "stopped") await replica.room();
         const page: ScanPage = await replica.scan({ from, to: range.to, limit: REMOVED_TOGETHER, values: "without" });
-        await Promise.all(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
+        const removals = await Promise.allSettled(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
+        // Not before the others have ended: whoever is told of a failure may rely on nothing being removed any more.
+        for (const removal of removals) if (removal.status === "rejected") throw removal.reason;
         await replica.committed();
         from = page.next;
         await pause(this.#clock, 0);

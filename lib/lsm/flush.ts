@@ -7,6 +7,7 @@ import type { Disk } from "../host/disk.js";
 import type { Job } from "../host/workers.js";
 import type { ExpiryOf } from "./compaction.js";
 import { PUT, TOMBSTONE } from "./entry.js";
+import { keyOrder } from "./key-order.js";
 import {
   BATCH_HEADER_BYTES,
   batchEndAt,
@@ -48,18 +49,18 @@ const DELETED = -1;
 export function flushJob(options: { expiresAtMs?: ExpiryOf } = {}): Job<FlushInput, FlushOutput> {
   return function* flush({ disk }, input) {
     const bytes = readSegments(disk, input);
-    const places = yield* collect(bytes, input);
-    if (places.size !== input.entries) {
+    const collected = yield* collect(bytes, input);
+    const { keys } = collected;
+    if (keys.length !== input.entries) {
       throw new OperatingError(
         "CORRUPT",
-        `the log in ${input.directory} has ${places.size} keys where memory has ${input.entries}: it changed under the running server`,
+        `the log in ${input.directory} has ${keys.length} keys where memory has ${input.entries}: it changed under the running server`,
       );
     }
-    const keys = [...places.keys()].sort();
     const writer = new TableWriter({ ...input, disk });
     let isComplete = false;
     try {
-      yield* write(writer, keys, places, bytes, { ...options, tombstones: input.tombstones });
+      yield* write(writer, collected, bytes, { ...options, tombstones: input.tombstones });
       const tables = writer.entries > 0 ? [writer.finish()] : [];
       if (tables.length > 0) disk.syncDirectoryNow(input.directory);
       isComplete = tables.length > 0;
@@ -89,9 +90,39 @@ function readSegments(disk: Disk, { directory, segments }: FlushInput): Buffer {
   return bytes;
 }
 
-/** Replays the batches: for each key where its value's length stands, or DELETED. */
-function* collect(bytes: Buffer, { directory, segments }: FlushInput): Generator<number, Map<string, number>, void> {
-  const places = new Map<string, number>();
+/** The keys in order of first appearance, and for each where its value's length stands, or DELETED. */
+class Collected {
+  keys: string[] = [];
+  places: number[] = [];
+  #indexes = new Map<string, number>();
+
+  replay(operations: OperationReader): void {
+    while (operations.next()) {
+      if (operations.kind === Operation.PUT) this.#set(operations.key(), operations.valueAt);
+      else if (operations.kind === Operation.REMOVE) this.#set(operations.key(), DELETED);
+      else if (operations.kind === Operation.CLEAR) this.#clear();
+    }
+  }
+
+  #set(key: string, place: number): void {
+    const index = this.#indexes.get(key);
+    if (index !== undefined) this.places[index] = place;
+    else {
+      this.#indexes.set(key, this.keys.length);
+      this.keys.push(key);
+      this.places.push(place);
+    }
+  }
+
+  #clear(): void {
+    this.keys = [];
+    this.places = [];
+    this.#indexes = new Map();
+  }
+}
+
+function* collect(bytes: Buffer, { directory, segments }: FlushInput): Generator<number, Collected, void> {
+  const collected = new Collected();
   let base = 0;
   let batches = 0;
   for (const { id, end } of segments) {
@@ -99,34 +130,26 @@ function* collect(bytes: Buffer, { directory, segments }: FlushInput): Generator
     for (let at = SEGMENT_HEADER_BYTES; at < end; ) {
       const batchEnd = batchEndAt(segment, at, end, id);
       if (batchEnd < 0) throw new OperatingError("CORRUPT", `${directory}/${segmentFileName(id)} is damaged at byte ${at}`);
-      replay(new OperationReader(bytes, base + at + BATCH_HEADER_BYTES, base + batchEnd), places);
+      collected.replay(new OperationReader(bytes, base + at + BATCH_HEADER_BYTES, base + batchEnd));
       at = batchEnd;
       if (++batches % PER_STEP === 0) yield 0;
     }
     base += end;
   }
-  return places;
-}
-
-function replay(operations: OperationReader, places: Map<string, number>): void {
-  while (operations.next()) {
-    if (operations.kind === Operation.PUT) places.set(operations.key(), operations.valueAt);
-    else if (operations.kind === Operation.REMOVE) places.set(operations.key(), DELETED);
-    else if (operations.kind === Operation.CLEAR) places.clear();
-  }
+  return collected;
 }
 
 function* write(
   writer: TableWriter,
-  keys: readonly string[],
-  places: ReadonlyMap<string, number>,
+  { keys, places }: Collected,
   bytes: Buffer,
   options: { readonly expiresAtMs?: ExpiryOf; readonly tombstones: "keep" | "drop" },
 ): Generator<number, void, void> {
   const view = { start: 0, end: 0 };
   let entriesInStep = 0;
-  for (const key of keys) {
-    const place = places.get(key)!;
+  for (const index of keyOrder(keys)) {
+    const key = keys[index]!;
+    const place = places[index]!;
     let written = 0;
     if (place !== DELETED) {
       viewValue(bytes, place, view);

@@ -106,6 +106,9 @@ const SYNC_INTERVAL_MS = 1000;
 const SLOW_FACTOR = 2;
 const STOP_FACTOR = 3;
 
+/** Writers slow down when the memory table is full to this share before the one before it is flushed. */
+const SLOW_SHARE = 0.75;
+
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
 
@@ -257,6 +260,7 @@ export class Lsm {
     this.#refusal = null;
     if (this.#countersBeforeClear !== null) this.#keepCleared();
     else if (this.#isFull(table)) this.#makeRoom();
+    else if (this.#backlog === "open" && this.#isFilling(table)) this.#relieve();
     if (this.#fsync === "always") background(this.#syncInBackground());
     else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
   }
@@ -494,7 +498,14 @@ export class Lsm {
   #judgeBacklog(levelZeroShare: number): Backlog {
     const isStuck = this.#keeper.frozen.length > 0 && this.#isFull(this.#active);
     if (this.#isSyncLate || isStuck || levelZeroShare >= STOP_FACTOR) return "stopped";
-    return levelZeroShare >= SLOW_FACTOR ? "slow" : "open";
+    return levelZeroShare >= SLOW_FACTOR || this.#isFilling(this.#active) ? "slow" : "open";
+  }
+
+  /** The table will soon be full while the one before it is still being flushed: better many short waits than a long one. */
+  #isFilling(table: MemoryTable): boolean {
+    const { memoryTableBytes, memoryTableEntries } = this.#settings;
+    if (this.#keeper.frozen.length === 0) return false;
+    return table.bytes >= SLOW_SHARE * memoryTableBytes || table.entries >= SLOW_SHARE * memoryTableEntries;
   }
 
   #scheduleSync(): void {

@@ -144,7 +144,8 @@ class Replay implements LogVisitor {
 
   async onSegment(_id: number, bytes: number): Promise<void> {
     const { settings, onProgress } = this.#options;
-    if (this.active.bytes > 0 && this.active.bytes + bytes > settings.memoryTableBytes) {
+    const isFull = this.active.bytes + bytes > settings.memoryTableBytes || this.active.entries >= settings.memoryTableEntries;
+    if (this.active.bytes > 0 && isFull) {
       this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
       this.active = new MemoryTable(newSlab(settings.memoryTableBytes));
       this.ranges = [];

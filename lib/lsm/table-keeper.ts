@@ -179,8 +179,9 @@ export class TableKeeper {
     await writeManifest(this.#options.disk, this.#options.directory, { ...this.#manifest(), stoppedAt });
   }
 
-  /** Ends background work only. The tables are closed; their files stay. */
+  /** Ends background work only. The tables are closed; their files stay. Idempotent. */
   async stop(): Promise<void> {
+    if (this.#isClosing) return;
     this.#isClosing = true;
     this.#review?.cancel();
     for (const job of this.#jobs) job.cancel();

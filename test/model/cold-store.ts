@@ -29,6 +29,9 @@ export class ColdStore {
   readonly #random: SimRandom;
   /** What the batch being built has changed is in memory for certain. */
   readonly #pending = new Set<string>();
+  /** Keys put since the last clear: an emptied engine knows of all others that they are absent. Null: never cleared. */
+  #put: Set<string> | null = null;
+  #isClearing = false;
 
   constructor(lsm: Lsm, clock: SimClock, random: SimRandom) {
     this.#lsm = lsm;
@@ -46,7 +49,8 @@ export class ColdStore {
   }
 
   peek(key: string): Peek {
-    if (!this.#pending.has(key) && this.#random.chance(this.coldness)) return Peek.UNREAD;
+    const mayBeOnDisk = this.#put === null || this.#put.has(key);
+    if (mayBeOnDisk && !this.#pending.has(key) && this.#random.chance(this.coldness)) return Peek.UNREAD;
     return this.#lsm.peek(key);
   }
 
@@ -64,6 +68,7 @@ export class ColdStore {
 
   put(key: string, bytes: Uint8Array, start: number, end: number): void {
     this.#pending.add(key);
+    this.#put?.add(key);
     this.#lsm.put(key, bytes, start, end);
     this.events.onPut(key, bytes, start, end);
   }
@@ -84,6 +89,8 @@ export class ColdStore {
 
   clear(): void {
     this.#lsm.clear();
+    this.#put = new Set();
+    this.#isClearing = true;
     this.events.onClear();
   }
 
@@ -117,6 +124,8 @@ export class ColdStore {
 
   ended(outcome: "committed" | "refused"): void {
     this.#pending.clear();
+    if (outcome === "refused" && this.#isClearing) this.#put = null;
+    this.#isClearing = false;
     this.events.onBatch(outcome);
   }
 

@@ -1,0 +1,68 @@
+/** What the keyspace should hold: versions of each key in plain Maps, expiry by the wall clock. Records are immutable. */
+
+export interface ModelVersion {
+  /** Rises with every version ever minted: a context covers what was minted before it was read. */
+  readonly id: number;
+  /** Unique among all versions. Null for a tombstone. */
+  readonly value: string | null;
+  readonly expiryMs: number;
+}
+
+/** Newest first, at least one. */
+export type ModelRecord = readonly ModelVersion[];
+
+export class KeyspaceModel {
+  records = new Map<string, ModelRecord>();
+  #committed = new Map<string, ModelRecord>();
+  /** The state after each batch since the start, oldest first. */
+  history: ReadonlyMap<string, ModelRecord>[] = [];
+  #lastId = 0;
+
+  get lastId(): number {
+    return this.#lastId;
+  }
+
+  nextId(): number {
+    return ++this.#lastId;
+  }
+
+  commit(): void {
+    this.#committed = new Map(this.records);
+    this.history.push(this.#committed);
+  }
+
+  /** Takes back what was not committed; returns the data keys that it touched. */
+  undo(): readonly string[] {
+    const before = this.records;
+    this.records = new Map(this.#committed);
+    const keys = new Set([...before.keys(), ...this.records.keys()]);
+    return [...keys].filter((key) => before.get(key) !== this.records.get(key));
+  }
+
+  /** Goes on with one of the states in `history`. */
+  restartWith(state: ReadonlyMap<string, ModelRecord>): void {
+    this.records = new Map(state);
+    this.#committed = new Map(state);
+    this.history = [this.#committed];
+  }
+}
+
+export function isLiveVersion(version: ModelVersion, nowMs: number): boolean {
+  return version.value !== null && (version.expiryMs === 0 || version.expiryMs > nowMs);
+}
+
+/** What GET answers. */
+export function liveEntry(record: ModelRecord | undefined, nowMs: number): ModelVersion | null {
+  const newest = record?.[0];
+  return newest !== undefined && isLiveVersion(newest, nowMs) ? newest : null;
+}
+
+export function isDead(record: ModelRecord, nowMs: number): boolean {
+  return !record.some((version) => isLiveVersion(version, nowMs));
+}
+
+/** A record for messages and comparison. */
+export function textOf(record: ModelRecord | undefined): string {
+  if (record === undefined) return "nothing";
+  return record.map(({ value, expiryMs }) => `${value ?? "tombstone"}@${expiryMs}`).join(" ");
+}
