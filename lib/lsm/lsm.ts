@@ -20,6 +20,7 @@ import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js"
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
+import type { Backlog, LsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
 import { DELETED, MemoryTable, newSlab, newSlabBytes } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
@@ -27,6 +28,8 @@ import { type Found, Peek } from "./peek.js";
 import { cursorsOf } from "./table-cursor.js";
 import type { TableKeeper } from "./table-keeper.js";
 import type { TableReader } from "./table-reader.js";
+
+export type { Backlog, LsmStats } from "./lsm-stats.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -38,14 +41,6 @@ export interface LsmOptions {
   readonly settings: LsmSettings;
   /** Bytes of log replayed so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** `slow`: writers should hold back a little. `stopped`: writers wait for `room`. */
-export type Backlog = "open" | "slow" | "stopped";
-
-export interface ScanPage {
-  readonly entries: readonly { readonly key: string; readonly value: Buffer | null }[];
-  readonly next: string | null;
 }
 
 /** One page of a scan. */
@@ -64,40 +59,6 @@ export interface ScanRange {
   /** How many entries the page has at most, 1 or more. */
   readonly limit: number;
   readonly values: "with" | "without";
-}
-
-/** Numbers for INFO, tests and benches; counts are since the start. */
-export interface LsmStats {
-  /** False while the disk refuses writes. */
-  readonly isWritable: boolean;
-  readonly memoryTableBytes: number;
-  readonly memoryTableEntries: number;
-  readonly frozenTables: number;
-  /** Tables and bytes of each level. */
-  readonly levels: readonly { readonly tables: number; readonly bytes: number }[];
-  readonly tableBytes: number;
-  readonly tableEntries: number;
-  /** Memory for filters and indexes of tables. */
-  readonly tableMemoryBytes: number;
-  readonly blockCacheBytes: number;
-  readonly blockCacheHits: number;
-  readonly blockCacheMisses: number;
-  readonly filterFalsePositives: number;
-  readonly logAppendedBytes: number;
-  readonly logSyncedBytes: number;
-  readonly unsyncedBytes: number;
-  /** Whether a job is at work now. */
-  readonly isFlushing: boolean;
-  readonly isCompacting: boolean;
-  readonly flushes: number;
-  readonly flushedBytes: number;
-  readonly compactions: number;
-  readonly tableMoves: number;
-  readonly compactedBytesRead: number;
-  readonly compactedBytesWritten: number;
-  /** Times that writers were told to stop. */
-  readonly stalls: number;
-  readonly backlog: Backlog;
 }
 
 const SYNC_INTERVAL_MS = 1000;
