@@ -31,6 +31,12 @@ const disk = new NodeDisk();
 const packageJson = JSON.parse(readText(fileURLToPath(new URL("../../package.json", import.meta.url)))) as { version: string };
 const isTerminal = process.stdout.isTTY === true;
 
+// Who reads our output may stop early, as `head` does: that ends us too, and is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+});
+
 const program = buildProgram(
   packageJson.version,
   {

@@ -270,6 +270,7 @@ export class Coordinator implements Keyspace {
     const { database } = scope;
     if (what === "all" || this.#isAlone(database)) this.#replica.clear();
     else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    await this.#replica.committed();
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
@@ -370,6 +371,8 @@ export class Coordinator implements Keyspace {
     if (deadline.isPast) throw deadline.error();
     replica.reserve(dataKeys.length);
     step(records);
+    // The answer leaves in a later turn, whose commit says nothing about this one's.
+    await replica.committed();
   }
 
   async #waitForRoom(): Promise<void> {

@@ -98,6 +98,7 @@ export class KeyWalk {
         const removals = await Promise.allSettled(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
         // Not before the others have ended: whoever is told of a failure may rely on nothing being removed any more.
         for (const removal of removals) if (removal.status === "rejected") throw removal.reason;
+        await replica.committed();
         from = page.next;
         await pause(this.#clock, 0);
       }

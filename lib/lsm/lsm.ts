@@ -20,6 +20,7 @@ import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js"
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
+import type { LsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
 import { DELETED, MemoryTable, newSlab, newSlabBytes } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
@@ -41,41 +42,7 @@ export interface LsmOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-export type { Backlog, ScanPage, ScanRange };
-
-/** Numbers for INFO, tests and benches; counts are since the start. */
-export interface LsmStats {
-  /** False while the disk refuses writes. */
-  readonly isWritable: boolean;
-  readonly memoryTableBytes: number;
-  readonly memoryTableEntries: number;
-  readonly frozenTables: number;
-  /** Tables and bytes of each level. */
-  readonly levels: readonly { readonly tables: number; readonly bytes: number }[];
-  readonly tableBytes: number;
-  readonly tableEntries: number;
-  /** Memory for filters and indexes of tables. */
-  readonly tableMemoryBytes: number;
-  readonly blockCacheBytes: number;
-  readonly blockCacheHits: number;
-  readonly blockCacheMisses: number;
-  readonly filterFalsePositives: number;
-  readonly logAppendedBytes: number;
-  readonly logSyncedBytes: number;
-  readonly unsyncedBytes: number;
-  /** Whether a job is at work now. */
-  readonly isFlushing: boolean;
-  readonly isCompacting: boolean;
-  readonly flushes: number;
-  readonly flushedBytes: number;
-  readonly compactions: number;
-  readonly tableMoves: number;
-  readonly compactedBytesRead: number;
-  readonly compactedBytesWritten: number;
-  /** Times that writers were told to stop. */
-  readonly stalls: number;
-  readonly backlog: Backlog;
-}
+export type { Backlog, LsmStats, ScanPage, ScanRange };
 
 const SYNC_INTERVAL_MS = 1000;
 
@@ -105,6 +72,10 @@ export class Lsm {
   #spareSlab: Buffer | null = null;
   readonly #room = new Room();
   #refusal: OperatingError | null = null;
+  /** Why a batch of this turn was undone. */
+  #turnRefusal: unknown = null;
+  /** Those who wait for the batch being built. */
+  #committing: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #isCommitDue = false;
   #isSyncDue = false;
   #isSyncLate = false;
@@ -202,24 +173,38 @@ export class Lsm {
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
 
-  /** Writes this turn's batch to the log. Throws IO, after which the batch is undone. Does nothing when nothing is pending. */
+  /**
+   * Writes this turn's batch to the log. Throws IO, after which the batch is undone; then every further commit of the turn
+   * throws too, so that whoever put something before learns of it. Does nothing when nothing is pending.
+   */
   commit(): void {
     const table = this.#active;
-    if (!table.hasPending) return;
+    if (!table.hasPending && this.#turnRefusal === null) return;
     try {
+      if (this.#turnRefusal !== null) throw this.#turnRefusal;
       this.#requireWritable(table);
       this.#writer.append(table.slab, table.pendingStart, table.bytes);
     } catch (error) {
-      this.#undo();
+      if (table.hasPending) this.#undo();
       this.#refusal = error instanceof OperatingError ? error : null;
+      this.#refuseTurn(error);
       throw error;
     }
     table.seal();
+    for (const { resolve } of this.#committing.splice(0)) resolve();
     this.#refusal = null;
     if (this.#countersBeforeClear !== null) this.#keepCleared();
     else if (this.#keeper.frozen.length > 0 || this.#fillOf(table) >= 1) this.#relieve();
     if (this.#fsync === "always") background(this.#syncInBackground());
     else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
+  }
+
+  /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */
+  committed(): Promise<void> {
+    if (!this.#active.hasPending) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#committing.push({ resolve, reject });
+    });
   }
 
   /** True when everything committed may be acknowledged now. */
@@ -353,9 +338,19 @@ export class Lsm {
       try {
         this.commit();
       } catch (error) {
-        // Who must know has called `commit` or `acknowledged` before.
-        this.#log.warn({ err: error }, "writes that nobody waited for were refused");
+        // Who must know calls `commit` later in this turn, or waits for `committed`.
+        this.#log.warn({ err: error }, "a turn's writes were refused");
       }
+    });
+  }
+
+  /** Tells those who wait, and keeps the refusal until all who put something in this turn have committed. */
+  #refuseTurn(error: unknown): void {
+    for (const { reject } of this.#committing.splice(0)) reject(error);
+    if (this.#turnRefusal !== null) return;
+    this.#turnRefusal = error;
+    this.#clock.defer(() => {
+      this.#turnRefusal = null;
     });
   }
 

@@ -159,6 +159,11 @@ export class Replica {
     return this.#lsm.backlog();
   }
 
+  /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
+  committed(): Promise<void> {
+    return this.#lsm.committed();
+  }
+
   room(): Promise<void> {
     return this.#lsm.room();
   }

@@ -6,6 +6,7 @@ import { encodeRequest, type WireClient } from "./wire-client.js";
 
 const KEYS = Number(process.env.E2E_SCAN_KEYS ?? 100_000);
 const KEYS_PER_REQUEST = 500;
+const LOADS_IN_FLIGHT = 8;
 
 describe("the data of a server", function () {
   this.timeout(120_000);
@@ -166,12 +167,16 @@ async function restart(server: ServerProcess, stop: "terminate" | "kill"): Promi
 }
 
 async function load(client: WireClient): Promise<void> {
-  const replies: Promise<unknown>[] = [];
-  for (let from = 0; from < KEYS; from += KEYS_PER_REQUEST) {
-    const pairs = Array.from({ length: Math.min(KEYS_PER_REQUEST, KEYS - from) }, (_, at) => [`stays:${from + at}`, "v"]);
-    replies.push(client.sendRequest(encodeRequest(["MSET", ...pairs.flat()])));
-  }
-  for (const reply of await Promise.all(replies)) expect(reply).to.equal("OK");
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < KEYS) {
+      const from = next;
+      next += KEYS_PER_REQUEST;
+      const pairs = Array.from({ length: Math.min(KEYS_PER_REQUEST, KEYS - from) }, (_, at) => [`stays:${from + at}`, "v"]);
+      expect(await client.sendRequest(encodeRequest(["MSET", ...pairs.flat()]))).to.equal("OK");
+    }
+  };
+  await Promise.all(Array.from({ length: LOADS_IN_FLIGHT }, lane));
 }
 
 /** Overwrites keys that stay, and adds and removes others, until told to end. Resolves with how many rounds there were. */

@@ -20,7 +20,7 @@ import { until } from "./until.js";
 import type { WireClient } from "./wire-client.js";
 import { WriteHistory } from "./write-history.js";
 
-const KILLS = Number(process.env.E2E_KILLS ?? 6);
+const KILLS = Number(process.env.E2E_KILLS ?? 4);
 const ROUND_MS_MAX = 30_000;
 const RESTART_MS_MAX = 5_000;
 /** `everysec` promises about a second: a sync begins up to 1,000 ms after a write, and takes its own time. */
@@ -36,6 +36,11 @@ const BUSY_DISK = {
   "level-bytes-base": "1mb",
   "compaction-rate-bytes": "1mb",
 };
+
+interface Hits {
+  flush: number;
+  compaction: number;
+}
 
 /** What a kill waits for. */
 type Moment = { readonly kind: "flush" | "compaction" } | { readonly kind: "any"; readonly writes: number };
@@ -53,10 +58,12 @@ describe(`a server killed ${KILLS} times under load`, function () {
       const random = new Lcg(7_300);
       const history = new WriteHistory({ connections: 6, writers: 24, keysPerWriter: 40 });
       const server = await servers.start({ settings: { appendfsync: fsync, ...BUSY_DISK } });
-      const hits = { flush: 0, compaction: 0 };
-      let lost = 0;
-      for (let kill = 0; kill < KILLS; kill++) {
-        const moment = momentOf(kill, random);
+      const hits: Hits = { flush: 0, compaction: 0 };
+      let [lost, acknowledged, slowestMs] = [0, 0, 0];
+      let kill = 0;
+      // A kill may come a moment after the work it aims at: some more make up for those.
+      for (; kill < KILLS || (!hasEnough(hits) && kill < 3 * KILLS); kill++) {
+        const moment = momentOf(kill, hits, random);
         const load = await history.start(server.port);
         const killedMs = await killAt(server, moment, history);
         await load.ended;
@@ -74,41 +81,56 @@ describe(`a server killed ${KILLS} times under load`, function () {
         expect(verdict.violations.slice(0, 10), `after kill ${kill} at ${JSON.stringify(moment)}`).to.deep.equal([]);
         expect(verdict.acknowledged, "acknowledged writes").to.be.above(100);
         lost += verdict.lost;
+        acknowledged += verdict.acknowledged;
+        slowestMs = Math.max(slowestMs, tookMs);
       }
+      process.stdout.write(
+        `      ${kill} kills, ${hits.flush} seen in a flush and ${hits.compaction} in a compaction; ` +
+          `${acknowledged} acknowledged writes, ${lost} lost; slowest start ${Math.round(slowestMs)} ms\n`,
+      );
       expect(history.unexpected.slice(0, 10)).to.deep.equal([]);
       if (fsync === "always") expect(lost).to.equal(0);
-      expect(hits.flush + hits.compaction, JSON.stringify(hits)).to.be.at.least(KILLS / 2);
-      expect(hits.flush).to.be.above(0);
-      expect(hits.compaction).to.be.above(0);
+      expect(hasEnough(hits), JSON.stringify(hits)).to.equal(true);
     });
   }
 });
 
-/** Two of three kills aim at background work, in turn at a flush and at a compaction. */
-function momentOf(kill: number, random: Lcg): Moment {
-  if (kill % 3 === 0) return { kind: "flush" };
-  if (kill % 3 === 1) return { kind: "compaction" };
-  return { kind: "any", writes: 200 + random.below(20_000) };
+/** Whether half of the kills hit background work, and both kinds of it. */
+function hasEnough({ flush, compaction }: Hits): boolean {
+  return flush > 0 && compaction > 0 && flush + compaction >= KILLS / 2;
+}
+
+/** Two of three kills aim at background work, at the kind that was hit less so far. */
+function momentOf(kill: number, hits: Hits, random: Lcg): Moment {
+  if (kill % 3 === 2) return { kind: "any", writes: 200 + random.below(20_000) };
+  return { kind: hits.compaction < hits.flush ? "compaction" : "flush" };
 }
 
 /** Waits for the moment and kills. Resolves with when. */
 async function killAt(server: ServerProcess, moment: Moment, history: WriteHistory): Promise<number> {
   const watcher = await server.connect();
   const patience = { what: `the moment to kill: ${JSON.stringify(moment)}`, withinMs: ROUND_MS_MAX / 2 };
-  await until(patience, async () => ((await hasCome(moment, watcher, history)) ? true : null));
+  await until(patience, async () => ((await hasCome(moment, { server, watcher, history })) ? true : null));
   const killedMs = performance.now();
   await server.kill();
   return killedMs;
 }
 
-async function hasCome(moment: Moment, watcher: WireClient, history: WriteHistory): Promise<boolean> {
+interface Run {
+  readonly server: ServerProcess;
+  readonly watcher: WireClient;
+  readonly history: WriteHistory;
+}
+
+async function hasCome(moment: Moment, { server, watcher, history }: Run): Promise<boolean> {
   if (history.acknowledged <= 100) return false;
   if (moment.kind === "any") return history.acknowledged >= moment.writes;
   const storage = await watcher.info("storage");
-  return storage.get(moment.kind === "flush" ? "is_flushing" : "is_compacting") === "true";
+  if (moment.kind === "flush") return storage.get("is_flushing") === "true";
+  return storage.get("is_compacting") === "true" && tracesOfWork(server).hasUnfinishedTable;
 }
 
-/** What the disk of a killed server shows of the work that was under way. */
+/** What the disk of a server shows of the work that was under way. */
 function tracesOfWork(server: ServerProcess): { readonly hasUnflushedTable: boolean; readonly hasUnfinishedTable: boolean } {
   const disk = new NodeDisk();
   const store = join(server.directory, "store");
@@ -120,7 +142,8 @@ function tracesOfWork(server: ServerProcess): { readonly hasUnflushedTable: bool
     const table = tableNumberOf(name);
     // A file of a table that no manifest names yet.
     if (table !== null && !named.has(table)) hasUnfinishedTable = true;
-    if ((segmentIdOf(name) ?? -1) >= oldestSegment) logBytes += statSync(join(store, name)).size;
+    if ((segmentIdOf(name) ?? -1) >= oldestSegment)
+      logBytes += statSync(join(store, name), { throwIfNoEntry: false })?.size ?? 0;
   }
   // More log than one memory table takes: one is full and is not a table yet.
   return { hasUnflushedTable: logBytes > MEMORY_TABLE_BYTES, hasUnfinishedTable };

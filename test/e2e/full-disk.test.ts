@@ -7,7 +7,6 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
-import { Lcg } from "../resp/lcg.js";
 import { runKindred, skip } from "./program.js";
 import { serversOfTest } from "./server-process.js";
 import { until } from "./until.js";
@@ -156,9 +155,13 @@ class Writes {
   }
 }
 
+/** A text of the key and letters without a pattern (Knuth's multiplicative sequence), so that little of it compresses. */
 function valueFor(key: string): string {
-  const random = new Lcg(Number(key.slice("key:".length)));
-  let value = `${key}=`;
-  while (value.length < VALUE_BYTES) value += String.fromCharCode(33 + random.below(90));
-  return value;
+  const bytes = Buffer.alloc(VALUE_BYTES);
+  let state = Number(key.slice("key:".length)) + 1;
+  for (let at = 0; at < VALUE_BYTES; at++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[at] = 33 + ((state >>> 24) % 90);
+  }
+  return `${key}=${bytes.toString("latin1")}`;
 }

@@ -1,6 +1,7 @@
 /** The engine's promises one by one, on a simulated disk. Crashes in all combinations are crash.test.ts's. */
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
+import { pause } from "../../lib/host/clock.js";
 import { silentLog } from "../../lib/log.js";
 import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm } from "../../lib/lsm/lsm.js";
@@ -152,6 +153,7 @@ describe("the engine", () => {
     expect(engine.stats().isWritable).to.equal(false);
     expect([peek(engine, "kept"), peek(engine, "refused")]).to.deep.equal(["1", null]);
     machine.disk.faults.capacityBytes += 100_000;
+    await machine.clock.run(pause(machine.clock, 1));
     put(engine, "later", "2");
     engine.commit();
     expect(engine.stats().isWritable).to.equal(true);
@@ -159,6 +161,27 @@ describe("the engine", () => {
     machine.crash();
     const again = await machine.start();
     expect([peek(again, "kept"), peek(again, "refused"), peek(again, "later")]).to.deep.equal(["1", null, "2"]);
+  });
+
+  it("tells everyone who put something into a refused batch, whoever committed it", async () => {
+    const engine = await machine.start();
+    machine.disk.faults.capacityBytes = machine.disk.usedBytes + 10;
+    put(engine, "waits", "x".repeat(100));
+    const waiting = rejectionOf(engine.committed());
+    expect(codeOf(() => engine.syncNow())).to.equal("IO");
+    expect(await waiting).to.equal("IO");
+    machine.disk.faults.capacityBytes += 100_000;
+    put(engine, "same turn", "1");
+    expect(codeOf(() => engine.commit())).to.equal("IO");
+    expect([peek(engine, "waits"), peek(engine, "same turn")]).to.deep.equal([null, null]);
+    await machine.clock.run(pause(machine.clock, 1));
+
+    put(engine, "next turn", "2");
+    const committed = rejectionOf(engine.committed());
+    engine.commit();
+    expect(await committed).to.equal("nothing was thrown");
+    expect(await rejectionOf(engine.committed())).to.equal("nothing was thrown");
+    expect(peek(engine, "next turn")).to.equal("2");
   });
 
   it("acknowledges nothing after a failed sync, and goes on reading", async () => {

@@ -98,6 +98,10 @@ export class ColdStore {
     this.ending(() => this.#lsm.commit());
   }
 
+  committed(): Promise<void> {
+    return this.#lsm.committed();
+  }
+
   syncNow(): void {
     this.commit();
     this.#lsm.syncNow();
