@@ -4,11 +4,14 @@
  */
 import { ExpiryTrimmer } from "../causality/record-expiry.js";
 import { RecordView } from "../causality/record-view.js";
+import { OperatingError } from "../errors.js";
 import type { CompactionOptions } from "../lsm/compaction.js";
 import { isDataKey } from "./data-key.js";
 
 /** How long a value is kept after its expiry: no clock that may still show it is further behind. */
 const SAFETY_MARGIN_MS = 60_000;
+
+const NEVER = Number.POSITIVE_INFINITY;
 
 /** One set for one worker: it reuses its views. */
 export function recordJobOptions(): CompactionOptions {
@@ -16,12 +19,23 @@ export function recordJobOptions(): CompactionOptions {
   const view = new RecordView();
   return {
     transform: (key, bytes, start, end, nowMs) =>
-      isDataKey(key) ? (trimmer.trim(bytes, start, end, nowMs) ?? "keep") : "keep",
-    expiresAtMs: (key, bytes, start, end) => {
-      if (!isDataKey(key)) return Number.POSITIVE_INFINITY;
-      view.read(bytes, start, end);
-      const hasValueToDrop = view.expiryMs !== 0 && !view.isTombstone;
-      return hasValueToDrop ? view.expiryMs + SAFETY_MARGIN_MS : Number.POSITIVE_INFINITY;
-    },
+      isDataKey(key) ? orWhenCorrupt("keep", () => trimmer.trim(bytes, start, end, nowMs) ?? "keep") : "keep",
+    expiresAtMs: (key, bytes, start, end) =>
+      isDataKey(key)
+        ? orWhenCorrupt(NEVER, () => {
+            view.read(bytes, start, end);
+            return view.expiryMs !== 0 && !view.isTombstone ? view.expiryMs + SAFETY_MARGIN_MS : NEVER;
+          })
+        : NEVER,
   };
+}
+
+/** A record that does not parse moves on as it is: its reader is told, and the others must not wait for it. */
+function orWhenCorrupt<Result>(instead: Result, work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof OperatingError && error.code === "CORRUPT") return instead;
+    throw error;
+  }
 }
