@@ -102,7 +102,7 @@ async function build() {
     });
     compiler.once("error", reject).once("close", resolve);
   });
-  if (code !== 0) throw new Error(`the build failed with exit code ${code}`);
+  if (code !== 0) process.exit(1);
 }
 
 async function runExternal(unit) {
@@ -177,7 +177,9 @@ function read(unit, output, trouble) {
     else if (mark === "skip") result.skipped++;
     else if (mark === "ignore") result.ignored++;
     else if (mark !== undefined) {
-      const reason = (lines[at + 1] ?? "").trim().slice(0, REASON_LENGTH_MAX);
+      // Of an error that is not an assertion's the suite cuts the first ten characters off.
+      const next = (lines[at + 1] ?? "").trim().slice(0, REASON_LENGTH_MAX);
+      const reason = next === "" || /^[A-Z]/.test(next) ? next : `... ${next}`;
       result.failures.push({ name: rest.replace(/ in tests\/\S+$/, "").slice(0, REASON_LENGTH_MAX) || mark, reason });
     }
   }

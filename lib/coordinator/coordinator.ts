@@ -18,6 +18,7 @@ import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import { DATABASES } from "../replica/data-key.js";
 import type { KeyQueues } from "../replica/key-queues.js";
+import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
 import { Deadline } from "./deadline.js";
 import { KeyHold, Turns } from "./key-hold.js";
@@ -48,6 +49,8 @@ export interface CoordinatorOptions {
   /** Names of stores for readable clocks. */
   readonly names: StoreNames;
   readonly settings: CoordinatorSettings;
+  /** Is told what reads found expired; without one it waits for the reaper's next pass. */
+  readonly reaper?: Pick<Reaper, "collectSoon">;
 }
 
 /** While writers outrun the disk each waiting write waits this much longer. */
@@ -59,6 +62,7 @@ export class Coordinator implements Keyspace {
   readonly #tokens: ContextTokens;
   readonly #names: StoreNames;
   readonly #settings: CoordinatorSettings;
+  readonly #reaper: Pick<Reaper, "collectSoon"> | null;
   readonly #walk: KeyWalk;
   /** Reads that found a live value, and that did not: INFO's keyspace_hits and keyspace_misses. */
   hits = 0;
@@ -70,6 +74,7 @@ export class Coordinator implements Keyspace {
     this.#tokens = options.tokens;
     this.#names = options.names;
     this.#settings = options.settings;
+    this.#reaper = options.reaper ?? null;
     this.#walk = new KeyWalk({ replica: options.replica, clock: options.clock, random: options.random });
   }
 
@@ -84,14 +89,14 @@ export class Coordinator implements Keyspace {
         this.misses++;
         return null;
       default:
-        return this.#answer(scope, replica.record);
+        return this.#answer(scope, dataKey, replica.record);
     }
   }
 
   read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     return this.#readInOrder(scope, dataKey, (view) => {
-      if (view !== null) return this.#answer(scope, view);
+      if (view !== null) return this.#answer(scope, dataKey, view);
       this.misses++;
       return null;
     });
@@ -268,11 +273,15 @@ export class Coordinator implements Keyspace {
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
-  #answer(scope: Scope, view: RecordView): Entry | null {
+  #answer(scope: Scope, dataKey: string, view: RecordView): Entry | null {
     const entry = this.#entryOf(scope, view);
-    if (entry === null) this.misses++;
-    else this.hits++;
-    return entry;
+    if (entry !== null) {
+      this.hits++;
+      return entry;
+    }
+    this.misses++;
+    this.#reaper?.collectSoon(dataKey);
+    return null;
   }
 
   #entryOf(scope: Scope, view: RecordView | null): Entry | null {

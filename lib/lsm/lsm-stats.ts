@@ -1,7 +1,5 @@
 /** What the engine tells of itself. */
-
-/** `slow`: writers should hold back a little. `stopped`: writers wait for `room`. */
-export type Backlog = "open" | "slow" | "stopped";
+import type { Backlog } from "./backlog.js";
 
 /** Numbers for INFO, tests and benches; counts are since the start. */
 export interface LsmStats {

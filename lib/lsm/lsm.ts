@@ -13,23 +13,22 @@ import type { Clock } from "../host/clock.js";
 import type { Disk } from "../host/disk.js";
 import type { Workers } from "../host/workers.js";
 import type { Log } from "../log.js";
-import { MergeCursor, Step } from "./cursor.js";
-import { PUT } from "./entry.js";
+import { type Backlog, judgeBacklog, Room } from "./backlog.js";
+import { MergeCursor } from "./cursor.js";
 import { keyHashOf } from "./filter.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
-import type { Backlog, LsmStats } from "./lsm-stats.js";
+import type { LsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
 import { DELETED, MemoryTable, newSlab, newSlabBytes } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
 import { type Found, Peek } from "./peek.js";
+import { type ScanPage, type ScanRange, scanPage } from "./scan.js";
 import { cursorsOf } from "./table-cursor.js";
 import type { TableKeeper } from "./table-keeper.js";
 import type { TableReader } from "./table-reader.js";
-
-export type { Backlog, LsmStats } from "./lsm-stats.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -43,32 +42,9 @@ export interface LsmOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** One page of a scan. */
-export interface ScanPage {
-  /** In key order. The values are the caller's; null where none were asked for. */
-  readonly entries: readonly { readonly key: string; readonly value: Buffer | null }[];
-  /** Where the next page starts; null at the end of the range. */
-  readonly next: string | null;
-}
-
-export interface ScanRange {
-  /** The first key of the range. */
-  readonly from: string;
-  /** The first key behind the range; null for no end. */
-  readonly to: string | null;
-  /** How many entries the page has at most, 1 or more. */
-  readonly limit: number;
-  readonly values: "with" | "without";
-}
+export type { Backlog, LsmStats, ScanPage, ScanRange };
 
 const SYNC_INTERVAL_MS = 1000;
-
-/** Writers slow down and stop at so many times the tables at which level 0 is compacted. */
-const SLOW_FACTOR = 2;
-const STOP_FACTOR = 3;
-
-/** Writers slow down when the memory table is full to this share before the one before it is flushed. */
-const SLOW_SHARE = 0.75;
 
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
@@ -94,9 +70,7 @@ export class Lsm {
   /** What `clear` in the batch being built has put aside. */
   #countersBeforeClear: Float64Array | null = null;
   #spareSlab: Buffer | null = null;
-  #backlog: Backlog = "open";
-  #stalls = 0;
-  #waiters: { readonly resolve: () => void; readonly reject: (error: OperatingError) => void }[] = [];
+  readonly #room = new Room();
   #refusal: OperatingError | null = null;
   /** Why a batch of this turn was undone. */
   #turnRefusal: unknown = null;
@@ -220,8 +194,7 @@ export class Lsm {
     for (const { resolve } of this.#committing.splice(0)) resolve();
     this.#refusal = null;
     if (this.#countersBeforeClear !== null) this.#keepCleared();
-    else if (this.#isFull(table)) this.#makeRoom();
-    else if (this.#backlog === "open" && this.#isFilling(table)) this.#relieve();
+    else if (this.#keeper.frozen.length > 0 || this.#fillOf(table) >= 1) this.#relieve();
     if (this.#fsync === "always") background(this.#syncInBackground());
     else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
   }
@@ -266,42 +239,28 @@ export class Lsm {
 
   /** Whether writers should go on, do so a little later, or wait for `room`. */
   backlog(): Backlog {
-    return this.#backlog;
+    return this.#room.backlog;
   }
 
   /** Resolves when `backlog` is not `stopped`. Rejects with IO when the disk refuses what would make room. */
   async room(): Promise<void> {
-    if (this.#backlog !== "stopped") return;
-    if (this.#keeper.failure !== null) throw this.#keeper.failure;
-    await new Promise<void>((resolve, reject) => {
-      this.#waiters.push({ resolve, reject });
-    });
+    if (this.#room.backlog === "stopped" && this.#keeper.failure !== null) throw this.#keeper.failure;
+    await this.#room.wait();
   }
 
   /**
    * One page of a range in key order. Every key that is there throughout the call is in it, with its value as of the start
    * of the call or later. Rejects with IO or CORRUPT.
    */
-  async scan({ from, to, limit, values }: ScanRange): Promise<ScanPage> {
-    assert(limit >= 1, "scan: a page has room for an entry");
+  async scan(range: ScanRange): Promise<ScanPage> {
+    assert(range.limit >= 1, "scan: a page has room for an entry");
     const { set, frozen } = this.#keeper;
     const tables = [this.#active, ...frozen.map(({ table }) => table)];
-    const entries: { key: string; value: Buffer | null }[] = [];
     set.pin();
     for (const table of tables) table.pins++;
     try {
-      const cursor = new MergeCursor([...tables.map((table) => new MemoryCursor(table)), ...cursorsOf(set, this.#reader)]);
-      let step: Step = cursor.seek(from);
-      for (;;) {
-        if (step === Step.UNREAD) step = await cursor.load();
-        if (step === Step.END || (to !== null && cursor.key >= to)) return { entries, next: null };
-        if (cursor.kind === PUT) {
-          if (entries.length === limit) return { entries, next: cursor.key };
-          const value = values === "with" ? Buffer.from(cursor.buffer.subarray(cursor.start, cursor.end)) : null;
-          entries.push({ key: cursor.key, value });
-        }
-        step = cursor.next();
-      }
+      const cursors = [...tables.map((table) => new MemoryCursor(table)), ...cursorsOf(set, this.#reader)];
+      return await scanPage(new MergeCursor(cursors), range);
     } finally {
       for (const table of tables) table.pins--;
       set.unpin();
@@ -339,8 +298,8 @@ export class Lsm {
       tableMoves: stats.moves,
       compactedBytesRead: stats.compactedBytesRead,
       compactedBytesWritten: stats.compactedBytesWritten,
-      stalls: this.#stalls,
-      backlog: this.#backlog,
+      stalls: this.#room.stalls,
+      backlog: this.#room.backlog,
     };
   }
 
@@ -358,18 +317,17 @@ export class Lsm {
       this.#isClosed = true;
       await this.#keeper.stop();
       this.#writer.close();
-      const closed = new OperatingError("CLOSED", "the store was closed");
-      for (const { reject } of this.#waiters.splice(0)) reject(closed);
+      this.#room.close();
     }
   }
 
   #requireWritable(table: MemoryTable): void {
     if (this.#isClosed) throw new OperatingError("CLOSED", "the store is closed");
     if (this.#writer.failure !== null) throw this.#writer.failure;
+    // The batch itself does not count: a single one may be larger than a memory table.
     const { memoryTableBytes, memoryTableEntries } = this.#settings;
-    const isOverflowing =
-      table.pendingStart > OVERFLOW_FACTOR * memoryTableBytes || table.entries > OVERFLOW_FACTOR * memoryTableEntries;
-    if (!isOverflowing || this.#keeper.frozen.length === 0) return;
+    const overflow = Math.max(table.pendingStart / memoryTableBytes, table.entries / memoryTableEntries);
+    if (overflow <= OVERFLOW_FACTOR || this.#keeper.frozen.length === 0) return;
     throw this.#keeper.failure ?? new OperatingError("BUSY", "the disk does not keep up with the writes; try again later");
   }
 
@@ -418,14 +376,9 @@ export class Lsm {
     this.#freeze();
   }
 
-  #isFull(table: MemoryTable): boolean {
-    return table.bytes >= this.#settings.memoryTableBytes || table.entries >= this.#settings.memoryTableEntries;
-  }
-
-  /** Freezes the full active table, if the one before it is on disk already; judges the backlog anew. */
-  #makeRoom(): void {
-    if (this.#keeper.frozen.length === 0) this.#freeze();
-    this.#relieve();
+  /** 1 and more: the table is full. */
+  #fillOf(table: MemoryTable): number {
+    return Math.max(table.bytes / this.#settings.memoryTableBytes, table.entries / this.#settings.memoryTableEntries);
   }
 
   #freeze(): void {
@@ -442,31 +395,19 @@ export class Lsm {
     if (isOrdinary && table.pins === 0) this.#spareSlab = table.slab;
   }
 
-  /** Something changed: the active table may be frozen now, and writers may go on. */
+  /** Something changed: the active table may be full, or be frozen now, and writers may go on or must not. */
   #relieve(): void {
     if (this.#isClosed) return;
-    const { keeper, settings } = { keeper: this.#keeper, settings: this.#settings };
-    if (keeper.frozen.length === 0 && !this.#active.hasPending && this.#isFull(this.#active)) this.#freeze();
-    const before = this.#backlog;
-    this.#backlog = this.#judgeBacklog(keeper.set.levels[0]!.length / settings.levelZeroTables);
-    if (this.#backlog === "stopped") {
-      if (before !== "stopped") this.#stalls++;
-      const { failure } = keeper;
-      if (failure !== null) for (const { reject } of this.#waiters.splice(0)) reject(failure);
-    } else for (const { resolve } of this.#waiters.splice(0)) resolve();
-  }
-
-  #judgeBacklog(levelZeroShare: number): Backlog {
-    const isStuck = this.#keeper.frozen.length > 0 && this.#isFull(this.#active);
-    if (this.#isSyncLate || isStuck || levelZeroShare >= STOP_FACTOR) return "stopped";
-    return levelZeroShare >= SLOW_FACTOR || this.#isFilling(this.#active) ? "slow" : "open";
-  }
-
-  /** The table will soon be full while the one before it is still being flushed: better many short waits than a long one. */
-  #isFilling(table: MemoryTable): boolean {
-    const { memoryTableBytes, memoryTableEntries } = this.#settings;
-    if (this.#keeper.frozen.length === 0) return false;
-    return table.bytes >= SLOW_SHARE * memoryTableBytes || table.entries >= SLOW_SHARE * memoryTableEntries;
+    const { failure } = this.#keeper;
+    if (this.#keeper.frozen.length === 0 && !this.#active.hasPending && this.#fillOf(this.#active) >= 1) this.#freeze();
+    const backlog = judgeBacklog({
+      isSyncLate: this.#isSyncLate,
+      frozenTables: this.#keeper.frozen.length,
+      fill: this.#fillOf(this.#active),
+      levelZeroTables: this.#keeper.set.levels[0]!.length,
+      levelZeroLimit: this.#settings.levelZeroTables,
+    });
+    this.#room.set(backlog, failure);
   }
 
   #scheduleSync(): void {

@@ -125,6 +125,7 @@ export class Node {
         tokens: new ContextTokens({ clusterId: ring.clusterId.toString("hex"), clusterKey: ring.clusterKey }),
         names: (storeId) => (storeId === identity.storeId ? name : null),
         settings: coordinatorSettings(live),
+        reaper,
       });
       const facts = new Facts({ machine: options.machine, clock, random, lsm, coordinator, reaper });
       const commands = buildCommands({

@@ -55,6 +55,24 @@ export class Reaper {
     this.#isPaused = paused.isPaused;
   }
 
+  /**
+   * Removes a record that a read found expired when its key's turn comes, paused or not. Where others wait for the key or
+   * for room it stays for a later pass.
+   */
+  collectSoon(dataKey: string): void {
+    if (this.#replica.queues.isTaken(dataKey) || this.#replica.backlog() !== "open") return;
+    background(this.#collectRead(dataKey));
+  }
+
+  async #collectRead(dataKey: string): Promise<void> {
+    try {
+      await this.#removeIfDead(dataKey);
+    } catch (error) {
+      // The next pass meets it again, and says so.
+      if (!(error instanceof OperatingError)) throw error;
+    }
+  }
+
   /** Resolves when the pass under way is done; no other starts. */
   async stop(): Promise<void> {
     this.#timer?.cancel();
@@ -99,13 +117,17 @@ export class Reaper {
   }
 
   async #collectOne(indexKey: string): Promise<void> {
-    const { dataKey } = splitExpiryKey(indexKey);
+    await this.#removeIfDead(splitExpiryKey(indexKey).dataKey, () => this.#replica.dropIndexEntry(indexKey));
+  }
+
+  /** Looks at the record in its key's turn; `onAbsent` is called where there is none. */
+  async #removeIfDead(dataKey: string, onAbsent: () => void = () => {}): Promise<void> {
     const replica = this.#replica;
     await replica.queues.run(dataKey, async () => {
       const fetched: Records = new Map();
       let records = replica.gather([dataKey], fetched);
       for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);
-      if (replica.at(dataKey, records) === null) replica.dropIndexEntry(indexKey);
+      if (replica.at(dataKey, records) === null) onAbsent();
       else if (replica.removeIfDead(dataKey)) this.expiredKeys++;
     });
   }

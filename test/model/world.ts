@@ -6,11 +6,13 @@ import type { Entry, Hold, NOT_IN_MEMORY, Scope } from "../../lib/coordinator/ke
 import type { Clock } from "../../lib/host/clock.js";
 import type { Log } from "../../lib/log.js";
 import { silentLog } from "../../lib/log.js";
+import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { KeyQueues } from "../../lib/replica/key-queues.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
 import { Reaper } from "../../lib/replica/reaper.js";
+import { recordJobOptions } from "../../lib/replica/record-jobs.js";
 import { REPLICA_COUNTERS, Replica } from "../../lib/replica/replica.js";
 import { StoreIdentity } from "../../lib/replica/store-identity.js";
 import { SimClock } from "../sim/sim-clock.js";
@@ -101,7 +103,7 @@ export class World {
           store?.ended(isRefused ? "refused" : "committed");
         }),
     };
-    const workers = new SimWorkers({ clock, disk, random: random.fork(), jobs: {}, stepMsMax: 1 });
+    const workers = new SimWorkers({ clock, disk, random: random.fork(), jobs: lsmJobs(recordJobOptions()), stepMsMax: 1 });
     const opening = Lsm.open({
       disk,
       clock: lsmClock,
