@@ -270,7 +270,6 @@ export class Coordinator implements Keyspace {
     const { database } = scope;
     if (what === "all" || this.#isAlone(database)) this.#replica.clear();
     else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
-    await this.#replica.committed();
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
