@@ -215,20 +215,20 @@ export class Lsm {
 
   /** Commits, and resolves when everything so far may be acknowledged. Rejects with IO when it never may be. */
   async acknowledged(): Promise<void> {
-    this.commit();
+    this.#commitPending();
     if (this.#writer.failure !== null) throw this.#writer.failure;
     if (this.#fsync === "always") await this.#writer.sync();
   }
 
   /** Commits and makes the log durable, blocking. Throws IO. */
   syncNow(): void {
-    this.commit();
+    this.#commitPending();
     this.#writer.syncNow();
   }
 
   /** The same without blocking, whatever the policy. Rejects with IO. */
   async sync(): Promise<void> {
-    this.commit();
+    this.#commitPending();
     await this.#writer.sync();
   }
 
@@ -309,7 +309,7 @@ export class Lsm {
    */
   async close(): Promise<void> {
     try {
-      this.commit();
+      this.#commitPending();
       await this.#writer.sync();
       this.#isClosed = true;
       await this.#keeper.close(this.#writer.end);
@@ -336,12 +336,17 @@ export class Lsm {
     this.#clock.defer(() => {
       this.#isCommitDue = false;
       try {
-        this.commit();
+        this.#commitPending();
       } catch (error) {
         // Who must know calls `commit` later in this turn, or waits for `committed`.
         this.#log.warn({ err: error }, "a turn's writes were refused");
       }
     });
+  }
+
+  /** For those who put nothing themselves: a refusal of others' writes is no concern of theirs. */
+  #commitPending(): void {
+    if (this.#active.hasPending) this.commit();
   }
 
   /** Tells those who wait, and keeps the refusal until all who put something in this turn have committed. */

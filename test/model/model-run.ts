@@ -4,6 +4,7 @@
  */
 import { slotOf } from "../../lib/bytes/slot.js";
 import { decodeRecord } from "../../lib/causality/record-encoding.js";
+import { pause } from "../../lib/host/clock.js";
 import { DATA_END, DATABASES, EXPIRY_START, expiryKey, META_START } from "../../lib/replica/data-key.js";
 import { settle } from "../sim/sim-clock.js";
 import { Clients } from "./clients.js";
@@ -138,6 +139,8 @@ class ModelRun extends Clients {
     const { store } = world;
     const isClean = this.random.chance(0.5);
     this.commit();
+    // A refusal holds for its turn.
+    await world.run(pause(world.clock, 0));
     await world.run(world.reaper.stop());
     if (isClean) {
       this.counts.stops++;

@@ -89,6 +89,7 @@ export class World {
     const disk = options.disk === undefined ? new SimDisk(surroundings) : options.disk.restart(surroundings);
     const settings = { maxPairBytes: 10_240, requestTimeoutMs: 2_000, siblingsMax: 64, queuedMax: 1_000, ...options.settings };
     let store: ColdStore | null = null;
+    let engine: Lsm | null = null;
     let isRefused = false;
     const log: Log = { ...silentLog, warn: () => void (isRefused = true) };
     const lsmClock: Clock = {
@@ -99,8 +100,11 @@ export class World {
       defer: (run) =>
         clock.defer(() => {
           isRefused = false;
+          const before = engine?.stats().logAppendedBytes;
           run();
-          store?.ended(isRefused ? "refused" : "committed");
+          // It defers other things too: a batch has ended when it is in the log, or was refused.
+          if (isRefused) store?.ended("refused");
+          else if (engine?.stats().logAppendedBytes !== before) store?.ended("committed");
         }),
     };
     const workers = new SimWorkers({ clock, disk, random: random.fork(), jobs: lsmJobs(recordJobOptions()), stepMsMax: 1 });
@@ -113,6 +117,7 @@ export class World {
       settings: { ...defaultLsmSettings, fsync: "no", counters: REPLICA_COUNTERS, memoryTableBytes: 2 ** 21 },
     });
     const lsm = await clock.run(opening);
+    engine = lsm;
     store = new ColdStore(lsm, clock, random.fork());
     const meta = await clock.run(MetaStore.open(store.asLsm()));
     const world = new World({ clock, random, disk, settings, lsm, store }, meta);

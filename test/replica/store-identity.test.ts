@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { pause } from "../../lib/host/clock.js";
 import { bytes, scopeOf, World } from "../model/world.js";
 
 /** As many sequences as one lease holds. */
@@ -15,6 +16,7 @@ describe("the identity of a store", () => {
         .to.throw()
         .with.property("code", "IO");
     disk.faults.capacityBytes = Number.POSITIVE_INFINITY;
+    await world.run(pause(world.clock, 1));
     identity.reserve(2);
     const given = [identity.nextSequence(), identity.nextSequence()];
     const later = await world.restart();
