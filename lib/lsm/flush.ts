@@ -7,6 +7,7 @@ import type { Disk } from "../host/disk.js";
 import type { Job } from "../host/workers.js";
 import type { ExpiryOf } from "./compaction.js";
 import { PUT, TOMBSTONE } from "./entry.js";
+import { KeyIndex, keyIn } from "./key-index.js";
 import { keyOrder } from "./key-order.js";
 import {
   BATCH_HEADER_BYTES,
@@ -50,11 +51,11 @@ export function flushJob(options: { expiresAtMs?: ExpiryOf } = {}): Job<FlushInp
   return function* flush({ disk }, input) {
     const bytes = readSegments(disk, input);
     const collected = yield* collect(bytes, input);
-    const { keys } = collected;
-    if (keys.length !== input.entries) {
+    const keyCount = collected.keyAts.length;
+    if (keyCount !== input.entries) {
       throw new OperatingError(
         "CORRUPT",
-        `the log in ${input.directory} has ${keys.length} keys where memory has ${input.entries}: it changed under the running server`,
+        `the log in ${input.directory} has ${keyCount} keys where memory has ${input.entries}: it changed under the running server`,
       );
     }
     const writer = new TableWriter({ ...input, disk });
@@ -92,37 +93,47 @@ function readSegments(disk: Disk, { directory, segments }: FlushInput): Buffer {
 
 /** The keys in order of first appearance, and for each where its value's length stands, or DELETED. */
 class Collected {
-  keys: string[] = [];
+  readonly #bytes: Buffer;
+  keyAts: number[] = [];
   places: number[] = [];
-  #indexes = new Map<string, number>();
+  /** From keys to their indexes in the two lists. */
+  #indexes = new KeyIndex();
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
 
   replay(operations: OperationReader): void {
     while (operations.next()) {
-      if (operations.kind === Operation.PUT) this.#set(operations.key(), operations.valueAt);
-      else if (operations.kind === Operation.REMOVE) this.#set(operations.key(), DELETED);
+      if (operations.kind === Operation.PUT) this.#set(operations.keyAt, operations.valueAt);
+      else if (operations.kind === Operation.REMOVE) this.#set(operations.keyAt, DELETED);
       else if (operations.kind === Operation.CLEAR) this.#clear();
     }
   }
 
-  #set(key: string, place: number): void {
-    const index = this.#indexes.get(key);
-    if (index !== undefined) this.places[index] = place;
+  keys(): string[] {
+    return this.keyAts.map((keyAt) => keyIn(this.#bytes, keyAt));
+  }
+
+  #set(keyAt: number, place: number): void {
+    const found = this.#indexes.findStored(this.#bytes, keyAt);
+    if (found >= 0) this.places[this.#indexes.placeAt(found)] = place;
     else {
-      this.#indexes.set(key, this.keys.length);
-      this.keys.push(key);
+      this.#indexes.addStored(this.#bytes, keyAt, this.keyAts.length);
+      this.keyAts.push(keyAt);
       this.places.push(place);
     }
   }
 
   #clear(): void {
-    this.keys = [];
+    this.keyAts = [];
     this.places = [];
-    this.#indexes = new Map();
+    this.#indexes = new KeyIndex();
   }
 }
 
 function* collect(bytes: Buffer, { directory, segments }: FlushInput): Generator<number, Collected, void> {
-  const collected = new Collected();
+  const collected = new Collected(bytes);
   let base = 0;
   let batches = 0;
   for (const { id, end } of segments) {
@@ -141,10 +152,12 @@ function* collect(bytes: Buffer, { directory, segments }: FlushInput): Generator
 
 function* write(
   writer: TableWriter,
-  { keys, places }: Collected,
+  collected: Collected,
   bytes: Buffer,
   options: { readonly expiresAtMs?: ExpiryOf; readonly tombstones: "keep" | "drop" },
 ): Generator<number, void, void> {
+  const keys = collected.keys();
+  const { places } = collected;
   const view = { start: 0, end: 0 };
   let entriesInStep = 0;
   for (const index of keyOrder(keys)) {

@@ -7,7 +7,7 @@
  * half of the slots are not empty, so that probing ends.
  */
 import { assert } from "../assert.js";
-import { hash32OfString } from "../bytes/hash.js";
+import { hash32, hash32OfString } from "../bytes/hash.js";
 import { latin1Of } from "../bytes/latin1.js";
 
 /** The integers of a slot: hash, position of the key, place; the fourth keeps slots within a cache line. */
@@ -51,14 +51,21 @@ export class KeyIndex {
     assert(keyAt > 0, "key index: a key never stands at the start of a slab");
     if ((this.#used + 1) * 2 > this.#mask) this.#grow();
     const at = this.#search(slab, key);
-    const entries = this.#entries;
-    assert(entries[at + KEY] === 0, "key index: the key is new");
-    entries[at] = this.#lastHash;
-    entries[at + KEY] = keyAt;
-    entries[at + PLACE] = place;
-    this.#used++;
-    this.size++;
+    this.#fill(at, keyAt, place);
     return at;
+  }
+
+  /** The position of the entry of a key that stands in the slab itself, or -1. */
+  findStored(slab: Uint8Array, keyAt: number): number {
+    const at = this.#searchStored(slab, keyAt);
+    return this.#entries[at + KEY] === 0 ? -1 : at;
+  }
+
+  /** Adds a key that stands in the slab itself and that `findStored` does not know. */
+  addStored(slab: Uint8Array, keyAt: number, place: number): void {
+    assert(keyAt > 0, "key index: a key never stands at the start of a slab");
+    if ((this.#used + 1) * 2 > this.#mask) this.#grow();
+    this.#fill(this.#searchStored(slab, keyAt), keyAt, place);
   }
 
   /** Takes an added key back. */
@@ -87,6 +94,34 @@ export class KeyIndex {
     }
   }
 
+  /** The same for a key that stands in the slab. */
+  #searchStored(slab: Uint8Array, keyAt: number): number {
+    const entries = this.#entries;
+    const start = skipLength(slab, keyAt);
+    const end = start + lengthAt(slab, keyAt);
+    const hash = hash32(slab, start, end) | 0;
+    this.#lastKey = null;
+    this.#lastHash = hash;
+    let slot = hash & this.#mask;
+    for (;;) {
+      const at = slot << WIDTH_SHIFT;
+      const otherAt = entries[at + KEY]!;
+      if (otherAt === 0 || (entries[at] === hash && otherAt !== DEAD && isSameKey(slab, otherAt, keyAt, end))) return at;
+      slot = (slot + 1) & this.#mask;
+    }
+  }
+
+  /** Writes the empty entry that the last search ended at. */
+  #fill(at: number, keyAt: number, place: number): void {
+    const entries = this.#entries;
+    assert(entries[at + KEY] === 0, "key index: the key is new");
+    entries[at] = this.#lastHash;
+    entries[at + KEY] = keyAt;
+    entries[at + PLACE] = place;
+    this.#used++;
+    this.size++;
+  }
+
   #grow(): void {
     const old = this.#entries;
     const slots = (this.#mask + 1) * 2;
@@ -111,24 +146,33 @@ export class KeyIndex {
 
 /** The key whose length and bytes stand at `keyAt`. */
 export function keyIn(slab: Uint8Array, keyAt: number): string {
-  let at = keyAt;
-  let length = 0;
-  for (let shift = 0; ; shift += 7) {
-    const byte = slab[at++]!;
-    length |= (byte & 127) << shift;
-    if (byte < 128) return latin1Of(slab, at, at + length);
-  }
+  const start = skipLength(slab, keyAt);
+  return latin1Of(slab, start, start + lengthAt(slab, keyAt));
 }
 
 function isKeyAt(slab: Uint8Array, keyAt: number, key: string): boolean {
-  let at = keyAt;
-  let length = 0;
-  for (let shift = 0; ; shift += 7) {
-    const byte = slab[at++]!;
-    length |= (byte & 127) << shift;
-    if (byte < 128) break;
-  }
-  if (length !== key.length) return false;
-  for (let index = 0; index < length; index++) if (slab[at + index] !== key.charCodeAt(index)) return false;
+  const { length } = key;
+  if (lengthAt(slab, keyAt) !== length) return false;
+  const start = skipLength(slab, keyAt);
+  for (let index = 0; index < length; index++) if (slab[start + index] !== key.charCodeAt(index)) return false;
   return true;
+}
+
+/** Lengths stand in as few bytes as they take, so equal keys are equal from their lengths on. */
+function isSameKey(slab: Uint8Array, otherAt: number, keyAt: number, keyEnd: number): boolean {
+  for (let at = keyAt, other = otherAt; at < keyEnd; at++, other++) if (slab[at] !== slab[other]) return false;
+  return true;
+}
+
+/** A varint of at most three bytes: keys are short. */
+function lengthAt(slab: Uint8Array, at: number): number {
+  const low = slab[at]!;
+  if (low < 128) return low;
+  const middle = slab[at + 1]!;
+  return (low & 127) | ((middle & 127) << 7) | (middle < 128 ? 0 : slab[at + 2]! << 14);
+}
+
+function skipLength(slab: Uint8Array, at: number): number {
+  if (slab[at]! < 128) return at + 1;
+  return slab[at + 1]! < 128 ? at + 2 : at + 3;
 }
