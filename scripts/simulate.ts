@@ -3,29 +3,36 @@
  * met. The first seed that breaks a promise ends it, with its number and how to run it alone.
  */
 import { Command, InvalidArgumentError } from "commander";
-import { type LsmSeedReport, runLsmSeed } from "../test/lsm/lsm-seed.js";
+import { runLsmSeed } from "../test/lsm/lsm-seed.js";
+import { runModelSeed } from "../test/model/model-run.js";
 
-const TARGETS = ["lsm"] as const;
+/** What one seed met, by name. */
+type RunSeed = (seed: number) => Promise<{ readonly counts: Readonly<Record<string, number>> }>;
+
+/** The engine alone; the keyspace (coordinator, replica, engine) against plain Maps. */
+const targets: ReadonlyMap<string, RunSeed> = new Map<string, RunSeed>([
+  ["lsm", (seed) => runLsmSeed(seed)],
+  ["keyspace", (seed) => runModelSeed(seed)],
+]);
 const PROGRESS_EVERY_MS = 5_000;
 
 const program = new Command("simulate")
   .description("run a simulation with seeded faults")
-  .option("--target <name>", `what to simulate: ${TARGETS.join(", ")}`, "lsm")
+  .option("--target <name>", `what to simulate: ${[...targets.keys()].join(", ")}`, "lsm")
   .option("--seeds <count>", "how many seeds", wholeNumber, 1_000)
   .option("--first <seed>", "the first seed", wholeNumber, 1)
   .parse();
 const options = program.opts<{ target: string; seeds: number; first: number }>();
-if (!TARGETS.some((target) => target === options.target)) {
-  program.error(`--target ${options.target}: there is ${TARGETS.join(", ")}`);
-}
+const runSeed: RunSeed =
+  targets.get(options.target) ?? program.error(`--target ${options.target}: there is ${[...targets.keys()].join(", ")}`);
 
 const totals = new Map<string, number>();
 const startedMs = performance.now();
 let shownMs = startedMs;
 for (let seed = options.first; seed < options.first + options.seeds; seed++) {
-  let report: LsmSeedReport;
+  let report: Awaited<ReturnType<RunSeed>>;
   try {
-    report = await runLsmSeed(seed);
+    report = await runSeed(seed);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
     process.stderr.write(`\nAgain: npm run simulate -- --target ${options.target} --first ${seed} --seeds 1\n`);
