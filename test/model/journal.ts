@@ -162,8 +162,10 @@ export class Journal implements StoreEvents {
       const left = old.slice(1);
       if (left.length > 0 && !isDead(left, this.world.clock.wallMs())) throw new Error(`${nameOf(target)} lost its siblings`);
     } else if (isDead(old, this.world.clock.wallMs())) this.counts.reaped++;
-    else if (this.isExpiredMinting(target, old, first ?? null)) this.counts.reaped++;
-    else if (first !== undefined) {
+    else if (this.world.replica.isMinting) {
+      if (!this.isExpiredMinting(target, old)) throw new Error(`${nameOf(target)} lost ${textOf(old)} to a version that is live`);
+      this.counts.reaped++;
+    } else if (first !== undefined) {
       this.inOrder(first, target);
       first.hasRemoved = liveEntry(old, this.world.clock.wallMs()) !== null;
     } else if (!this.flushes.includes(target.database)) {
@@ -173,16 +175,10 @@ export class Journal implements StoreEvents {
     this.set(target.dataKey, undefined);
   }
 
-  /**
-   * A version that has expired when it is stored, and all that is left of the record with it: nothing is stored. Only one
-   * that was called before `removal`, the next removal in turn, can be it.
-   */
-  protected isExpiredMinting(target: Target, old: ModelRecord, removal: Operation | null): boolean {
+  /** A version that has expired when it is stored, and all that is left of the record with it: nothing is stored. */
+  protected isExpiredMinting(target: Target, old: ModelRecord): boolean {
     const nowMs = this.world.clock.wallMs();
-    const lane = this.lane(target);
-    const before = removal === null ? lane : lane.slice(0, lane.indexOf(removal));
     for (const [value, { operation, covers, expiryMs }] of this.mintings) {
-      if (removal !== null && !before.includes(operation)) continue;
       if (operation.isDropped || operation.isPassed || !operation.targets.includes(target) || this.applied.has(value)) continue;
       if (operation.isOver || !isDead([{ id: 0, value, expiryMs }, ...remaining(old, covers)], nowMs)) continue;
       this.applied.add(value);

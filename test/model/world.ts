@@ -41,6 +41,20 @@ export interface WorldOptions {
 const DIRECTORY = "/store";
 const CLUSTER_KEY = Buffer.alloc(32, 7);
 
+/** Tells a record that is removed because a version minted over it has expired from one that somebody removes. */
+class WatchedReplica extends Replica {
+  isMinting = false;
+
+  override mint(...args: Parameters<Replica["mint"]>): void {
+    this.isMinting = true;
+    try {
+      super.mint(...args);
+    } finally {
+      this.isMinting = false;
+    }
+  }
+}
+
 export class World {
   readonly clock: SimClock;
   readonly random: SimRandom;
@@ -49,7 +63,7 @@ export class World {
   readonly lsm: Lsm;
   readonly store: ColdStore;
   readonly identity: StoreIdentity;
-  readonly replica: Replica;
+  readonly replica: WatchedReplica;
   readonly coordinator: Coordinator;
   readonly reaper: Reaper;
 
@@ -62,7 +76,7 @@ export class World {
     this.lsm = parts.lsm;
     this.store = store;
     this.identity = StoreIdentity.open({ meta, random, hasLostData: false });
-    this.replica = new Replica({
+    this.replica = new WatchedReplica({
       lsm: store.asLsm(),
       meta,
       clock,
