@@ -78,6 +78,10 @@ if (options.help || options.suite === undefined) {
 }
 
 const suite = path.resolve(options.suite);
+if (!fs.existsSync(path.join(suite, "tests/test_helper.tcl"))) {
+  process.stderr.write(`--suite ${suite}: there is no tests/test_helper.tcl; name the folder of Redis 7.0's unpacked source\n`);
+  process.exit(2);
+}
 const skipfile = options.skipfile === undefined ? [] : ["--skipfile", path.resolve(options.skipfile)];
 
 await build();
