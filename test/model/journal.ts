@@ -162,8 +162,8 @@ export class Journal implements StoreEvents {
       const left = old.slice(1);
       if (left.length > 0 && !isDead(left, this.world.clock.wallMs())) throw new Error(`${nameOf(target)} lost its siblings`);
     } else if (isDead(old, this.world.clock.wallMs())) this.counts.reaped++;
-    else if (this.world.replica.isMinting) {
-      if (!this.isExpiredMinting(target, old))
+    else if (this.world.replica.minting !== null) {
+      if (!this.isExpiredMinting(target, old, this.world.replica.minting))
         throw new Error(`${nameOf(target)} lost ${textOf(old)} to a version that is live`);
       this.counts.reaped++;
     } else if (this.flushes.includes(target.database) && isOfFlush()) {
@@ -177,20 +177,14 @@ export class Journal implements StoreEvents {
   }
 
   /** A version that has expired when it is stored, and all that is left of the record with it: nothing is stored. */
-  protected isExpiredMinting(target: Target, old: ModelRecord): boolean {
-    const nowMs = this.world.clock.wallMs();
-    for (const [value, { operation, covers, expiryMs }] of this.mintings) {
-      if (operation.isDropped || operation.isPassed || !operation.targets.includes(target) || this.applied.has(value)) continue;
-      if (
-        (operation.isOver && !operation.begun.has(target.dataKey)) ||
-        !isDead([{ id: 0, value, expiryMs }, ...remaining(old, covers)], nowMs)
-      )
-        continue;
-      this.applied.add(value);
-      this.inOrder(operation, target);
-      return true;
-    }
-    return false;
+  protected isExpiredMinting(target: Target, old: ModelRecord, value: string): boolean {
+    const minting = this.mintings.get(value);
+    if (minting === undefined || this.applied.has(value)) return false;
+    const { operation, covers, expiryMs } = minting;
+    if (!isDead([{ id: 0, value, expiryMs }, ...remaining(old, covers)], this.world.clock.wallMs())) return false;
+    this.applied.add(value);
+    this.inOrder(operation, target);
+    return true;
   }
 
   /** What `decide` asks for happens in the same step. */

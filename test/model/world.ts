@@ -1,6 +1,8 @@
 /** A coordinator on a replica on an engine, in virtual time: what the tests of the two folders share. */
 import { ContextTokens } from "../../lib/causality/context-token.js";
 import { HybridClock } from "../../lib/causality/hybrid-clock.js";
+import type { Covered } from "../../lib/causality/record.js";
+import type { RecordView } from "../../lib/causality/record-view.js";
 import { Coordinator } from "../../lib/coordinator/coordinator.js";
 import type { Entry, Hold, NOT_IN_MEMORY, Scope } from "../../lib/coordinator/keyspace.js";
 import type { Clock } from "../../lib/host/clock.js";
@@ -13,7 +15,7 @@ import { KeyQueues } from "../../lib/replica/key-queues.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
 import { Reaper } from "../../lib/replica/reaper.js";
 import { recordJobOptions } from "../../lib/replica/record-jobs.js";
-import { REPLICA_COUNTERS, Replica } from "../../lib/replica/replica.js";
+import { type NewValue, REPLICA_COUNTERS, Replica } from "../../lib/replica/replica.js";
 import { StoreIdentity } from "../../lib/replica/store-identity.js";
 import { SimClock } from "../sim/sim-clock.js";
 import { SimDisk } from "../sim/sim-disk.js";
@@ -41,16 +43,17 @@ export interface WorldOptions {
 const DIRECTORY = "/store";
 const CLUSTER_KEY = Buffer.alloc(32, 7);
 
-/** Tells a record that is removed because a version minted over it has expired from one that somebody removes. */
+/** Tells which value is being minted: a record is also removed when a version that has expired is all that is left of it. */
 class WatchedReplica extends Replica {
-  isMinting = false;
+  /** Latin1; null when nothing, or a tombstone, is being minted. */
+  minting: string | null = null;
 
-  override mint(...args: Parameters<Replica["mint"]>): void {
-    this.isMinting = true;
+  override mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
+    this.minting = fresh.value === null ? null : Buffer.from(fresh.value).toString("latin1");
     try {
-      super.mint(...args);
+      super.mint(dataKey, old, covered, fresh);
     } finally {
-      this.isMinting = false;
+      this.minting = null;
     }
   }
 }
