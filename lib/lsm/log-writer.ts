@@ -194,7 +194,9 @@ export class LogWriter {
   #removeQuietly(path: string): void {
     try {
       this.#disk.remove(path);
-    } catch {}
+    } catch {
+      // Nothing depends on it.
+    }
   }
 
   async #syncOnce(): Promise<void> {
