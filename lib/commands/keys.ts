@@ -10,12 +10,12 @@ import { KEY, KEYS, option, optional, token } from "./argument-docs.js";
 import { NOT_AN_INTEGER, SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
+import { DATABASES } from "./command-settings.js";
 import { parseIntegerBytes } from "./integer.js";
 import { readKey, readKeys, updateKeys } from "./keyed.js";
 import { objectCommand } from "./object.js";
 import { scanCommands } from "./scan.js";
 
-const DATABASES = 16;
 const ONE_KEY = { first: 1, last: 1, step: 1 } as const;
 const TWO_KEYS = { first: 1, last: 2, step: 1 } as const;
 const ALL_KEYS = { first: 1, last: -1, step: 1 } as const;

@@ -370,6 +370,7 @@ export class Coordinator implements Keyspace {
     if (deadline.isPast) throw deadline.error();
     replica.reserve(dataKeys.length);
     step(records);
+    deadline.meet();
     // The answer leaves in a later turn, whose commit says nothing about this one's.
     await replica.committed();
   }

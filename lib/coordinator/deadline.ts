@@ -11,6 +11,7 @@ export class Deadline {
   readonly #atMs: number;
   /** Timers may fire a little before the clock says so. */
   #hasFired = false;
+  #isMet = false;
 
   /** `timeoutMs` from now. */
   constructor(clock: Clock, timeoutMs: number) {
@@ -23,6 +24,14 @@ export class Deadline {
     return this.#hasFired || this.#clock.monotonicMs() >= this.#atMs;
   }
 
+  /**
+   * The change has been made in time: from now on only its commit, which comes with this turn, decides what is told. Told
+   * TIMEOUT now, the client would take for undone what was done. REQUIRES that it is not past.
+   */
+  meet(): void {
+    this.#isMet = true;
+  }
+
   error(): OperatingError {
     return new OperatingError("TIMEOUT", `no answer within ${this.#timeoutMs} ms (request-timeout); nothing was changed`);
   }
@@ -31,6 +40,7 @@ export class Deadline {
   bound<Result>(work: Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
       const timer = this.#clock.after(this.#timeoutMs, () => {
+        if (this.#isMet) return;
         this.#hasFired = true;
         reject(this.error());
       });
