@@ -1,9 +1,10 @@
 /** What the clients of the model test do: each operation is drawn, called, and its answer compared with the model. */
+import { readableDot } from "../../lib/causality/actor.js";
 import { type Effect, type Entry, type Hold, KEEP, NOT_IN_MEMORY, REMOVE, type Scope } from "../../lib/coordinator/keyspace.js";
 import { Journal } from "./journal.js";
-import { liveEntry, textOf } from "./keyspace-model.js";
+import { isLiveVersion, liveEntry, type ModelVersion, textOf } from "./keyspace-model.js";
 import { isCode, nameOf, type Operation, orCode, SETTINGS, type Target, type Walk } from "./operation.js";
-import { bytes, scopeOf } from "./world.js";
+import { bytes, NAMES, scopeOf } from "./world.js";
 
 export class Clients extends Journal {
   protected call(): void {
@@ -36,7 +37,7 @@ export class Clients extends Journal {
     }
     const reading = this.beginReading(target);
     void this.watch(`read ${nameOf(target)}`, null, coordinator.read(scope, bytes(target.key)), (answer) => {
-      this.endReading(reading);
+      this.endReading(reading, answer);
       this.compareAnswer(target, scope, answer, reading.candidates);
     });
   }
@@ -44,17 +45,16 @@ export class Clients extends Journal {
   protected siblings(scope: Scope, target: Target): void {
     const reading = this.beginReading(target);
     void this.watch(`siblings ${nameOf(target)}`, null, this.world.coordinator.siblings(scope, bytes(target.key)), (answer) => {
-      this.endReading(reading);
+      this.endReading(reading, answer);
       if (isCode(answer)) return this.noteRefusal(answer);
       const nowMs = this.world.clock.wallMs();
-      const found = answer === null ? "nothing" : answer.versions.map(({ value }) => value).join();
-      const seen = reading.candidates.find((record) => {
-        return found === (record?.map((version) => liveEntry([version], nowMs)?.value ?? null).join() ?? "nothing");
-      });
-      const isThere = seen !== undefined || (answer === null && reading.candidates.includes(undefined));
-      if (!isThere)
+      const found = answer === null ? "nothing" : answer.versions.map(({ dot, value }) => `${dot}=${value}`).join();
+      const shown = ({ dot, ...version }: ModelVersion): string =>
+        `${readableDot(dot, NAMES)}=${isLiveVersion(version, nowMs) ? version.value : null}`;
+      const record = reading.candidates.find((candidate) => found === (candidate?.map(shown).join() ?? "nothing"));
+      if (record === undefined && !(answer === null && reading.candidates.includes(undefined)))
         throw new Error(`SIBLINGS ${nameOf(target)} answered ${found} for ${reading.candidates.map(textOf).join(" | ")}`);
-      if (answer !== null) this.tokens.push({ target, text: answer.context, upTo: seen![0]!.id });
+      if (answer !== null) this.tokens.push({ target, text: answer.context, seen: record![0]!.seen });
     });
   }
 
@@ -86,7 +86,6 @@ export class Clients extends Journal {
       this.guard(() => this.inOrder(operation, target));
       if (draw === 0 || (draw === 1 && entry === null)) {
         operation.isOver = true;
-        this.noteChange(target.dataKey);
         return KEEP;
       }
       if (draw === 2) return { kind: "put", ...minted };
@@ -178,7 +177,7 @@ export class Clients extends Journal {
     if (choices.length === 0) return this.siblings(scope, target);
     const token = this.random.pick(choices);
     const operation = this.operation("putWithContext", [target]);
-    const { value, expiryMs } = this.mint(operation, { upTo: token.upTo });
+    const { value, expiryMs } = this.mint(operation, { seen: token.seen });
     const work = coordinator.putWithContext(scope, bytes(target.key), bytes(value), expiryMs, token.text);
     void this.watch(operation.name, operation, work, (answer) => {
       if (isForeign && answer !== "ARGUMENT" && answer !== "BUSY") throw new Error("a context of another key was taken");

@@ -2,6 +2,7 @@
  * Follows what the store tells, operation by operation: values are unique, so each change is known for the operation that
  * made it, must come in the order in which the key's operations were called, and must leave exactly the model's record.
  */
+import { type Actor, type Dot, readableDot } from "../../lib/causality/actor.js";
 import type { Record as StoredRecord } from "../../lib/causality/record.js";
 import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import type { Entry, Scope } from "../../lib/coordinator/keyspace.js";
@@ -9,7 +10,7 @@ import { OperatingError } from "../../lib/errors.js";
 import { DataKeys } from "../../lib/replica/data-key.js";
 import { SimRandom } from "../sim/sim-random.js";
 import type { StoreEvents } from "./cold-store.js";
-import { isDead, KeyspaceModel, liveEntry, type ModelRecord, type ModelVersion, textOf } from "./keyspace-model.js";
+import { isDead, joined, KeyspaceModel, liveEntry, type ModelRecord, type Seen, textOf } from "./keyspace-model.js";
 import {
   type Code,
   holdOf,
@@ -28,7 +29,9 @@ import {
   type Token,
   type Walk,
 } from "./operation.js";
-import { bytes, type World } from "./world.js";
+import { bytes, NAMES, type World } from "./world.js";
+
+const NOTHING_SEEN: Seen = new Map();
 
 export class Journal implements StoreEvents {
   readonly counts: Record<ModelEvent, number> = {
@@ -59,7 +62,8 @@ export class Journal implements StoreEvents {
   protected readonly applied = new Set<string>();
   /** Keys that had siblings some time. */
   protected readonly withSiblings = new Set<string>();
-  protected readonly dots = new Set<string>();
+  /** The last sequence that each actor gave out. */
+  protected readonly given = new Map<Actor, number>();
   protected readonly mintings = new Map<string, Minting>();
   protected readonly queuedMax: number;
   protected lanes = new Map<string, Operation[]>();
@@ -123,20 +127,24 @@ export class Journal implements StoreEvents {
 
   protected stored(target: Target, record: StoredRecord): void {
     const old = this.model.records.get(target.dataKey);
-    const removal = record.versions[0]!.value === null ? this.takeRemoval(target.dataKey) : null;
+    const newest = record.versions[0]!;
+    const { dot } = newest;
+    const removal = newest.value === null ? this.takeRemoval(target.dataKey) : null;
+    const seen = joined(old === undefined ? NOTHING_SEEN : old[0]!.seen, new Map([[dot.actor, dot.sequence]]));
+    const fresh = { id: this.model.nextId(), dot, seen };
     let expected: ModelRecord;
     if (removal !== null) {
       // A removal among siblings is a tombstone over the newest.
       this.inOrder(removal.operation, target);
-      expected = [{ id: this.model.nextId(), value: null, expiryMs: 0 }, ...old!.slice(1)];
+      expected = [{ ...fresh, value: null, expiryMs: 0 }, ...old!.slice(1)];
     } else {
-      const newest = record.versions[0]!;
       const value = Buffer.from(newest.value ?? []).toString("latin1");
       const minting = this.mintings.get(value);
       if (minting === undefined) throw new Error(`a value that nobody put: ${value}`);
       this.inOrder(minting.operation, target);
-      const version: ModelVersion = { id: this.model.nextId(), value, expiryMs: minting.expiryMs };
-      expected = [version, ...remaining(old ?? [], minting.covers)];
+      const { covers, expiryMs } = minting;
+      const seenByClient = typeof covers === "string" ? NOTHING_SEEN : covers.seen;
+      expected = [{ ...fresh, seen: joined(seen, seenByClient), value, expiryMs }, ...remaining(old ?? [], covers)];
       this.counts.applied++;
       this.applied.add(value);
     }
@@ -145,10 +153,8 @@ export class Journal implements StoreEvents {
       this.withSiblings.add(target.dataKey);
     }
     this.compare(target, record, expected);
-    const { actor, sequence } = record.versions[0]!.dot;
-    const dot = `${Buffer.from(actor, "latin1").toString("hex")}:${sequence}`;
-    if (this.dots.has(dot)) throw new Error(`a dot was given twice: ${dot}`);
-    this.dots.add(dot);
+    if (dot.sequence <= (this.given.get(dot.actor) ?? 0)) throw new Error(`a dot was given again: ${readableDot(dot, NAMES)}`);
+    this.given.set(dot.actor, dot.sequence);
     this.set(target.dataKey, expected);
   }
 
@@ -181,7 +187,7 @@ export class Journal implements StoreEvents {
     const minting = this.mintings.get(value);
     if (minting === undefined || this.applied.has(value)) return false;
     const { operation, covers, expiryMs } = minting;
-    if (!isDead([{ id: 0, value, expiryMs }, ...remaining(old, covers)], this.world.clock.wallMs())) return false;
+    if (!isDead([{ value, expiryMs }, ...remaining(old, covers)], this.world.clock.wallMs())) return false;
     this.applied.add(value);
     this.inOrder(operation, target);
     return true;
@@ -214,6 +220,12 @@ export class Journal implements StoreEvents {
       else if (isEarlier && !other.isOver && holdOf(other) === holdOf(operation)) other.isPassed = true;
     }
     operation.begun.add(target.dataKey);
+    for (const reading of this.readings) {
+      const isBefore = reading.before.some((other) => other === operation || this.held(other, operation));
+      if (isBefore && reading.target === target) reading.candidates = [];
+    }
+    // By then it has done in this step what it does, which may be nothing.
+    queueMicrotask(() => this.noteChange(target.dataKey));
     if (operation.targets.length === 1) operation.isOver = true;
   }
 
@@ -228,16 +240,10 @@ export class Journal implements StoreEvents {
     this.noteChange(dataKey);
   }
 
-  /** The record has changed, or an operation before a read is over: the read may see what is there now. */
+  /** The record has changed, or an operation has taken effect: reads may see what is there now. */
   protected noteChange(dataKey: string): void {
     const record = this.model.records.get(dataKey);
-    for (const reading of this.readings) {
-      if (
-        reading.target.dataKey === dataKey &&
-        reading.before.every((operation) => isDone(operation) || operation.begun.has(dataKey))
-      )
-        reading.candidates.push(record);
-    }
+    for (const { target, candidates } of this.readings) if (target.dataKey === dataKey) candidates.push(record);
     this.watchWalks();
   }
 
@@ -318,10 +324,7 @@ export class Journal implements StoreEvents {
     });
     const watched: Promise<void> = outcome
       .then((answer) => {
-        if (operation !== null) {
-          operation.isOver = true;
-          for (const { dataKey } of operation.targets) this.noteChange(dataKey);
-        }
+        if (operation !== null) operation.isOver = true;
         then(answer);
       })
       .catch((error: unknown) => {
@@ -340,17 +343,24 @@ export class Journal implements StoreEvents {
     else throw new Error(`refused with ${code}`);
   }
 
-  protected beginReading(target: Target, self: Operation | null = null): Reading {
-    const before = this.lane(target).filter((operation) => !isDone(operation) && operation !== self);
-    const candidates = before.length === 0 ? [this.model.records.get(target.dataKey)] : [];
-    const reading: Reading = { target, before, candidates };
+  protected beginReading(target: Target): Reading {
+    const before = this.lane(target).filter((operation) => !isDone(operation));
+    // What seems to come before may have been refused as it was called: then this is what there is to read.
+    const reading: Reading = { target, before, candidates: [this.model.records.get(target.dataKey)] };
     this.readings.add(reading);
     return reading;
   }
 
-  protected endReading(reading: Reading): void {
+  /** A read that was answered has passed those before it that have not taken effect: they may not any more. */
+  protected endReading(reading: Reading, answer: unknown): void {
+    const { target, before } = reading;
     this.readings.delete(reading);
-    reading.candidates.push(this.model.records.get(reading.target.dataKey));
+    if (isCode(answer) && answer !== "CONFLICT") return;
+    for (const other of before) {
+      if (isDone(other) || other.begun.has(target.dataKey)) continue;
+      if (other.isHolding) throw new Error(`a read of ${nameOf(target)} did not wait for ${other.name}`);
+      other.isPassed = true;
+    }
   }
 
   protected compareAnswer(
@@ -393,12 +403,20 @@ export class Journal implements StoreEvents {
 
   protected compare(target: Target, record: StoredRecord, expected: ModelRecord): void {
     const stored = record.versions.map(({ value, expiryMs }) => {
-      return { id: 0, value: value === null ? null : Buffer.from(value).toString("latin1"), expiryMs };
+      return { value: value === null ? null : Buffer.from(value).toString("latin1"), expiryMs };
     });
     if (textOf(stored) !== textOf(expected)) {
       throw new Error(`${nameOf(target)} holds ${textOf(stored)}, not ${textOf(expected)}`);
     }
+    const storedDots = `${textOfDots(record.versions.map(({ dot }) => dot))}, context ${textOfDots(record.context.entries)}`;
+    const seen = [...expected[0]!.seen].sort().map(([actor, sequence]): Dot => ({ actor, sequence }));
+    const expectedDots = `${textOfDots(expected.map(({ dot }) => dot))}, context ${textOfDots(seen)}`;
+    if (storedDots !== expectedDots) throw new Error(`${nameOf(target)} holds ${storedDots}, not ${expectedDots}`);
   }
+}
+
+function textOfDots(dots: readonly Dot[]): string {
+  return dots.map((dot) => readableDot(dot, NAMES)).join(" ");
 }
 
 /** Both DEL and FLUSHDB remove through the replica; which of them it is shows only in who has called. */

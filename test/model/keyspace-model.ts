@@ -1,14 +1,25 @@
 /** What the keyspace should hold: versions of each key in plain Maps, expiry by the wall clock. Records are immutable. */
 
+import type { Actor, Dot } from "../../lib/causality/actor.js";
+
+/** For each actor the last sequence that a record has held: what a context that is read from it covers. */
+export type Seen = ReadonlyMap<Actor, number>;
+
 export interface ModelVersion {
-  /** Rises with every version ever minted: a context covers what was minted before it was read. */
+  /** Rises with every version ever minted. */
   readonly id: number;
+  readonly dot: Dot;
+  /** What its record had seen when it was minted, itself included. */
+  readonly seen: Seen;
   /** Unique among all versions. Null for a tombstone. */
   readonly value: string | null;
   readonly expiryMs: number;
 }
 
-/** Newest first, at least one. */
+/** What a version holds. */
+export type ModelValue = Pick<ModelVersion, "value" | "expiryMs">;
+
+/** Newest first, at least one. The newest is the one minted last, so what it had seen is what the record has seen. */
 export type ModelRecord = readonly ModelVersion[];
 
 export class KeyspaceModel {
@@ -47,8 +58,15 @@ export class KeyspaceModel {
   }
 }
 
-export function isLiveVersion(version: ModelVersion, nowMs: number): boolean {
+export function isLiveVersion(version: ModelValue, nowMs: number): boolean {
   return version.value !== null && (version.expiryMs === 0 || version.expiryMs > nowMs);
+}
+
+/** A context may outlive the removal of its record, which forgets: each of the two may have seen what the other has not. */
+export function joined(...parts: readonly Seen[]): Seen {
+  const all = new Map<Actor, number>();
+  for (const [actor, sequence] of parts.flatMap((part) => [...part])) all.set(actor, Math.max(sequence, all.get(actor) ?? 0));
+  return all;
 }
 
 /** What GET answers. */
@@ -57,12 +75,12 @@ export function liveEntry(record: ModelRecord | undefined, nowMs: number): Model
   return newest !== undefined && isLiveVersion(newest, nowMs) ? newest : null;
 }
 
-export function isDead(record: ModelRecord, nowMs: number): boolean {
+export function isDead(record: readonly ModelValue[], nowMs: number): boolean {
   return !record.some((version) => isLiveVersion(version, nowMs));
 }
 
 /** A record for messages and comparison. */
-export function textOf(record: ModelRecord | undefined): string {
+export function textOf(record: readonly ModelValue[] | undefined): string {
   if (record === undefined) return "nothing";
   return record.map(({ value, expiryMs }) => `${value ?? "tombstone"}@${expiryMs}`).join(" ");
 }

@@ -3,6 +3,7 @@
  * with plain Maps, through full disks, jumping clocks, stops and crashes.
  */
 import { slotOf } from "../../lib/bytes/slot.js";
+import { readableDot } from "../../lib/causality/actor.js";
 import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import { pause } from "../../lib/host/clock.js";
 import { DATA_END, DATABASES, EXPIRY_START, expiryKey, META_START } from "../../lib/replica/data-key.js";
@@ -10,7 +11,7 @@ import { settle } from "../sim/sim-clock.js";
 import { Clients } from "./clients.js";
 import { textOf } from "./keyspace-model.js";
 import { type ModelEvent, nameOf, requireCode, requireCount, SETTINGS } from "./operation.js";
-import { bytes, World } from "./world.js";
+import { bytes, NAMES, World } from "./world.js";
 
 export interface ModelReport {
   readonly counts: Readonly<Record<ModelEvent, number>>;
@@ -170,12 +171,12 @@ class ModelRun extends Clients {
     const page = await this.world.lsm.scan({ from: "", to: DATA_END, limit: 1e6, values: "with" });
     const found = page.entries.map(({ key, value }) => {
       const { versions } = decodeRecord(value!);
-      return `${key}=${versions.map((version) => Buffer.from(version.value ?? "tombstone").toString("latin1")).join()}`;
+      return `${key}=${versions.map(({ dot }) => readableDot(dot, NAMES)).join()}`;
     });
     const { history } = this.model;
     for (let at = history.length - 1; at >= 0; at--) {
       const state = [...history[at]!].sort(([a], [b]) => (a < b ? -1 : 1));
-      const texts = state.map(([key, record]) => `${key}=${record.map(({ value }) => value ?? "tombstone").join()}`);
+      const texts = state.map(([key, record]) => `${key}=${record.map(({ dot }) => readableDot(dot, NAMES)).join()}`);
       if (texts.join("|") !== found.join("|")) continue;
       this.counts.lost += history.length - 1 - at;
       return this.model.restartWith(history[at]!);

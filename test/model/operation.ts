@@ -1,6 +1,6 @@
 /** What the model test knows of one operation of a client, and of what it may store. */
 import { OperatingError } from "../../lib/errors.js";
-import type { ModelRecord } from "./keyspace-model.js";
+import type { ModelRecord, Seen } from "./keyspace-model.js";
 
 export type ModelEvent =
   | "applied"
@@ -50,7 +50,7 @@ export interface Operation {
 /** What an operation stores under a value. */
 export interface Minting {
   readonly operation: Operation;
-  readonly covers: "all" | "newest" | { readonly upTo: number };
+  readonly covers: "all" | "newest" | { readonly seen: Seen };
   readonly expiryMs: number;
 }
 
@@ -61,14 +61,17 @@ export interface Removal {
 
 export interface Reading {
   readonly target: Target;
+  /** Operations on the key that were called before and are not over: the read comes after those that take effect. */
   readonly before: readonly Operation[];
-  readonly candidates: (ModelRecord | undefined)[];
+  /** The records that there were since the read was called and the last of `before` took effect. */
+  candidates: (ModelRecord | undefined)[];
 }
 
 export interface Token {
   readonly target: Target;
   readonly text: string;
-  readonly upTo: number;
+  /** What the record that it was read from had seen. */
+  readonly seen: Seen;
 }
 
 export interface Walk {
@@ -103,10 +106,15 @@ export function requireCount(what: string, have: number, want = 0): void {
   if (have !== want) throw new Error(`${what} is ${have}, not ${want}`);
 }
 
+/**
+ * A context covers an actor's versions up to the last that its record had seen, no more: where the record had begun anew
+ * after a removal, and that removal was lost in a crash, what came back with it was minted by an actor that the context
+ * does not know, and stays as a sibling.
+ */
 export function remaining(old: ModelRecord, covers: Minting["covers"]): ModelRecord {
   if (covers === "all") return [];
   if (covers === "newest") return old.slice(1);
-  return old.filter(({ id }) => id > covers.upTo);
+  return old.filter(({ dot }) => dot.sequence > (covers.seen.get(dot.actor) ?? 0));
 }
 
 export function isDone(operation: Operation): boolean {

@@ -1,4 +1,5 @@
 /** A coordinator on a replica on an engine, in virtual time: what the tests of the two folders share. */
+import type { StoreNames } from "../../lib/causality/actor.js";
 import { ContextTokens } from "../../lib/causality/context-token.js";
 import { HybridClock } from "../../lib/causality/hybrid-clock.js";
 import type { Covered } from "../../lib/causality/record.js";
@@ -40,6 +41,7 @@ export interface WorldOptions {
   readonly events?: StoreEvents;
 }
 
+export const NAMES: StoreNames = () => "node-a";
 const DIRECTORY = "/store";
 const CLUSTER_KEY = Buffer.alloc(32, 7);
 
@@ -93,7 +95,7 @@ export class World {
       clock,
       random,
       tokens: new ContextTokens({ clusterId: "c", clusterKey: CLUSTER_KEY }),
-      names: () => "node-a",
+      names: NAMES,
       settings: this.settings,
     });
     this.reaper = new Reaper({ replica: this.replica, clock, log: silentLog });
