@@ -153,7 +153,7 @@ export const settings = {
     default: 32 * MB,
     min: 256 * KB,
     max: 1 * GB,
-    why: "writes kept in memory before they become a table; at most two such",
+    why: "pairs kept in memory before they become a table; at most two such, each with a log of up to four times as much",
   }),
   blockCacheBytes: bytes({
     name: "block-cache-bytes",

@@ -19,7 +19,7 @@ import { TableWriter } from "./table-writer.js";
 export type Transform = (key: string, bytes: Buffer, start: number, end: number, nowMs: number) => "keep" | Uint8Array;
 
 /** The wall time in ms at which the value expires, so that `Transform` will replace it; Infinity when never. */
-export type ExpiryOf = (key: string, bytes: Buffer, start: number, end: number) => number;
+export type ExpiryOf = (key: string, bytes: Uint8Array, start: number, end: number) => number;
 
 export interface CompactionOptions {
   readonly transform?: Transform;

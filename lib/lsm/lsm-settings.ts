@@ -10,9 +10,12 @@ export interface LsmSettings {
   readonly fsync: FsyncPolicy;
   /** How many signed counters are kept beside the data, 0 or more. */
   readonly counters: number;
-  /** Log bytes (keys and values) that one memory table holds before it is flushed; there are at most two. */
+  /**
+   * Bytes (keys and values) that one memory table holds before it is flushed; there are at most two. A table whose keys are
+   * overwritten is flushed when its log is four times as long.
+   */
   readonly memoryTableBytes: number;
-  /** Entries of one memory table: growing a Map far past 250,000 stalls for tens of milliseconds. */
+  /** Entries of one memory table: making the index of far more larger stalls for tens of milliseconds. */
   readonly memoryTableEntries: number;
   readonly blockCacheBytes: number;
   /** Uncompressed size of a table's block. */

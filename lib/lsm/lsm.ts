@@ -16,19 +16,21 @@ import type { Log } from "../log.js";
 import { type Backlog, judgeBacklog, Room } from "./backlog.js";
 import { MergeCursor } from "./cursor.js";
 import { keyHashOf } from "./filter.js";
-import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js";
+import { Operation } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
 import type { LsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
-import { DELETED, MemoryTable, newSlab, newSlabBytes } from "./memory-table.js";
+import { MemoryTable, UNKNOWN } from "./memory-table.js";
 import { type OpenedStore, openStore } from "./open-store.js";
 import { type Found, Peek } from "./peek.js";
 import { type ScanPage, type ScanRange, scanPage } from "./scan.js";
+import { Slab } from "./slab.js";
 import { cursorsOf } from "./table-cursor.js";
 import type { TableKeeper } from "./table-keeper.js";
 import type { TableReader } from "./table-reader.js";
+import { WriteBatch } from "./write-batch.js";
 
 export interface LsmOptions {
   readonly disk: Disk;
@@ -46,6 +48,8 @@ export type { Backlog, LsmStats, ScanPage, ScanRange };
 
 const SYNC_INTERVAL_MS = 1000;
 
+/** The log of a memory table that absorbs overwriting may be so many times as long as the table: it is what a start replays. */
+const LOG_FACTOR = 4;
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
 
@@ -63,13 +67,16 @@ export class Lsm {
   readonly #reader: TableReader;
   readonly #keeper: TableKeeper;
   #fsync: FsyncPolicy;
+  readonly #batch = new WriteBatch();
   #active: MemoryTable;
   /** Segments from before the start that the active table was rebuilt from. */
   #replayed: readonly SegmentRange[];
   #counters: Float64Array;
   /** What `clear` in the batch being built has put aside. */
   #countersBeforeClear: Float64Array | null = null;
-  #spareSlab: Buffer | null = null;
+  #spareSlab: Slab | null = null;
+  /** Bytes of log that the active table was built from, as far as its batches are written. */
+  #logBytes: number;
   readonly #room = new Room();
   #refusal: OperatingError | null = null;
   /** Why a batch of this turn was undone. */
@@ -102,6 +109,7 @@ export class Lsm {
     this.#fsync = options.settings.fsync;
     this.#active = store.active;
     this.#replayed = store.replayed;
+    this.#logBytes = store.replayed.reduce((sum, { end }) => sum + end, 0);
     this.#counters = store.counters;
     this.#keeper.onChange = () => this.#relieve();
     this.#keeper.onFlushed = ({ table }) => this.#recycle(table);
@@ -112,18 +120,18 @@ export class Lsm {
   /** Looks a key up without waiting; FOUND leaves the value in `found`. Sees this turn's writes. Throws IO and CORRUPT. */
   peek(key: string): Peek {
     const place = this.#active.find(key);
-    if (place >= 0) {
+    if (place > 0) {
       this.#active.view(place, this.found);
       return Peek.FOUND;
     }
-    if (place === DELETED) return Peek.ABSENT;
+    if (place !== UNKNOWN) return Peek.ABSENT;
     for (const { table } of this.#keeper.frozen) {
       const older = table.find(key);
-      if (older >= 0) {
+      if (older > 0) {
         table.view(older, this.found);
         return Peek.FOUND;
       }
-      if (older === DELETED) return Peek.ABSENT;
+      if (older !== UNKNOWN) return Peek.ABSENT;
     }
     return this.#reader.peek(this.#keeper.set, key, keyHashOf(key));
   }
@@ -143,11 +151,14 @@ export class Lsm {
 
   /** Stores a copy of `bytes[start, end)`. Visible at once; written with this turn's batch. */
   put(key: string, bytes: Uint8Array, start: number, end: number): void {
-    this.#active.put(key, bytes, start, end);
+    const batch = this.#batch;
+    const pair = batch.put(key, bytes, start, end);
+    this.#active.put(key, batch.bytes, pair, batch.end);
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
 
   remove(key: string): void {
+    this.#batch.remove(key);
     this.#active.remove(key);
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
@@ -155,7 +166,7 @@ export class Lsm {
   /** Adds `delta` (an integer) to a counter, as part of this turn's batch. */
   count(index: number, delta: number): void {
     assert(index < this.#counters.length, "count: the settings say how many counters there are");
-    this.#active.count(index, delta);
+    this.#batch.count(index, delta);
     this.#counters[index]! += delta;
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
@@ -167,6 +178,7 @@ export class Lsm {
   /** Drops all entries and sets all counters to 0, as part of this turn's batch: what is put after it stays. */
   clear(): void {
     this.#countersBeforeClear ??= this.#counters;
+    this.#batch.clear();
     this.#keeper.clear();
     this.#active.clear();
     this.#counters = new Float64Array(this.#counters.length);
@@ -179,17 +191,20 @@ export class Lsm {
    */
   commit(): void {
     const table = this.#active;
-    if (!table.hasPending && this.#turnRefusal === null) return;
+    const batch = this.#batch;
+    if (batch.isEmpty && this.#turnRefusal === null) return;
     try {
       if (this.#turnRefusal !== null) throw this.#turnRefusal;
       this.#requireWritable(table);
-      this.#writer.append(table.slab, table.pendingStart, table.bytes);
+      this.#writer.append(batch.bytes, 0, batch.end);
     } catch (error) {
-      if (table.hasPending) this.#undo();
+      if (!batch.isEmpty) this.#undo();
       this.#refusal = error instanceof OperatingError ? error : null;
       this.#refuseTurn(error);
       throw error;
     }
+    this.#logBytes += batch.end;
+    batch.reset();
     table.seal();
     for (const { resolve } of this.#committing.splice(0)) resolve();
     this.#refusal = null;
@@ -201,7 +216,7 @@ export class Lsm {
 
   /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */
   committed(): Promise<void> {
-    if (!this.#active.hasPending) return Promise.resolve();
+    if (this.#batch.isEmpty) return Promise.resolve();
     return new Promise((resolve, reject) => {
       this.#committing.push({ resolve, reject });
     });
@@ -325,8 +340,7 @@ export class Lsm {
     if (this.#isClosed) throw new OperatingError("CLOSED", "the store is closed");
     if (this.#writer.failure !== null) throw this.#writer.failure;
     // The batch itself does not count: a single one may be larger than a memory table.
-    const { memoryTableBytes, memoryTableEntries } = this.#settings;
-    const overflow = Math.max(table.pendingStart / memoryTableBytes, table.entries / memoryTableEntries);
+    const overflow = this.#fillOf(table, table.sealedBytes);
     if (overflow <= OVERFLOW_FACTOR || this.#keeper.frozen.length === 0) return;
     throw this.#keeper.failure ?? new OperatingError("BUSY", "the disk does not keep up with the writes; try again later");
   }
@@ -346,7 +360,7 @@ export class Lsm {
 
   /** For those who put nothing themselves: a refusal of others' writes is no concern of theirs. */
   #commitPending(): void {
-    if (this.#active.hasPending) this.commit();
+    if (!this.#batch.isEmpty) this.commit();
   }
 
   /** Tells those who wait, and keeps the refusal until all who put something in this turn have committed. */
@@ -367,10 +381,11 @@ export class Lsm {
       this.#counters = this.#countersBeforeClear;
       this.#countersBeforeClear = null;
     }
-    const operations = new OperationReader(table.slab, table.pendingStart + BATCH_HEADER_BYTES, table.bytes);
+    const operations = this.#batch.operations();
     while (operations.next() && operations.kind !== Operation.CLEAR) {
       if (operations.kind === Operation.COUNT) this.#counters[operations.index]! -= operations.delta;
     }
+    this.#batch.reset();
     table.undo();
   }
 
@@ -381,30 +396,36 @@ export class Lsm {
     this.#freeze();
   }
 
-  /** 1 and more: the table is full. */
-  #fillOf(table: MemoryTable): number {
-    return Math.max(table.bytes / this.#settings.memoryTableBytes, table.entries / this.#settings.memoryTableEntries);
+  /** 1 and more: the active table is full, or its log long enough. */
+  #fillOf(table: MemoryTable, bytes = table.bytes): number {
+    const { memoryTableBytes, memoryTableEntries } = this.#settings;
+    const tableBytes = Math.max(bytes, this.#logBytes / LOG_FACTOR);
+    return Math.max(tableBytes / memoryTableBytes, table.entries / memoryTableEntries);
   }
 
   #freeze(): void {
     const segments = [...this.#replayed, ...this.#writer.rotate()];
     this.#keeper.freeze({ table: this.#active, segments, counters: this.#counters.slice() });
     this.#replayed = [];
-    this.#active = new MemoryTable(this.#spareSlab ?? newSlab(this.#settings.memoryTableBytes));
+    this.#active = new MemoryTable(this.#spareSlab ?? new Slab(this.#settings.memoryTableBytes));
     this.#spareSlab = null;
+    this.#logBytes = 0;
   }
 
   /** Keeps the slab of a table that is not needed any more for the next one, unless a scan still reads it or it grew. */
   #recycle(table: MemoryTable): void {
-    const isOrdinary = table.slab.length === newSlabBytes(this.#settings.memoryTableBytes);
-    if (isOrdinary && table.pins === 0) this.#spareSlab = table.slab;
+    if (table.slab.hasGrown || table.pins > 0) return;
+    table.slab.reset();
+    this.#spareSlab = table.slab;
   }
 
   /** Something changed: the active table may be full, or be frozen now, and writers may go on or must not. */
   #relieve(): void {
     if (this.#isClosed) return;
     const { failure } = this.#keeper;
-    if (this.#keeper.frozen.length === 0 && !this.#active.hasPending && this.#fillOf(this.#active) >= 1) this.#freeze();
+    // What refused batches have left in the slab is used again: a table without a log has nothing to flush.
+    const isFull = this.#logBytes > 0 && this.#fillOf(this.#active) >= 1;
+    if (isFull && this.#keeper.frozen.length === 0 && this.#batch.isEmpty) this.#freeze();
     const backlog = judgeBacklog({
       isSyncLate: this.#isSyncLate,
       frozenTables: this.#keeper.frozen.length,

@@ -31,7 +31,7 @@ export class MemoryCursor implements Cursor {
     if (next === null) return Step.END;
     this.key = next;
     const place = this.#table.find(next);
-    if (place >= 0) {
+    if (place > 0) {
       this.kind = PUT;
       this.#table.view(place, this.#found);
     } else {

@@ -14,8 +14,9 @@ import { LogWriter } from "./log-writer.js";
 import type { LsmOptions } from "./lsm.js";
 import type { LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
-import { type FrozenTable, MemoryTable, newSlab } from "./memory-table.js";
+import { type FrozenTable, MemoryTable } from "./memory-table.js";
 import { ReadPolicy } from "./read-policy.js";
+import { Slab } from "./slab.js";
 import { tableNumberOf } from "./table-format.js";
 import { TableKeeper } from "./table-keeper.js";
 import { TableReader } from "./table-reader.js";
@@ -139,15 +140,15 @@ class Replay implements LogVisitor {
   constructor(options: LsmOptions, counters: Float64Array) {
     this.#options = options;
     this.counters = counters;
-    this.active = new MemoryTable(newSlab(options.settings.memoryTableBytes));
+    this.active = new MemoryTable(new Slab(options.settings.memoryTableBytes));
   }
 
   async onSegment(_id: number, bytes: number): Promise<void> {
     const { settings, onProgress } = this.#options;
     const isFull = this.active.bytes + bytes > settings.memoryTableBytes || this.active.entries >= settings.memoryTableEntries;
-    if (this.active.bytes > 0 && isFull) {
+    if (this.ranges.length > 0 && isFull) {
       this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
-      this.active = new MemoryTable(newSlab(settings.memoryTableBytes));
+      this.active = new MemoryTable(new Slab(settings.memoryTableBytes));
       this.ranges = [];
     }
     this.#doneBytes += bytes;

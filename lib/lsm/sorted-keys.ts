@@ -1,31 +1,32 @@
 /**
- * Order over the keys of a memory table, made on demand: putting costs nothing, and a scan sorts only the neighbourhoods
- * that it visits. Keys are spread over buckets by their first three bytes (for the replica: space and slot), each bucket
- * is sorted when it is first needed after it grew.
- *
- * Invariant: of the source's keys the first `#taken` are each in exactly one bucket. The source only grows.
+ * Order over the keys of a memory table, made on demand: a scan sorts only the neighbourhoods that it visits. Keys are
+ * spread over buckets by their first three bytes (for the replica: space and slot), each bucket is sorted when it is first
+ * needed after it grew.
  */
 
-/** Distinct keys in the order in which they were added. */
-export interface KeySource {
-  count(): number;
-  key(index: number): string;
-}
-
 export class SortedKeys {
-  readonly #source: KeySource;
-  #taken = 0;
   readonly #buckets = new Map<number, Bucket>();
   /** The numbers of the buckets, ascending; null when buckets were added since it was made. */
   #order: Uint32Array | null = null;
 
-  constructor(source: KeySource) {
-    this.#source = source;
+  /** `keys` are distinct. */
+  constructor(keys: readonly string[]) {
+    for (const key of keys) this.add(key);
+  }
+
+  /** Adds a key that is not there yet. */
+  add(key: string): void {
+    const number = bucketOf(key);
+    const bucket = this.#buckets.get(number);
+    if (bucket !== undefined) bucket.add(key);
+    else {
+      this.#buckets.set(number, new Bucket(key));
+      this.#order = null;
+    }
   }
 
   /** The first key at or after `from`, or null. */
   ceiling(from: string): string | null {
-    this.#takeNew();
     const number = bucketOf(from);
     const bucket = this.#buckets.get(number);
     const found = bucket === undefined ? undefined : bucket.ceiling(from);
@@ -33,19 +34,6 @@ export class SortedKeys {
     const order = (this.#order ??= Uint32Array.from(this.#buckets.keys()).sort());
     const next = order[lowerBound(order, number + 1)];
     return next === undefined ? null : this.#buckets.get(next)!.first();
-  }
-
-  #takeNew(): void {
-    for (const count = this.#source.count(); this.#taken < count; this.#taken++) {
-      const key = this.#source.key(this.#taken);
-      const number = bucketOf(key);
-      const bucket = this.#buckets.get(number);
-      if (bucket !== undefined) bucket.add(key);
-      else {
-        this.#buckets.set(number, new Bucket(key));
-        this.#order = null;
-      }
-    }
   }
 }
 

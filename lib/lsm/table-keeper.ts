@@ -168,7 +168,8 @@ export class TableKeeper {
     const before = this.#beforeClear;
     if (before === null) return;
     this.#beforeClear = null;
-    for (const frozen of before.frozen) this.onFlushed(frozen);
+    // The oldest may be read by a flush right now, which lets go of it when it ends.
+    for (const frozen of before.frozen.slice(0, -1)) this.onFlushed(frozen);
     if (this.#hidden === null) this.#hidden = before.set;
     else before.set.unpin();
   }
@@ -242,7 +243,8 @@ export class TableKeeper {
     const isLowest = frozen.table.hidesOlder || this.set.levels.every((level) => level.length === 0);
     const { tables } = await this.#run<FlushOutput>("flush", "first", {
       directory,
-      segments: frozen.segments,
+      slab: frozen.table.slab.bytes,
+      indexSlots: frozen.table.indexSlots,
       entries: frozen.table.entries,
       number: this.#nextTable++,
       blockBytes,
@@ -253,6 +255,7 @@ export class TableKeeper {
     await this.#clearDecided();
     // A CLEAR dropped it meanwhile.
     if (this.frozen.at(-1) !== frozen) {
+      this.onFlushed(frozen);
       this.#removeTables(tables);
       return true;
     }

@@ -28,9 +28,11 @@ describe("NodeWorkers", () => {
     rmSync(directory, { recursive: true });
   });
 
-  const missingLog = (): FlushInput => ({
+  /** A memory table whose index is empty where it claims to have a key. */
+  const damaged = (): FlushInput => ({
     directory,
-    segments: [{ id: 1, end: 100 }],
+    slab: new Uint8Array(16),
+    indexSlots: new Int32Array(16),
     entries: 1,
     number: 1,
     blockBytes: 4096,
@@ -49,7 +51,7 @@ describe("NodeWorkers", () => {
       settings: { ...defaultLsmSettings, fsync: "no", memoryTableBytes: 256 * 1024, levelZeroTables: 2, levelBytesBase: MB },
     });
     const value = Buffer.alloc(100, "v");
-    for (let at = 0; at < 20_000; at++) {
+    for (let at = 0; at < 40_000; at++) {
       engine.put(`key ${at % 5_000}`, value, 0, value.length);
       if (at % 50 !== 49) continue;
       engine.commit();
@@ -62,17 +64,17 @@ describe("NodeWorkers", () => {
   });
 
   it("rejects with the error of the job, code and message", async () => {
-    const error = await workers.start("flush", missingLog()).result.catch((reason: unknown) => reason);
+    const error = await workers.start("flush", damaged()).result.catch((reason: unknown) => reason);
     expect(error).to.include({ name: "OperatingError", code: "CORRUPT" });
-    expect((error as Error).message).to.match(/00000001\.log is missing/);
+    expect((error as Error).message).to.match(/a memory table of 1 keys has 0 in its index/);
   });
 
   it("fails what was queued when it is closed, and starts a new thread when asked again", async () => {
-    const { result } = workers.start("flush", missingLog());
+    const { result } = workers.start("flush", damaged());
     const outcome = result.catch((error: unknown) => (error as { code: string }).code);
     await workers.close();
     expect(["CLOSED", "CORRUPT"]).to.include(await outcome);
-    const again = await workers.start("flush", missingLog()).result.catch((error: unknown) => (error as { code: string }).code);
+    const again = await workers.start("flush", damaged()).result.catch((error: unknown) => (error as { code: string }).code);
     expect(again).to.equal("CORRUPT");
   });
 });

@@ -133,7 +133,7 @@ describe("lsm compaction job", () => {
     const options: CompactionOptions = {
       transform: (_key, bytes, start, end, nowMs) =>
         expiryOf(bytes.toString("latin1", start, end)) <= nowMs ? Buffer.from("dead") : "keep",
-      expiresAtMs: (_key, bytes, start, end) => expiryOf(bytes.toString("latin1", start, end)),
+      expiresAtMs: (_key, bytes, start, end) => expiryOf(Buffer.from(bytes.subarray(start, end)).toString("latin1")),
     };
     const { output } = drain(fixture, inputOf(fixture, inputsOf(fixture, [entries]), { nowMs: 1_000 }), options);
     const values = entriesOf(fixture, output).map(({ key, value }) => [key, value.toString()]);

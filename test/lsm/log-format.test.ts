@@ -13,17 +13,17 @@ import {
   segmentIdOf,
   syncedPositionAt,
 } from "../../lib/lsm/log-format.js";
-import { MemoryTable } from "../../lib/lsm/memory-table.js";
+import { WriteBatch } from "../../lib/lsm/write-batch.js";
 
 /** A segment's bytes with one batch that holds each kind of operation. */
 function sampleSegment(): Buffer {
   const header = encodeSegmentHeader({ id: 5, previous: { segment: 4, offset: 99 }, synced: { segment: 4, offset: 36 } });
-  const table = new MemoryTable(Buffer.alloc(256));
-  table.put("key", Buffer.from("value"), 0, 5);
-  table.remove("k\xff");
-  table.count(300, -2);
-  table.clear();
-  const bytes = Buffer.concat([header, table.slab.subarray(0, table.bytes)]);
+  const batch = new WriteBatch();
+  batch.put("key", Buffer.from("value"), 0, 5);
+  batch.remove("k\xff");
+  batch.count(300, -2);
+  batch.clear();
+  const bytes = Buffer.concat([header, batch.bytes.subarray(0, batch.end)]);
   sealBatch(bytes, SEGMENT_HEADER_BYTES, bytes.length, { segment: 5, offset: 36 }, { segment: 5, offset: 0 });
   return bytes;
 }
