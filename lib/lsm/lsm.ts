@@ -74,7 +74,8 @@ export class Lsm {
   #counters: Float64Array;
   /** What `clear` in the batch being built has put aside. */
   #countersBeforeClear: Float64Array | null = null;
-  #spareSlab: Slab | null = null;
+  /** The table last flushed: as good as its blocks in the cache, until the next table needs its slab. */
+  #flushed: MemoryTable | null = null;
   /** Bytes of log that the active table was built from, as far as its batches are written. */
   #logBytes: number;
   readonly #room = new Room();
@@ -112,27 +113,33 @@ export class Lsm {
     this.#logBytes = store.replayed.reduce((sum, { end }) => sum + end, 0);
     this.#counters = store.counters;
     this.#keeper.onChange = () => this.#relieve();
-    this.#keeper.onFlushed = ({ table }) => this.#recycle(table);
+    this.#keeper.onFlushed = ({ table }) => {
+      this.#flushed = table.slab.hasGrown ? null : table;
+    };
     this.#keeper.start();
     this.#relieve();
   }
 
   /** Looks a key up without waiting; FOUND leaves the value in `found`. Sees this turn's writes. Throws IO and CORRUPT. */
   peek(key: string): Peek {
-    const place = this.#active.find(key);
+    let table = this.#active;
+    let place = table.find(key);
+    if (place === UNKNOWN) {
+      for (const frozen of this.#keeper.frozen) {
+        table = frozen.table;
+        place = table.find(key);
+        if (place !== UNKNOWN) break;
+      }
+    }
+    if (place === UNKNOWN && this.#flushed !== null) {
+      table = this.#flushed;
+      place = table.find(key);
+    }
     if (place > 0) {
-      this.#active.view(place, this.found);
+      table.view(place, this.found);
       return Peek.FOUND;
     }
     if (place !== UNKNOWN) return Peek.ABSENT;
-    for (const { table } of this.#keeper.frozen) {
-      const older = table.find(key);
-      if (older > 0) {
-        table.view(older, this.found);
-        return Peek.FOUND;
-      }
-      if (older !== UNKNOWN) return Peek.ABSENT;
-    }
     return this.#reader.peek(this.#keeper.set, key, keyHashOf(key));
   }
 
@@ -179,6 +186,7 @@ export class Lsm {
   clear(): void {
     this.#countersBeforeClear ??= this.#counters;
     this.#batch.clear();
+    this.#flushed = null;
     this.#keeper.clear();
     this.#active.clear();
     this.#counters = new Float64Array(this.#counters.length);
@@ -407,16 +415,17 @@ export class Lsm {
     const segments = [...this.#replayed, ...this.#writer.rotate()];
     this.#keeper.freeze({ table: this.#active, segments, counters: this.#counters.slice() });
     this.#replayed = [];
-    this.#active = new MemoryTable(this.#spareSlab ?? new Slab(this.#settings.memoryTableBytes));
-    this.#spareSlab = null;
+    this.#active = new MemoryTable(this.#takeSlab());
     this.#logBytes = 0;
   }
 
-  /** Keeps the slab of a table that is not needed any more for the next one, unless a scan still reads it or it grew. */
-  #recycle(table: MemoryTable): void {
-    if (table.slab.hasGrown || table.pins > 0) return;
-    table.slab.reset();
-    this.#spareSlab = table.slab;
+  /** The slab of the table last flushed, unless a scan still reads it. */
+  #takeSlab(): Slab {
+    const flushed = this.#flushed;
+    this.#flushed = null;
+    if (flushed === null || flushed.pins > 0) return new Slab(this.#settings.memoryTableBytes);
+    flushed.slab.reset();
+    return flushed.slab;
   }
 
   /** Something changed: the active table may be full, or be frozen now, and writers may go on or must not. */

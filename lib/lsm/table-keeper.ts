@@ -86,7 +86,7 @@ export class TableKeeper {
   failure: OperatingError | null = null;
   /** Called after each change that may let writers go on, or must stop them. */
   onChange: () => void = () => undefined;
-  /** Called with a frozen table that nobody needs any more. */
+  /** Called with a frozen table that is in the table set now. */
   onFlushed: (frozen: FrozenTable) => void = () => undefined;
   readonly #options: TableKeeperOptions;
   /** The tables that a CLEAR hides, while the manifest must still name them. */
@@ -168,8 +168,6 @@ export class TableKeeper {
     const before = this.#beforeClear;
     if (before === null) return;
     this.#beforeClear = null;
-    // The oldest may be read by a flush right now, which lets go of it when it ends.
-    for (const frozen of before.frozen.slice(0, -1)) this.onFlushed(frozen);
     if (this.#hidden === null) this.#hidden = before.set;
     else before.set.unpin();
   }
@@ -255,7 +253,6 @@ export class TableKeeper {
     await this.#clearDecided();
     // A CLEAR dropped it meanwhile.
     if (this.frozen.at(-1) !== frozen) {
-      this.onFlushed(frozen);
       this.#removeTables(tables);
       return true;
     }
