@@ -109,6 +109,7 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     targets.map(({ scope }) => scope),
     targets.map(({ key }) => key),
   );
+  const commits: Promise<void>[] = [];
   try {
     for (const { database, key, fingerprint } of watched) {
       const now = await keyspace.fingerprint({ ...session.scope, database, hold }, key);
@@ -118,7 +119,9 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     for (const { entry, args } of transaction.queue) {
       // SELECT among the commands makes another scope.
       session.scope = { ...session.scope, hold };
-      replies += await execution.runner.collect(entry, session, args);
+      const call = execution.runner.collect(entry, session, args);
+      if (entry.isWrite && !call.isWaiting) commits.push(heard(keyspace.committed()));
+      replies += await call.finished();
     }
     reply.array(transaction.queue.length);
     reply.raw(replies);
@@ -126,6 +129,14 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     session.scope = { ...session.scope, hold: null };
     hold.release();
   }
+  // Some may have been stored in an earlier turn than the one whose commit decides about the last.
+  await Promise.all(commits);
+}
+
+/** The same promise, which may be rejected before anybody waits for it. */
+function heard(promise: Promise<void>): Promise<void> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 /** Every key that the queued commands name and every watched one, with its database: SELECT and COPY's DB are followed. */

@@ -266,10 +266,16 @@ export class Coordinator implements Keyspace {
     return this.#walk.keysInSlot(scope.database, slot, count);
   }
 
+  committed(): Promise<void> {
+    return this.#replica.committed();
+  }
+
   async flush(scope: Scope, what: "database" | "all"): Promise<void> {
     const { database } = scope;
-    if (what === "all" || this.#isAlone(database)) this.#replica.clear();
-    else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    if (what === "all" || this.#isAlone(database)) {
+      this.#replica.clear();
+      await this.#replica.committed();
+    } else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */

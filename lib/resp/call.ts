@@ -17,7 +17,8 @@ export interface Call<S extends Session> {
   readonly reply: Reply;
   /**
    * Says that this call stores something: should the commit of this turn fail, its reply becomes that error. Dispatch says
-   * it for every command that is flagged as a write; commands do not.
+   * it for every command that is flagged as a write; commands do not. Work that answers later resolves only when what it
+   * stored is committed, and rejects when that was refused.
    */
   markWrite(): void;
   /** How many earlier requests of this connection are still unanswered. */

@@ -97,8 +97,9 @@ describe("the coordinator", () => {
     store.readMsMax = 10;
     const change = coordinator.update(SCOPE, KEY, (entry) => putting(liveValueOf(entry) ?? "new"));
     await Promise.resolve();
-    await coordinator.flush(SCOPE, "all");
+    const flush = coordinator.flush(SCOPE, "all");
     store.commit();
+    await flush;
     await world.run(change);
     expect(liveValueOf(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("new");
     expect(coordinator.size(0)).to.equal(1);
