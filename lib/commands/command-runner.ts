@@ -223,11 +223,11 @@ class ObservedCall implements Call<ClientSession> {
     this.#inner!.later((reply, args) => this.#runner.observe(entry, { session, reply, args }, work));
   }
 
-  alone(work: Work): void {
+  alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     const { session } = this;
     const entry = this.#entry!;
     this.isWaiting = true;
-    this.#inner!.alone((reply, args) => this.#runner.observe(entry, { session, reply, args }, work));
+    this.#inner!.alone((reply, args) => this.#runner.observe(entry, { session, reply, args }, work), needs);
   }
 }
 

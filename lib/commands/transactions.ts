@@ -90,8 +90,10 @@ function exec(context: CommandContext, runner: CommandRunner, call: ClientCall):
     return call.reply.error("EXECABORT Transaction discarded because of previous errors.");
   }
   if (transaction.queue.length === 0 && watched.length === 0) return call.reply.array(0);
-  if (transaction.queue.some((queued) => queued.entry.isWrite)) call.markWrite();
-  call.alone((reply) => execute({ keyspace: context.keyspace, runner, session, transaction, watched }, reply));
+  const isWrite = transaction.queue.some((queued) => queued.entry.isWrite);
+  if (isWrite) call.markWrite();
+  const execution = { keyspace: context.keyspace, runner, session, transaction, watched };
+  call.alone((reply) => execute(execution, reply), isWrite ? "room" : "nothing");
 }
 
 interface Execution {
