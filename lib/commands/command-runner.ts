@@ -63,11 +63,11 @@ export class CommandRunner {
     this.#start(entry, observed);
   }
 
-  /** Runs a command whose arguments are owned and collects its reply. REQUIRES that the connection runs nothing else meanwhile. */
-  async collect(entry: TableEntry, session: ClientSession, args: readonly Buffer[]): Promise<string> {
+  /** Runs a command whose arguments are owned; its reply is collected. REQUIRES that the connection runs nothing else meanwhile. */
+  collect(entry: TableEntry, session: ClientSession, args: readonly Buffer[]): CollectedCall {
     const call = new CollectedCall(session, args);
     this.runNested(entry, call);
-    return call.finished();
+    return call;
   }
 
   /** Counts a call that was refused before it ran. */
@@ -223,11 +223,11 @@ class ObservedCall implements Call<ClientSession> {
     this.#inner!.later((reply, args) => this.#runner.observe(entry, { session, reply, args }, work));
   }
 
-  alone(work: Work): void {
+  alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     const { session } = this;
     const entry = this.#entry!;
     this.isWaiting = true;
-    this.#inner!.alone((reply, args) => this.#runner.observe(entry, { session, reply, args }, work));
+    this.#inner!.alone((reply, args) => this.#runner.observe(entry, { session, reply, args }, work), needs);
   }
 }
 
@@ -255,6 +255,11 @@ export class CollectedCall implements Call<ClientSession> {
 
   alone(work: Work): void {
     this.later(work);
+  }
+
+  /** False when it was answered within its call: then what it stored is not committed yet. */
+  get isWaiting(): boolean {
+    return this.#work !== null;
   }
 
   /** The encoded reply, once the work is done. */

@@ -75,7 +75,7 @@ export class Commands implements Dispatcher<ClientSession> {
     if (!entry.accepts(args.length)) return this.#refuse(call, entry, arityText(entry));
     if (!session.isAuthenticated && entry.needsAuthentication) return this.#refuse(call, entry, NOT_AUTHENTICATED);
     if (session.transaction !== null && !TRANSACTION_CONTROL.has(entry.fullName)) return this.#queue(call, entry);
-    if (this.#clients.paused !== null && this.#isHeldBack(session, entry)) return this.#afterPause(call);
+    if (this.#clients.paused !== null && this.#isHeldBack(session, entry)) return this.#afterPause(call, entry);
     session.lastEntry = entry;
     // Here for all of them, so that no command can forget it; one that turns out to change nothing loses nothing by it.
     if (entry.isWrite) call.markWrite();
@@ -113,14 +113,17 @@ export class Commands implements Dispatcher<ClientSession> {
   }
 
   /** Runs the request when the pause is over; later requests of the connection wait behind it. */
-  #afterPause(call: Call<ClientSession>): void {
+  #afterPause(call: Call<ClientSession>, entry: TableEntry): void {
     const { session } = call;
     call.markWrite();
     call.alone(async (reply, args) => {
       await this.#clients.whenUnpaused();
       const collected = new CollectedCall(session, args);
       this.dispatch(collected);
+      const isStored = entry.isWrite && !collected.isWaiting;
+      const committed = isStored ? this.#context.keyspace.committed() : null;
       reply.raw(await collected.finished());
+      await committed;
     });
   }
 }

@@ -179,7 +179,7 @@ class PrefixedCall implements Call<ClientSession> {
     this.#inner.later((reply, args) => work(reply, args.slice(this.#skip)));
   }
 
-  alone(work: Work): void {
+  alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     const { session } = this;
     const { consistency } = session.scope;
     // It may start after the prefix was taken back: the settings go with it.
@@ -191,7 +191,7 @@ class PrefixedCall implements Call<ClientSession> {
       } finally {
         session.scope = scope;
       }
-    });
+    }, needs);
   }
 }
 

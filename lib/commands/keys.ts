@@ -151,7 +151,10 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
     const outcome = keyspace.tryRemove(scope, args[at]!);
     if (outcome === NOT_IN_MEMORY) {
       call.later(async (reply, copies) => {
-        const outcomes = await Promise.all(copies.slice(at).map((key) => keyspace.remove(scope, key)));
+        // The keys before it were removed within the call.
+        const committed = at > 1 ? keyspace.committed() : null;
+        const removals = Promise.all(copies.slice(at).map((key) => keyspace.remove(scope, key)));
+        const [outcomes] = await Promise.all([removals, committed]);
         reply.integer(removed + outcomes.filter((wasLive) => wasLive).length);
       });
       return;

@@ -105,6 +105,8 @@ function msetLater(context: CommandContext, call: Call<ClientSession>, first: nu
   const { scope } = call.session;
   call.later(async (reply, args) => {
     const puts: Promise<void>[] = [];
+    // The pairs before it were stored within the call.
+    if (first > 1) puts.push(keyspace.committed());
     const put = async (key: Buffer, value: Buffer): Promise<void> => keyspace.put(scope, key, value, NEVER);
     for (let at = first; at < args.length; at += 2) puts.push(put(args[at]!, args[at + 1]!));
     // A refusal of one pair, even at once, must leave no promise of another unheard.

@@ -90,8 +90,10 @@ function exec(context: CommandContext, runner: CommandRunner, call: ClientCall):
     return call.reply.error("EXECABORT Transaction discarded because of previous errors.");
   }
   if (transaction.queue.length === 0 && watched.length === 0) return call.reply.array(0);
-  if (transaction.queue.some((queued) => queued.entry.isWrite)) call.markWrite();
-  call.alone((reply) => execute({ keyspace: context.keyspace, runner, session, transaction, watched }, reply));
+  const isWrite = transaction.queue.some((queued) => queued.entry.isWrite);
+  if (isWrite) call.markWrite();
+  const execution = { keyspace: context.keyspace, runner, session, transaction, watched };
+  call.alone((reply) => execute(execution, reply), isWrite ? "room" : "nothing");
 }
 
 interface Execution {
@@ -109,6 +111,7 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     targets.map(({ scope }) => scope),
     targets.map(({ key }) => key),
   );
+  const commits: Promise<void>[] = [];
   try {
     for (const { database, key, fingerprint } of watched) {
       const now = await keyspace.fingerprint({ ...session.scope, database, hold }, key);
@@ -118,7 +121,9 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     for (const { entry, args } of transaction.queue) {
       // SELECT among the commands makes another scope.
       session.scope = { ...session.scope, hold };
-      replies += await execution.runner.collect(entry, session, args);
+      const call = execution.runner.collect(entry, session, args);
+      if (entry.isWrite && !call.isWaiting) commits.push(heard(keyspace.committed()));
+      replies += await call.finished();
     }
     reply.array(transaction.queue.length);
     reply.raw(replies);
@@ -126,6 +131,14 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
     session.scope = { ...session.scope, hold: null };
     hold.release();
   }
+  // Some may have been stored in an earlier turn than the one whose commit decides about the last.
+  await Promise.all(commits);
+}
+
+/** The same promise, which may be rejected before anybody waits for it. */
+function heard(promise: Promise<void>): Promise<void> {
+  promise.catch(() => undefined);
+  return promise;
 }
 
 /** Every key that the queued commands name and every watched one, with its database: SELECT and COPY's DB are followed. */

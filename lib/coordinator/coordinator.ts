@@ -6,6 +6,7 @@
  * on a key take effect in the order in which they were called; nobody reads, decides and stores outside that order.
  */
 import { assert, unreachable } from "../assert.js";
+import { background } from "../background.js";
 import type { StoreNames } from "../causality/actor.js";
 import { readableDot } from "../causality/actor.js";
 import type { ContextTokens } from "../causality/context-token.js";
@@ -21,7 +22,7 @@ import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
 import { Deadline } from "./deadline.js";
-import { KeyHold, Turns } from "./key-hold.js";
+import { HoldGate, KeyHold, Turns } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,
@@ -64,6 +65,7 @@ export class Coordinator implements Keyspace {
   readonly #settings: CoordinatorSettings;
   readonly #reaper: Pick<Reaper, "collectSoon"> | null;
   readonly #walk: KeyWalk;
+  readonly #holdGate = new HoldGate();
   /** Reads that found a live value, and that did not: INFO's keyspace_hits and keyspace_misses. */
   hits = 0;
   misses = 0;
@@ -234,11 +236,20 @@ export class Coordinator implements Keyspace {
     const hold = new KeyHold(queues.waitingMax);
     try {
       for (const [at, key] of keys.entries()) hold.turns.take(queues, this.#replica.keys.of(scopes[at]!.database, key));
-      await this.#deadline().bound(hold.turns.ready());
     } catch (error) {
       hold.release();
       throw error;
     }
+    const gate = this.#holdGate;
+    const entered = hold.turns.ready().then(() => gate.enter());
+    try {
+      await this.#deadline().bound(entered);
+    } catch (error) {
+      hold.release();
+      background(entered.then(() => gate.leave()));
+      throw error;
+    }
+    hold.begin(() => gate.leave());
     return hold;
   }
 
@@ -266,10 +277,38 @@ export class Coordinator implements Keyspace {
     return this.#walk.keysInSlot(scope.database, slot, count);
   }
 
+  committed(): Promise<void> {
+    return this.#replica.committed();
+  }
+
   async flush(scope: Scope, what: "database" | "all"): Promise<void> {
     const { database } = scope;
-    if (what === "all" || this.#isAlone(database)) this.#replica.clear();
-    else await this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    const mayClear = (): boolean => what === "all" || this.#isAlone(database);
+    if (!mayClear()) return this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    // Within EXEC it is the holder's own; to wait for other holds might be to wait for each other.
+    if (scope.hold === null) {
+      if (!(await this.#clearBetweenHolds(mayClear))) await this.flush(scope, what);
+    } else {
+      this.#replica.clear();
+      await this.#replica.committed();
+    }
+  }
+
+  /** Drops everything when no EXEC is under way, unless that may not be done any more by then. Returns whether it was. */
+  async #clearBetweenHolds(mayClear: () => boolean): Promise<boolean> {
+    const deadline = this.#deadline();
+    let committed: Promise<void> | null = null;
+    const step = (): void => {
+      if (deadline.isPast) throw deadline.error();
+      if (mayClear()) {
+        this.#replica.clear();
+        committed = this.#replica.committed();
+      }
+      deadline.meet();
+    };
+    await deadline.bound(this.#holdGate.between(step));
+    await committed;
+    return committed !== null;
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */

@@ -37,9 +37,15 @@ export class Turns {
 export class KeyHold implements Hold {
   readonly turns = new Turns();
   readonly queues: KeyQueues;
+  #leave: (() => void) | null = null;
 
   constructor(waitingMax: number) {
     this.queues = new KeyQueues(waitingMax);
+  }
+
+  /** `leave` is called when it is released. */
+  begin(leave: () => void): void {
+    this.#leave = leave;
   }
 
   get dataKeys(): ReadonlySet<string> {
@@ -48,5 +54,47 @@ export class KeyHold implements Hold {
 
   release(): void {
     this.turns.release();
+    this.#leave?.();
+    this.#leave = null;
+  }
+}
+
+/**
+ * Lets a step that concerns all keys come between holds, not into one. INVARIANT: while such a step waits, no hold begins,
+ * so that it is done as soon as those that are under way have ended.
+ */
+export class HoldGate {
+  #active = 0;
+  #steps: (() => void)[] = [];
+  #entering: (() => void)[] = [];
+
+  /** Resolves when a hold may begin; `leave` must follow. */
+  async enter(): Promise<void> {
+    if (this.#steps.length > 0) await new Promise<void>((resolve) => this.#entering.push(resolve));
+    else this.#active++;
+  }
+
+  leave(): void {
+    this.#active--;
+    if (this.#active > 0) return;
+    for (const run of this.#steps.splice(0)) run();
+    const entering = this.#entering.splice(0);
+    this.#active = entering.length;
+    for (const resolve of entering) resolve();
+  }
+
+  /** Runs `step` when there is no hold, at once if there is none now. Settles with it. */
+  between(step: () => void): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const run = (): void => {
+        try {
+          resolve(step());
+        } catch (error) {
+          reject(error);
+        }
+      };
+      if (this.#active === 0) run();
+      else this.#steps.push(run);
+    });
   }
 }

@@ -129,6 +129,12 @@ export interface Keyspace {
   expiringSize(database: number): number;
   countKeysInSlot(database: number, slot: number): number;
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]>;
+  /**
+   * Resolves when what the `try...` forms have changed so far is in the log; rejects with IO when it was refused and taken
+   * back. For whoever answers in a later turn: the asynchronous forms wait for it themselves.
+   */
+  committed(): Promise<void>;
+
   /** Removes all keys of the scope's database, or of all. */
   flush(scope: Scope, what: "database" | "all"): Promise<void>;
 }

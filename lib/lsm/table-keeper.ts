@@ -57,7 +57,8 @@ export interface TableKeeperStats {
 }
 
 const RETRY_MS_MIN = 1_000;
-const RETRY_MS_MAX = 30_000;
+/** Writes resume so long after room is back on a full disk, at the latest. */
+const RETRY_MS_MAX = 5_000;
 /** How often tables are looked at for values that have expired meanwhile. */
 const REVIEW_MS = 60_000;
 /** A table of which this share can be dropped is compacted on its own account. */

@@ -26,6 +26,12 @@ export function lsmSettings(config: Config): LsmSettings {
   };
 }
 
+/**
+ * A write is held back for at most so many times the `request-timeout` that runs once it begins: half a minute by default,
+ * which is more than the compaction that has to end first takes on any disk that works.
+ */
+const HOLD_FACTOR = 15;
+
 export function respSettings(live: LiveConfig): RespSettings {
   const settings = defaultRespSettings();
   const read = (): void => {
@@ -35,12 +41,20 @@ export function respSettings(live: LiveConfig): RespSettings {
     settings.bulkBytesMax = values.protoMaxBulkLen;
     settings.queryBufferBytesMax = values.clientQueryBufferLimit;
     settings.unansweredMax = values.requestsInFlightMax;
+    settings.writeHoldMsMax = HOLD_FACTOR * values.requestTimeout;
     settings.outputHardBytes = values.clientOutputBufferLimit.normal.hardBytes;
     settings.outputSoftBytes = values.clientOutputBufferLimit.normal.softBytes;
     settings.outputSoftSeconds = values.clientOutputBufferLimit.normal.softSeconds;
   };
   read();
-  const names = ["maxclients", "timeout", "proto-max-bulk-len", "client-query-buffer-limit", "client-output-buffer-limit"];
+  const names = [
+    "maxclients",
+    "timeout",
+    "proto-max-bulk-len",
+    "client-query-buffer-limit",
+    "client-output-buffer-limit",
+    "request-timeout",
+  ];
   for (const name of names) live.onChange(name, read);
   return settings;
 }

@@ -17,21 +17,24 @@ export interface Call<S extends Session> {
   readonly reply: Reply;
   /**
    * Says that this call stores something: should the commit of this turn fail, its reply becomes that error. Dispatch says
-   * it for every command that is flagged as a write; commands do not.
+   * it for every command that is flagged as a write; commands do not. Work that answers later resolves only when what it
+   * stored is committed, and rejects when that was refused.
    */
   markWrite(): void;
   /** How many earlier requests of this connection are still unanswered. */
   readonly unanswered: number;
   /**
    * Answers later. Copies the arguments, then runs `work` at once (synchronously up to its first await); the connection
-   * goes on with the next request meanwhile. A rejected promise becomes an error reply.
+   * goes on with the next request meanwhile. A rejected promise becomes an error reply. A write for which there is no room
+   * runs when there is, and alone.
    */
   later(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>): void;
   /**
    * The same, but `work` starts only when all earlier requests of the connection are answered, and no later request is
-   * started before it is done: for commands that look at more than their own keys.
+   * started before it is done: for commands that look at more than their own keys. `room`: it stores something and waits
+   * for room besides. One that gives room back does not.
    */
-  alone(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>): void;
+  alone(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>, needs?: "nothing" | "room"): void;
 }
 
 /** The commands, seen from a connection. */
@@ -64,10 +67,14 @@ export interface ConnectionControl {
 }
 
 /**
- * When replies may leave. The server calls `commit` once a turn, before it sends anything; under fsync `always` replies
+ * When writes may begin and replies may leave. The server calls `commit` once a turn, before it sends anything; under fsync `always` replies
  * wait for `acknowledged`.
  */
 export interface CommitGate {
+  /** `stopped`: writes should not begin before `room`. `slow`: only few at a time. Changes with a commit at the earliest. */
+  backlog(): "open" | "slow" | "stopped";
+  /** Resolves when the backlog is not `stopped`. Rejects with an `OperatingError` when nothing will make room. */
+  room(): Promise<void>;
   /** Writes this turn's changes to the log. Throws an `OperatingError` when they could not be written (and were undone). */
   commit(): void;
   /** True when all that was committed may be acknowledged now. */

@@ -4,6 +4,7 @@ import type { ClientConnection } from "./connection.js";
 import type { UnsentTotal } from "./output-watch.js";
 import type { Session } from "./session.js";
 import type { RespSettings } from "./settings.js";
+import type { WriteHold } from "./write-hold.js";
 
 /** Totals since start, for INFO. */
 export interface RespCounters {
@@ -23,6 +24,7 @@ export interface ConnectionOwner<S extends Session> extends UnsentTotal {
   readonly settings: RespSettings;
   readonly dispatcher: Dispatcher<S>;
   readonly counters: RespCounters;
+  readonly writeHold: WriteHold;
   /** Counts turns; a connection's slice is per turn. */
   readonly turn: number;
   /** Milliseconds since the Unix epoch. */

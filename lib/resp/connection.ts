@@ -40,7 +40,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   readonly #limits = { bulkBytesMax: 0, argumentsMax: 0, isAuthenticated: false };
   readonly #parser: RedisParser;
   readonly #queue = new ReplyQueue();
-  readonly #late = new LateWork(this.#queue, () => this.#onAnswered());
+  readonly #late: LateWork;
   #state: State = "open";
 
   /** The request being dispatched: whether it is under way, stores something, and is answered later. */
@@ -83,6 +83,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#owner = owner;
     this.#socket = socket;
     this.reply = this.#queue.current.reply;
+    this.#late = new LateWork(this.#queue, owner.writeHold, () => this.#onAnswered());
     this.#watch = new OutputWatch(owner.settings, owner);
     const refuse = (): void => assert(false, "the gate lets only arrays of bulk strings through");
     this.#parser = new RedisParser({
@@ -168,12 +169,14 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   later(work: Work): void {
     this.#assertUnanswered();
-    this.#waiting = this.#late.begin(this.session.protocol, work, this.args);
+    const { protocol } = this.session;
+    if (this.#isWrite) this.#waiting = this.#late.beginWrite(protocol, work, this.args);
+    else this.#waiting = this.#late.begin(protocol, work, this.args);
   }
 
-  alone(work: Work): void {
+  alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     this.#assertUnanswered();
-    this.#waiting = this.#late.beginAlone(this.session.protocol, work, this.args);
+    this.#waiting = this.#late.beginAlone(this.session.protocol, work, this.args, needs);
   }
 
   #assertUnanswered(): void {

@@ -1,5 +1,6 @@
 /**
- * The requests of one connection that are answered later: their work side by side, but for one that asked to run alone.
+ * The requests of one connection that are answered later: their work side by side, but for one that asked to run alone, and
+ * for a write while there is no room: that runs alone too, when there is some (`WriteHold`).
  *
  * INVARIANT: work that runs alone starts when all earlier requests are answered; while it waits or runs, its connection
  * starts no other (`isBarred`).
@@ -9,18 +10,23 @@ import { background } from "../background.js";
 import { errorReplyOf } from "./error-reply.js";
 import type { Reply } from "./reply.js";
 import { type ReplyQueue, Waiting } from "./reply-queue.js";
+import type { WriteHold } from "./write-hold.js";
 
 export type Work = (reply: Reply, args: readonly Buffer[]) => Promise<void>;
 
 export class LateWork {
   readonly #queue: ReplyQueue;
+  readonly #hold: WriteHold;
   readonly #onAnswered: () => void;
   #lone: Waiting | null = null;
   #startLone: (() => void) | null = null;
+  /** Takes the write that waits for room out of its queue. */
+  #abandonHeld: (() => void) | null = null;
 
   /** `onAnswered` is called after each answer has gone to its place in the queue. */
-  constructor(queue: ReplyQueue, onAnswered: () => void) {
+  constructor(queue: ReplyQueue, hold: WriteHold, onAnswered: () => void) {
     this.#queue = queue;
+    this.#hold = hold;
     this.#onAnswered = onAnswered;
   }
 
@@ -36,20 +42,33 @@ export class LateWork {
     return waiting;
   }
 
-  /** Starts `work` when it is the only request left. */
-  beginAlone(protocol: 2 | 3, work: Work, args: readonly Buffer[]): Waiting {
+  /** The same for work that stores something; while there is no room for it, it waits and runs alone. */
+  beginWrite(protocol: 2 | 3, work: Work, args: readonly Buffer[]): Waiting {
+    if (this.#hold.isShut) return this.beginAlone(protocol, work, args, "room");
+    const waiting = this.#wait(protocol);
+    this.#startWithRoom(waiting, work, copyOf(args));
+    return waiting;
+  }
+
+  /** Starts `work` when it is the only request left and, where it needs that, there is room. */
+  beginAlone(protocol: 2 | 3, work: Work, args: readonly Buffer[], needs: "nothing" | "room"): Waiting {
     const isFirst = this.#queue.unanswered === 0;
     const waiting = this.#wait(protocol);
     const copies = copyOf(args);
+    const start = (): void => {
+      if (needs === "room") this.#startWithRoom(waiting, work, copies);
+      else this.#start(waiting, work, copies);
+    };
     this.#lone = waiting;
-    if (isFirst) this.#start(waiting, work, copies);
-    else this.#startLone = () => this.#start(waiting, work, copies);
+    if (isFirst) start();
+    else this.#startLone = start;
     return waiting;
   }
 
   /** The connection is gone: what has not started never will. */
   abandon(): void {
     this.#startLone = null;
+    this.#abandonHeld?.();
   }
 
   #wait(protocol: 2 | 3): Waiting {
@@ -57,6 +76,21 @@ export class LateWork {
     const waiting = new Waiting(protocol);
     this.#queue.wait(waiting);
     return waiting;
+  }
+
+  #startWithRoom(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
+    const hold = this.#hold;
+    const bytes = args.reduce((sum, arg) => sum + arg.length, 0);
+    const counted: Work = (reply, owned) => work(reply, owned).finally(() => hold.ended(bytes));
+    if (hold.isShut) {
+      this.#abandonHeld = hold.hold(bytes, () => {
+        this.#abandonHeld = null;
+        this.#start(waiting, counted, args);
+      });
+    } else {
+      hold.begun(bytes);
+      this.#start(waiting, counted, args);
+    }
   }
 
   #start(waiting: Waiting, work: Work, args: readonly Buffer[]): void {

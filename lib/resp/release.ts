@@ -1,7 +1,8 @@
 /**
  * Lets replies go. Once a turn the server hands over what its connections have ready; it leaves after the turn's changes
- * are committed, and under fsync `always` after they are acknowledged, in order. When either fails, the replies that
- * claim a write become that error; the other replies leave as they are.
+ * are committed, and under fsync `always` after they are acknowledged, in order. When the commit fails, the replies that
+ * claim a write of this turn become that error; when the acknowledgement does, all that claim a write. The other replies
+ * leave as they are.
  *
  * INVARIANT: outputs leave in the order in which they were handed over, so each connection's replies do.
  */
@@ -9,7 +10,7 @@ import { background } from "../background.js";
 import type { CommitGate } from "./call.js";
 import { errorReplyOf } from "./error-reply.js";
 import { Reply } from "./reply.js";
-import { type Output, withFailedWrites } from "./reply-queue.js";
+import { type Output, type WriteFailure, withFailedWrites } from "./reply-queue.js";
 
 /** A connection, seen from here. */
 export interface Outlet {
@@ -24,8 +25,7 @@ interface Batch {
   readonly outlets: readonly Outlet[];
   readonly outputs: readonly Output[];
   isWaiting: boolean;
-  /** The encoded reply to its writes if it failed. */
-  error: string | null;
+  failure: WriteFailure | null;
 }
 
 export class Release {
@@ -39,23 +39,23 @@ export class Release {
 
   /** Commits, then sends (or holds) what the outlets have ready. */
   turn(outlets: readonly Outlet[]): void {
-    let error: string | null = null;
+    let failure: WriteFailure | null = null;
     try {
       this.#gate.commit();
     } catch (thrown) {
-      error = encodedFailure(thrown);
+      failure = { reply: encodedFailure(thrown), of: "uncommitted" };
     }
     if (this.#batches.length === 0 && this.#gate.isAcknowledged) {
       for (const outlet of outlets) {
         const output = outlet.takeOutput();
-        outlet.send(error === null ? output.text : withFailedWrites(output, error).text, output);
+        outlet.send(failure === null ? output.text : withFailedWrites(output, failure), output);
       }
       return;
     }
     // A turn without replies has nothing to hold back, and its list of outlets is the server's to go on with.
     if (outlets.length === 0) return;
     const outputs = outlets.map((outlet) => outlet.takeOutput());
-    const batch: Batch = { outlets, outputs, isWaiting: true, error };
+    const batch: Batch = { outlets, outputs, isWaiting: true, failure };
     this.#batches.push(batch);
     background(this.#awaitAcknowledgement(batch));
   }
@@ -64,7 +64,7 @@ export class Release {
     try {
       await this.#gate.acknowledged();
     } catch (thrown) {
-      batch.error = encodedFailure(thrown);
+      batch.failure = { reply: encodedFailure(thrown), of: "all" };
     }
     batch.isWaiting = false;
     while (this.#batches[0]?.isWaiting === false) this.#send(this.#batches.shift()!);
@@ -73,7 +73,7 @@ export class Release {
   #send(batch: Batch): void {
     batch.outlets.forEach((outlet, i) => {
       const output = batch.outputs[i]!;
-      outlet.send(batch.error === null ? output.text : withFailedWrites(output, batch.error).text, output);
+      outlet.send(batch.failure === null ? output.text : withFailedWrites(output, batch.failure), output);
     });
   }
 }

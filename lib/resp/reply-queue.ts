@@ -6,6 +6,8 @@
  * `Waiting` is ready and may be taken.
  *
  * INVARIANT: a segment's `writes` are ascending, disjoint ranges of its text: the replies that claim something is stored.
+ * `committed` are the starts, ascending too, of those of them that were answered late: what they claim was committed by
+ * then, so that no later commit says anything about it.
  */
 import { assert } from "../assert.js";
 import { Reply } from "./reply.js";
@@ -14,6 +16,7 @@ import { Reply } from "./reply.js";
 export class Segment {
   readonly reply: Reply;
   writes: number[] = [];
+  committed: number[] = [];
 
   constructor(protocol: 2 | 3) {
     this.reply = new Reply(protocol);
@@ -25,13 +28,21 @@ export class Segment {
     if (end > start) this.writes.push(start, end);
   }
 
+  /** Says that all the text answers a write whose batch is committed. */
+  markCommitted(): void {
+    if (this.reply.length > 0) this.committed.push(0);
+    this.markWrite(0);
+  }
+
   /** Moves all of `other` behind what is here. */
   takeOver(other: Segment): void {
     if (other.reply.length === 0) return;
     const base = this.reply.length;
     this.reply.takeOver(other.reply);
     for (const position of other.writes) this.writes.push(base + position);
+    for (const start of other.committed) this.committed.push(base + start);
     other.writes = [];
+    other.committed = [];
   }
 }
 
@@ -57,13 +68,14 @@ export class Waiting {
 /** With so much ready, what follows waits until that is taken. */
 const READY_BYTES_ENOUGH = 1_048_576;
 
-/** Replies on their way out: latin1 text and the ranges that answer writes. */
+/** Replies on their way out: latin1 text, the ranges that answer writes, and the starts of those committed before. */
 export interface Output {
   readonly text: string;
   readonly writes: readonly number[];
+  readonly committed: readonly number[];
 }
 
-const NO_WRITES: readonly number[] = [];
+const NONE: readonly number[] = [];
 
 export class ReplyQueue {
   readonly #ready = new Segment(2);
@@ -117,7 +129,7 @@ export class ReplyQueue {
     waiting.isDone = true;
     this.#unanswered--;
     if (waiting.isMuted) waiting.own.reply.take();
-    else if (waiting.isWrite) waiting.own.markWrite(0);
+    else if (waiting.isWrite) waiting.own.markCommitted();
     this.#heldUpBytes += waiting.own.reply.length;
     this.#promote();
   }
@@ -145,21 +157,38 @@ export class ReplyQueue {
   take(): Output {
     const ready = this.#ready;
     const hasWrites = ready.writes.length > 0;
-    const output = { text: ready.reply.take(), writes: hasWrites ? ready.writes : NO_WRITES };
+    const hasCommitted = ready.committed.length > 0;
+    const output = {
+      text: ready.reply.take(),
+      writes: hasWrites ? ready.writes : NONE,
+      committed: hasCommitted ? ready.committed : NONE,
+    };
     if (hasWrites) ready.writes = [];
+    if (hasCommitted) ready.committed = [];
     if (this.#first !== null) this.#promote();
     return output;
   }
 }
 
-/** The output with each reply to a write replaced by `error`, an encoded reply. */
-export function withFailedWrites(output: Output, error: string): Output {
-  const { text, writes } = output;
+/** Writes that failed: their encoded reply, and which ones. */
+export interface WriteFailure {
+  readonly reply: string;
+  /** `uncommitted`: a commit was refused, and says nothing about what was committed before. */
+  readonly of: "uncommitted" | "all";
+}
+
+/** The text of the output with each failed reply to a write replaced. */
+export function withFailedWrites({ text, writes, committed }: Output, failure: WriteFailure): string {
   let replaced = "";
   let from = 0;
+  let nextCommitted = 0;
   for (let i = 0; i < writes.length; i += 2) {
-    replaced += text.slice(from, writes[i]) + error;
+    if (failure.of === "uncommitted" && writes[i] === committed[nextCommitted]) {
+      nextCommitted++;
+      continue;
+    }
+    replaced += text.slice(from, writes[i]) + failure.reply;
     from = writes[i + 1]!;
   }
-  return { text: replaced + text.slice(from), writes: NO_WRITES };
+  return replaced + text.slice(from);
 }

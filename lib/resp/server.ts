@@ -11,6 +11,7 @@ import type { ConnectionOwner, RespCounters } from "./connection-owner.js";
 import { Release } from "./release.js";
 import type { Session } from "./session.js";
 import type { RespSettings } from "./settings.js";
+import { WriteHold } from "./write-hold.js";
 
 /** How often idle clients and stuck outputs are looked for. */
 const SWEEP_MS = 1_000;
@@ -44,6 +45,7 @@ export class RespServer<S extends Session> implements ConnectionOwner<S> {
     queryBufferLimitCloses: 0,
     idleCloses: 0,
   };
+  readonly writeHold: WriteHold;
   turn = 0;
   unsentBytes = 0;
 
@@ -71,6 +73,7 @@ export class RespServer<S extends Session> implements ConnectionOwner<S> {
     this.#log = options.log;
     this.#refusal = options.refusal ?? (() => null);
     this.#release = new Release(options.commitGate);
+    this.writeHold = new WriteHold({ gate: options.commitGate, clock: options.clock, settings: options.settings });
   }
 
   /** Connections being served. */

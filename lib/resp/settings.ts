@@ -19,6 +19,8 @@ export interface RespSettings {
   argumentsMax: number;
   /** Requests of one connection that may wait for a later answer; then its requests are not read until half are answered. */
   unansweredMax: number;
+  /** Milliseconds that a write may be held back before it begins because the engine has no room. */
+  writeHoldMsMax: number;
   /** `client-output-buffer-limit normal <hard> ..`: a client with more unsent replies is closed. 0: no such limit. */
   outputHardBytes: number;
   /** `.. <soft> <seconds>`: a client is closed that has more unsent replies for so long. 0: no such limit. */
@@ -49,6 +51,7 @@ export function defaultRespSettings(): RespSettings {
     queryBufferBytesMax: 1_024 * MB,
     argumentsMax: 1_048_576,
     unansweredMax: 1_024,
+    writeHoldMsMax: 30_000,
     outputHardBytes: 256 * MB,
     outputSoftBytes: 0,
     outputSoftSeconds: 0,

@@ -35,6 +35,10 @@ export class FakeKeyspace implements Keyspace {
   valueBytesMax = 2 ** 29;
   /** A full disk refuses every change when it comes to it. */
   disk: "well" | "full" = "well";
+  /** Why what the `try...` forms stored is refused when its turn ends. */
+  commitFailure: Error | null = null;
+  /** Keys that are not in memory, whatever the mode. */
+  readonly coldKeys = new Set<string>();
   /** Thrown by the next operation. */
   failure: Error | null = null;
   /** What `siblings` answers instead of the one version that there is. */
@@ -73,7 +77,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
-    if (!this.#isInMemory()) return false;
+    if (!this.#isInMemory() || this.coldKeys.has(latin1Of(key))) return false;
     this.#note(scope);
     this.#apply(scope.database, latin1Of(key), { kind: "put", value, expiryMs });
     return true;
@@ -101,7 +105,7 @@ export class FakeKeyspace implements Keyspace {
   }
 
   tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
-    if (!this.#isInMemory()) return NOT_IN_MEMORY;
+    if (!this.#isInMemory() || this.coldKeys.has(latin1Of(key))) return NOT_IN_MEMORY;
     return this.#remove(scope, latin1Of(key));
   }
 
@@ -186,6 +190,10 @@ export class FakeKeyspace implements Keyspace {
 
   async keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
     return this.#inSlot(scope.database, slot).slice(0, count);
+  }
+
+  async committed(): Promise<void> {
+    if (this.commitFailure !== null) throw this.commitFailure;
   }
 
   flush(scope: Scope, what: "database" | "all"): Promise<void> {

@@ -1,6 +1,7 @@
 /** How commands meet the keyspace: within their call or later, in order, and what a refusal leaves behind. */
 import { expect } from "chai";
 import fc from "fast-check";
+import { OperatingError } from "../../lib/errors.js";
 import type { FakeClient } from "./fake-client.js";
 import { MODES } from "./fake-keyspace.js";
 import { FakeNode } from "./fake-node.js";
@@ -95,6 +96,23 @@ describe("the paths of commands", () => {
       expect(await client.run("EXISTS", "k", "l")).to.equal(":1\r\n");
     });
   }
+
+  it("a command that stored a part within its call is told when that part is refused", async () => {
+    const node = new FakeNode({ mode: "memory" });
+    const client = node.connect();
+    node.keyspace.coldKeys.add("cold");
+    expect(await client.run("MSET", "a", "1", "cold", "2")).to.equal("+OK\r\n");
+    node.keyspace.commitFailure = new OperatingError("IO", "no room");
+    expect(await client.run("MSET", "cold", "1")).to.equal("+OK\r\n");
+    expect(await client.run("MSET", "a", "1", "cold", "2")).to.equal("-IOERR no room\r\n");
+    expect(await client.run("DEL", "a", "cold")).to.equal("-IOERR no room\r\n");
+    expect(await client.pipeline("MULTI", "SET a 1", "EXEC")).to.deep.equal(["+OK\r\n", "+QUEUED\r\n", "-IOERR no room\r\n"]);
+    await client.run("CLIENT", "PAUSE", "1000", "WRITE");
+    const paused = client.run("SET", "a", "1").catch((error: unknown) => error);
+    await node.connect().run("CLIENT", "UNPAUSE");
+    // The connection turns it into the reply.
+    expect(await paused).to.equal(node.keyspace.commitFailure);
+  });
 
   for (const mode of MODES) {
     it(`each key's failure is heard, one of them is answered (${mode})`, async () => {

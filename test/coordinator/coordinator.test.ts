@@ -97,8 +97,9 @@ describe("the coordinator", () => {
     store.readMsMax = 10;
     const change = coordinator.update(SCOPE, KEY, (entry) => putting(liveValueOf(entry) ?? "new"));
     await Promise.resolve();
-    await coordinator.flush(SCOPE, "all");
+    const flush = coordinator.flush(SCOPE, "all");
     store.commit();
+    await world.run(flush);
     await world.run(change);
     expect(liveValueOf(await world.run(coordinator.read(SCOPE, KEY)))).to.equal("new");
     expect(coordinator.size(0)).to.equal(1);
@@ -167,6 +168,31 @@ describe("a hold", () => {
     expect(seen).to.deep.equal(["before"]);
     expect(liveValueOf(coordinator.peek({ ...one, hold }, KEY))).to.equal("x");
     hold.release();
+  });
+
+  it("keeps FLUSHALL waiting, which the next hold then waits for", async () => {
+    const world = await World.start({ settings: { requestTimeoutMs: 100 } });
+    const { coordinator, clock } = world;
+    const hold = await world.run(coordinator.hold([SCOPE], [KEY]));
+    await world.run(coordinator.put(scopeOf({ hold }), KEY, bytes("v"), 0));
+    const flush = coordinator.flush(SCOPE, "all");
+    const next = coordinator.hold([SCOPE], [OTHER]);
+    await clock.advance(50);
+    expect(coordinator.size(0)).to.equal(1);
+    hold.release();
+    await world.run(flush);
+    expect(coordinator.size(0)).to.equal(0);
+    (await world.run(next)).release();
+
+    const long = await world.run(coordinator.hold([SCOPE], [KEY]));
+    await world.run(coordinator.put(scopeOf({ hold: long }), KEY, bytes("v"), 0));
+    expect((await world.failureOf(coordinator.flush(SCOPE, "database"))).code).to.equal("TIMEOUT");
+    expect((await world.failureOf(coordinator.hold([SCOPE], [OTHER]))).code).to.equal("TIMEOUT");
+    long.release();
+    await clock.advance(10);
+    expect(coordinator.size(0)).to.equal(1);
+    await world.run(coordinator.flush(SCOPE, "all"));
+    expect(coordinator.size(0)).to.equal(0);
   });
 
   it("does not keep its own FLUSHDB waiting", async () => {

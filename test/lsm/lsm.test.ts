@@ -317,6 +317,20 @@ describe("the engine", () => {
     expect(peek(engine, "key 0")).to.equal("x".repeat(100));
   });
 
+  it("flushes within seconds when the disk has room again, however long it was full", async () => {
+    const engine = await machine.start({ memoryTableBytes: 4096 });
+    for (let at = 0; at < 100 && engine.backlog() !== "stopped"; at++) {
+      put(engine, `key ${at}`, "x".repeat(100));
+      engine.commit();
+    }
+    machine.disk.faults.capacityBytes = 0;
+    await machine.clock.advance(610_000);
+    expect([engine.backlog(), engine.stats().flushes]).to.deep.equal(["stopped", 0]);
+    machine.disk.faults.capacityBytes = 1_000_000;
+    await machine.clock.advance(6_000);
+    expect(engine.backlog()).to.equal("open");
+  });
+
   it("knows an orderly stop from a crash", async () => {
     const engine = await machine.start();
     expect(engine.wasStopped).to.equal(true);

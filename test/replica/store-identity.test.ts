@@ -44,7 +44,7 @@ describe("the identity of a store", () => {
   it("survives the removal of everything", async () => {
     const world = await World.start();
     const { storeId } = world.identity;
-    await world.coordinator.flush(scopeOf(), "all");
+    await world.run(world.coordinator.flush(scopeOf(), "all"));
     world.store.syncNow();
     const later = await world.restart();
     expect(later.identity.storeId).to.equal(storeId);

@@ -41,18 +41,36 @@ describe("commit and replies", () => {
     expect(client.take()).to.equal(request("WECHO", "2"));
   });
 
-  it("a failed commit reaches late writes too, in their places", async () => {
+  it("a failed commit leaves late writes alone, which have waited for their own, and reaches those around them", async () => {
     const harness = await Harness.start();
     const client = harness.client();
-    client.send(request("LATER", "1") + request("WECHO", "2") + request("WLATER", "3") + request("E", "4"));
+    client.send(request("LATER", "1") + request("WLATER", "2") + request("E", "3"));
     await harness.clock.settle();
-    const [first, third] = harness.dispatcher.held;
-    third!.answer();
+    client.send(request("WLATER", "4"));
+    await harness.clock.settle();
+    const [first, second, fourth] = harness.dispatcher.held;
+    second!.answer();
+    fourth!.answer();
     await harness.clock.settle();
     harness.gate.failure = ioError("no space left");
     first!.answer();
+    client.send(request("WECHO", "5") + request("E", "6"));
     await harness.clock.settle();
-    expect(client.take()).to.equal(request("LATER", "1") + FAILED + FAILED + request("E", "4"));
+    const late = request("LATER", "1") + request("WLATER", "2") + request("E", "3") + request("WLATER", "4");
+    expect(client.take()).to.equal(late + FAILED + request("E", "6"));
+  });
+
+  it("a rejected acknowledgement reaches late writes too", async () => {
+    const harness = await Harness.start();
+    harness.gate.isAcknowledged = false;
+    const client = harness.client();
+    client.send(request("WLATER", "1") + request("WECHO", "2") + request("E", "3"));
+    await harness.clock.settle();
+    harness.dispatcher.held[0]!.answer();
+    await harness.clock.settle();
+    for (const { reject } of harness.gate.waiting) reject(ioError("no space left"));
+    await harness.clock.settle();
+    expect(client.take()).to.equal(FAILED + FAILED + request("E", "3"));
   });
 
   it("replies wait for the acknowledgement and leave in order while new ones queue behind", async () => {

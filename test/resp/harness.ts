@@ -66,6 +66,10 @@ export class TestDispatcher implements Dispatcher<Session> {
       case "ALONE":
         call.alone((reply, args) => this.#hold(reply, args));
         break;
+      case "WALONE":
+        call.markWrite();
+        call.alone((reply, args) => this.#hold(reply, args), "room");
+        break;
       case "SOON":
         call.later(async (reply, args) => echo(reply, textOf(args)));
         break;
@@ -133,7 +137,27 @@ export class TestCommitGate implements CommitGate {
   commits = 0;
   failure: OperatingError | null = null;
   isAcknowledged = true;
+  backlogNow: "open" | "slow" | "stopped" = "open";
+  #roomWaiters: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
   readonly waiting: { readonly resolve: () => void; readonly reject: (error: Error) => void }[] = [];
+
+  backlog(): "open" | "slow" | "stopped" {
+    return this.backlogNow;
+  }
+
+  room(): Promise<void> {
+    return new Promise((resolve, reject) => this.#roomWaiters.push({ resolve, reject }));
+  }
+
+  /** Ends `stopped`, as the engine does. */
+  makeRoom(backlog: "open" | "slow"): void {
+    this.backlogNow = backlog;
+    for (const { resolve } of this.#roomWaiters.splice(0)) resolve();
+  }
+
+  refuseRoom(error: OperatingError): void {
+    for (const { reject } of this.#roomWaiters.splice(0)) reject(error);
+  }
 
   commit(): void {
     this.commits++;
