@@ -222,11 +222,14 @@ export class Coordinator implements Keyspace {
   }
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
-    const dataKey = this.#replica.keys.of(scope.database, key);
+    const replica = this.#replica;
+    const dataKey = replica.keys.of(scope.database, key);
     return this.#readInOrder(scope, dataKey, (view) => {
-      if (view === null) return "absent";
+      // A key that came and went between two looks was changed; so a neighbour in its slot that came looks like a change, too.
+      const absent = `absent.${replica.appearances(dataKey)}`;
+      if (view === null) return absent;
       const { high, low } = hashOf(decodeRecord(view.bytes, 0, view.end));
-      return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : "absent";
+      return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : absent;
     });
   }
 

@@ -111,7 +111,7 @@ export interface Keyspace {
   /** SET k v CONTEXT c: supersedes exactly what the context covers. */
   putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void>;
 
-  /** Equal for equal states of a key (its context and whether it is live): WATCH compares two of them. */
+  /** Two of a key are equal only if it did not change in between, and nearly always then: WATCH compares them. */
   fingerprint(scope: Scope, key: Uint8Array): Promise<string>;
   /**
    * Waits until nobody else works on these keys (a scope for each: they may be of several databases), then keeps others

@@ -10,6 +10,7 @@
  * On a ring of one a tombstone has nobody to tell: a record without a live version is removed at once.
  */
 import { assert } from "../assert.js";
+import { SLOTS } from "../bytes/slot.js";
 import type { Actor } from "../causality/actor.js";
 import type { HybridClock } from "../causality/hybrid-clock.js";
 import { type Covered, distinctVersions, isLive, newest, type Record, supersede, type Version } from "../causality/record.js";
@@ -27,7 +28,7 @@ import type { MetaStore } from "./meta-store.js";
 import type { StoreIdentity } from "./store-identity.js";
 
 /** Slots of the ring times databases: the live counts; then one count of expiring keys a database. */
-const LIVE_COUNTS = 16_384 * DATABASES;
+const LIVE_COUNTS = SLOTS * DATABASES;
 /** Counters that the engine must be opened with. */
 export const REPLICA_COUNTERS = LIVE_COUNTS + DATABASES;
 
@@ -76,6 +77,7 @@ export class Replica {
   readonly #settings: ReplicaSettings;
   readonly #writer = new RecordWriter();
   readonly #mint = { actor: "", sequence: 0, stamp: 0 };
+  readonly #appearances = new Uint32Array(SLOTS);
   /** Where `record` starts in its bytes. */
   #recordStart = 0;
 
@@ -195,6 +197,7 @@ export class Replica {
       this.#reindex(dataKey, old === null ? [] : this.#expiriesAtHand(), expiryMs === 0 ? [] : [expiryMs]);
     }
     if (old === null) this.#lsm.count(liveCount(dataKey), 1);
+    if (old === null || (old.expiryMs !== 0 && !old.isLive(this.#clock.wallMs()))) this.#noteAppearance(dataKey);
     this.#lsm.put(dataKey, writer.bytes, 0, writer.end);
   }
 
@@ -277,6 +280,11 @@ export class Replica {
     this.#meta.clearOthers();
   }
 
+  /** How often a key of this one's slot that could not be read came to be, since the start: whether this one did meanwhile. */
+  appearances(dataKey: string): number {
+    return this.#appearances[slotOfDataKey(dataKey)]!;
+  }
+
   /** Keys of one database whose record is stored, expired ones that are not yet collected included. */
   size(database: number): number {
     let keys = 0;
@@ -311,7 +319,12 @@ export class Replica {
     const bytes = encodeRecord(after);
     this.#reindex(dataKey, before === null ? [] : distinctExpiries(before), distinctExpiries(after));
     if (before === null) this.#lsm.count(liveCount(dataKey), 1);
+    if (before === null || !before.versions.some((version) => isLive(version, nowMs))) this.#noteAppearance(dataKey);
     this.#lsm.put(dataKey, bytes, 0, bytes.length);
+  }
+
+  #noteAppearance(dataKey: string): void {
+    this.#appearances[slotOfDataKey(dataKey)]!++;
   }
 
   #copyAtHand(): Buffer {

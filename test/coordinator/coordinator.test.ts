@@ -66,6 +66,27 @@ describe("the coordinator", () => {
     expect(coordinator.peek(SCOPE, KEY)).to.equal(null);
   });
 
+  it("shows another fingerprint of a key that came and went, and of one that came again after it had expired", async () => {
+    const world = await World.start();
+    const { coordinator, clock } = world;
+    const fingerprint = () => world.run(coordinator.fingerprint(SCOPE, KEY));
+    const absent = await fingerprint();
+    expect(await fingerprint()).to.equal(absent);
+    coordinator.tryPut(SCOPE, KEY, bytes("1"), 0);
+    expect(await fingerprint()).not.to.equal(absent);
+    coordinator.tryRemove(SCOPE, KEY);
+    const afterRemoval = await fingerprint();
+    expect(afterRemoval).not.to.equal(absent);
+
+    coordinator.tryPut(SCOPE, KEY, bytes("2"), clock.wallMs() + 10);
+    await clock.advance(10);
+    const expired = await fingerprint();
+    expect(expired).not.to.equal(afterRemoval);
+    coordinator.tryPut(SCOPE, KEY, bytes("3"), clock.wallMs() + 10);
+    await clock.advance(10);
+    expect(await fingerprint()).not.to.equal(expired);
+  });
+
   it("refuses with BUSY what is over requests-queued-max, and forgets it", async () => {
     const world = await World.start({ settings: { queuedMax: 2 } });
     const { coordinator } = world;
