@@ -122,6 +122,13 @@ export const settings = {
     max: 1_000_000,
     why: "unanswered requests of one connection before its input waits",
   }),
+  argumentsMax: integer({
+    name: "client-arguments-max",
+    default: 1_048_576,
+    min: 1_024,
+    max: 16_777_216,
+    why: "arguments of one request; each costs about 100 bytes of heap while it is run",
+  }),
   protoMaxBulkLen: bytes({
     name: "proto-max-bulk-len",
     default: 512 * MB,
@@ -147,6 +154,27 @@ export const settings = {
     },
     change: "at run time",
     why: "unread replies at which a client is disconnected, by class: hard limit, soft limit, seconds above the soft one",
+  }),
+  outputStallSeconds: integer({
+    name: "client-output-stall-timeout",
+    default: 120,
+    min: 0,
+    max: 31_536_000,
+    why: "seconds after which a client that takes none of the replies waiting for it is disconnected; 0 for never",
+  }),
+  outputPauseBytes: bytes({
+    name: "client-output-pause-bytes",
+    default: MB,
+    min: 64 * KB,
+    max: GB,
+    why: "unsent replies above which a client's requests are not read, once all clients together have clients-output-bytes",
+  }),
+  outputSharedBytes: bytes({
+    name: "clients-output-bytes",
+    default: 64 * MB,
+    min: MB,
+    max: 16 * GB,
+    why: "unsent replies of all clients together that are held before those with many are not read any more",
   }),
   memoryTableBytes: bytes({
     name: "memory-table-bytes",

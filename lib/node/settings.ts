@@ -38,6 +38,7 @@ export function respSettings(live: LiveConfig): RespSettings {
     const { values } = live;
     settings.maxClients = values.maxclients;
     settings.timeoutSeconds = values.timeout;
+    settings.argumentsMax = values.argumentsMax;
     settings.bulkBytesMax = values.protoMaxBulkLen;
     settings.queryBufferBytesMax = values.clientQueryBufferLimit;
     settings.unansweredMax = values.requestsInFlightMax;
@@ -45,6 +46,9 @@ export function respSettings(live: LiveConfig): RespSettings {
     settings.outputHardBytes = values.clientOutputBufferLimit.normal.hardBytes;
     settings.outputSoftBytes = values.clientOutputBufferLimit.normal.softBytes;
     settings.outputSoftSeconds = values.clientOutputBufferLimit.normal.softSeconds;
+    settings.outputStallSeconds = values.outputStallSeconds;
+    settings.outputPauseBytes = values.outputPauseBytes;
+    settings.outputSharedBytes = values.outputSharedBytes;
   };
   read();
   const names = [
