@@ -16,7 +16,7 @@ export const USAGE = `npm run bench [-- [front] [engine] [memory] [options]]
 
   front    requests a second by redis-benchmark, beside redis-server
   engine   the storage engine alone, beside classic-level (LevelDB)
-  memory   resident memory of a server after loading
+  memory   memory, disk, start and GET times of a loaded server
 
   --rounds N       interleaved rounds (5)
   --requests N     front: requests of one run at -P 1 (100000)

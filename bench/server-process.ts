@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,11 +30,12 @@ export function isKindredBuilt(): boolean {
   return existsSync(main);
 }
 
-export function kindredServer(fsync: Fsync): ServerKind {
+export function kindredServer(fsync: Fsync, nodeFlags: readonly string[] = []): ServerKind {
+  const fixed = [...nodeFlags, main, "server", "--appendfsync", fsync];
   return {
     name: "Kindred",
     command: process.execPath,
-    args: ({ port, directory }) => [main, "server", "--port", `${port}`, "--dir", directory, "--appendfsync", fsync],
+    args: ({ port, directory }) => [...fixed, "--port", `${port}`, "--dir", directory],
   };
 }
 
@@ -50,14 +51,16 @@ export function redisServer(fsync: Fsync): ServerKind {
 
 export class ServerProcess {
   readonly port: number;
-  readonly #child: ChildProcess;
+  readonly #kind: ServerKind;
   readonly #directory: string;
-  readonly #exited: Promise<unknown>;
+  #child: ChildProcess;
+  #exited: Promise<unknown>;
 
-  private constructor(options: { child: ChildProcess; port: number; directory: string }) {
+  private constructor(options: { kind: ServerKind; child: ChildProcess; port: number; directory: string }) {
     this.port = options.port;
-    this.#child = options.child;
+    this.#kind = options.kind;
     this.#directory = options.directory;
+    this.#child = options.child;
     this.#exited = once(options.child, "exit");
   }
 
@@ -65,25 +68,30 @@ export class ServerProcess {
   static async start(kind: ServerKind): Promise<ServerProcess> {
     const port = await freePort();
     const directory = mkdtempSync(join(tmpdir(), "kindred-bench-"));
-    const child = spawn(kind.command, kind.args({ port, directory }), { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
-    let printed = "";
-    const keep = (chunk: Buffer) => {
-      printed = `${printed}${chunk}`.slice(-4_000);
-    };
-    child.stdout.on("data", keep);
-    child.stderr.on("data", keep);
-    const failed = once(child, "exit").then(([code]) =>
-      Promise.reject(new Error(`${kind.name} ended with ${code}:\n${printed}`)),
-    );
-    const server = new ServerProcess({ child, port, directory });
+    const server = new ServerProcess({ kind, child: spawnServer(kind, { port, directory }), port, directory });
     try {
-      await Promise.race([answersPing(port), failed]);
+      await server.#answers();
     } catch (error) {
       await server.stop();
       throw error;
     }
-    failed.catch(() => undefined);
     return server;
+  }
+
+  /** Ends the process by this signal and starts it again; returns the seconds from its start to its first answer. */
+  async restart(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
+    await this.#end(signal);
+    const startMs = performance.now();
+    this.#child = spawnServer(this.#kind, { port: this.port, directory: this.#directory });
+    this.#exited = once(this.#child, "exit");
+    await this.#answers();
+    return (performance.now() - startMs) / 1_000;
+  }
+
+  /** Bytes of all files in the data directory. */
+  storedBytes(): number {
+    const files = readdirSync(this.#directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+    return files.reduce((sum, file) => sum + statSync(join(file.parentPath, file.name)).size, 0);
   }
 
   /** Resident memory in bytes: now, and at its highest since the start. Null where the system does not tell. */
@@ -99,14 +107,36 @@ export class ServerProcess {
 
   /** Asks the process to end, insists after a while, and removes its directory. */
   async stop(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      this.#child.kill("SIGTERM");
-      const insist = setTimeout(() => this.#child.kill("SIGKILL"), STOP_MS_MAX);
-      await this.#exited;
-      clearTimeout(insist);
-    }
+    await this.#end("SIGTERM");
     rmSync(this.#directory, { recursive: true, force: true });
   }
+
+  async #end(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill(signal);
+    const insist = setTimeout(() => this.#child.kill("SIGKILL"), STOP_MS_MAX);
+    await this.#exited;
+    clearTimeout(insist);
+  }
+
+  async #answers(): Promise<void> {
+    const child = this.#child;
+    let printed = "";
+    const keep = (chunk: Buffer) => {
+      printed = `${printed}${chunk}`.slice(-4_000);
+    };
+    child.stdout?.on("data", keep);
+    child.stderr?.on("data", keep);
+    const failed = once(child, "exit").then(([code]) =>
+      Promise.reject(new Error(`${this.#kind.name} ended with ${code}:\n${printed}`)),
+    );
+    failed.catch(() => undefined);
+    await Promise.race([answersPing(this.port), failed]);
+  }
+}
+
+function spawnServer(kind: ServerKind, at: { readonly port: number; readonly directory: string }): ChildProcess {
+  return spawn(kind.command, kind.args(at), { cwd: at.directory, stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /** A port that nobody listens on now. */
@@ -126,7 +156,7 @@ async function answersPing(port: number): Promise<void> {
   for (;;) {
     if (await pings(port)) return;
     if (performance.now() > deadline) throw new Error(`no answer to PING on port ${port} within ${START_MS_MAX} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 

@@ -26,6 +26,12 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] as number) + upper) / 2;
 }
 
+/** The value that this share of the values (0 to 1) does not exceed. REQUIRES at least one value. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] as number;
+}
+
 /** REQUIRES at least one pair, with peers above zero. */
 export function summarize(pairs: readonly Pair[]): Summary {
   const ratios = pairs.map(({ ours, peer }) => ours / peer);
