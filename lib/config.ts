@@ -350,7 +350,7 @@ function parseSetting(setting: Setting<unknown>, value: string, label: string): 
     return setting.parse(value);
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error;
-    throw new OperatingError("CONFIG", `${label}: ${error.message}, not '${value}'`);
+    throw new OperatingError("CONFIG", `${label}: ${error.message}${error.message.endsWith("'") ? "" : `, not '${value}'`}`);
   }
 }
 

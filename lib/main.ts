@@ -16,7 +16,7 @@ import type { Host } from "./host/host.js";
 import { NodeClock } from "./host/node-clock.js";
 import { NodeDisk } from "./host/node-disk.js";
 import { NodeNetwork } from "./host/node-network.js";
-import { NodeProcesses } from "./host/node-processes.js";
+import { descriptorsMax, NodeProcesses } from "./host/node-processes.js";
 import { NodeRandom } from "./host/node-random.js";
 import { NodeWorkers } from "./host/node-workers.js";
 import type { Log } from "./log.js";
@@ -24,6 +24,8 @@ import type { Machine } from "./node/facts.js";
 import { Node } from "./node/node.js";
 import { lsmSettings, storePaths } from "./node/settings.js";
 
+/** Log segments, manifest, lock, standard streams, the thread's own. */
+const OTHER_FILES = 64;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -76,8 +78,9 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   const path = configPath ?? process.env.KINDRED_CONFIG ?? null;
   const sources: ConfigSource[] = [flagSource(flags), environmentSource(process.env)];
   if (path !== null) sources.push(fileSource(path, readText(path)));
-  const config = buildConfig(sources);
-  const log = buildLog(config);
+  const wanted = buildConfig(sources);
+  const log = buildLog(wanted);
+  const config = { ...wanted, maxclients: clientsThatFit(wanted, log) };
   const clock = new NodeClock();
   const workers = new NodeWorkers({ heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
   const host: Host = { clock, disk, network: new NodeNetwork(), random: new NodeRandom(), workers };
@@ -110,6 +113,22 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
   if (isTerminal) print(banner(config, node));
   log.info({ port: node.port, bind: config.bind, dir: config.dir, lastStop: node.lastStop }, "ready to accept connections");
+}
+
+/** As many clients as there are descriptors for, beside those of the engine and a few more. */
+function clientsThatFit({ maxclients, maxOpenFiles }: Config, log: Log): number {
+  const descriptors = descriptorsMax();
+  const own = maxOpenFiles + OTHER_FILES;
+  if (descriptors === null || descriptors >= maxclients + own) return maxclients;
+  if (descriptors <= own) {
+    throw new OperatingError(
+      "CONFIG",
+      `this process may have ${descriptors} files open, and needs more than ${own} (max-open-files and ${OTHER_FILES} more): raise the limit (ulimit -n) or lower max-open-files`,
+    );
+  }
+  const fitting = descriptors - own;
+  log.warn({ descriptors, maxclients, reduced: fitting }, "maxclients is lowered to what the limit on open files allows");
+  return fitting;
 }
 
 function banner(config: Config, node: Node): string {
@@ -149,7 +168,8 @@ function progressLine(what: string): { show(done: number, total: number): void; 
   let shown = -1;
   return {
     show(done, total) {
-      const percent = total === 0 ? 100 : Math.floor((100 * done) / total);
+      if (total === 0) return;
+      const percent = Math.floor((100 * done) / total);
       if (!isTerminal || percent === shown) return;
       shown = percent;
       process.stdout.write(`\r  ${what}: ${percent}%`);
@@ -171,7 +191,8 @@ function machineFacts(configFile: string): Machine {
     configFile,
     memory() {
       const { rss, heapUsed, external } = process.memoryUsage();
-      const used = heapUsed + external;
+      // Shared memory counts as external from the start, as resident only once it is used.
+      const used = Math.min(heapUsed + external, rss);
       usedPeak = Math.max(usedPeak, used);
       return { used, usedPeak, resident: rss, total: os.totalmem() };
     },

@@ -96,13 +96,18 @@ export function perDatabase(
   const names = options.own.map((setting) => setting.name);
   const problem = (): OperatingError =>
     new OperatingError("CONFIG", `must be a JSON object of databases (0 to ${DATABASES - 1}), each with ${names.join(" or ")}`);
-  const parseOne = (own: unknown): DatabaseSettings => {
+  const parseOne = (database: string, own: unknown): DatabaseSettings => {
     if (!isObject(own)) throw problem();
     const checked: Record<string, string> = {};
     for (const [name, value] of Object.entries(own)) {
       const setting = options.own.find((allowed) => allowed.name === name);
       if (setting === undefined || typeof value !== "string") throw problem();
-      checked[name] = setting.parse(value);
+      try {
+        checked[name] = setting.parse(value);
+      } catch (error) {
+        if (!(error instanceof RefusedValue)) throw error;
+        throw new OperatingError("CONFIG", `in database ${database}, ${name} ${error.message}, not '${value}'`);
+      }
     }
     return checked;
   };
@@ -112,7 +117,7 @@ export function perDatabase(
     const result = new Map<number, DatabaseSettings>();
     for (const [database, own] of Object.entries(parsed)) {
       if (!/^\d+$/.test(database) || Number(database) >= DATABASES) throw problem();
-      result.set(Number(database), parseOne(own));
+      result.set(Number(database), parseOne(database, own));
     }
     return result;
   };

@@ -6,7 +6,7 @@
 import { maskSource } from "./mask-source.js";
 
 /** Top-level modules that everybody may import. */
-const LEAVES = ["assert", "errors", "background", "log", "metrics"];
+const LEAVES = ["assert", "errors", "background", "log"];
 
 /**
  * What every module of lib/ may import besides the interfaces of the seams. An entry is a folder (`bytes/`) or a module
@@ -50,7 +50,6 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   errors: [],
   background: [],
   log: [],
-  metrics: [],
   "setting-kinds": [],
   config: ["setting-kinds"],
   // The composition root.

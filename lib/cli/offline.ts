@@ -2,9 +2,9 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import type { Processes } from "../host/processes.js";
-import { type CheckReport, checkStore } from "../lsm/check.js";
+import { type CheckReport, checkStore, MANIFEST_FILE } from "../lsm/check.js";
 import { DirectoryLock } from "../lsm/directory-lock.js";
-import { inspectFile } from "../lsm/inspect.js";
+import { describePiece, inspectFile } from "../lsm/inspect.js";
 import type { LsmSettings } from "../lsm/lsm-settings.js";
 import { salvageStore } from "../lsm/salvage.js";
 
@@ -28,11 +28,18 @@ export interface CheckOptions {
 export async function runCheck(options: CheckOptions): Promise<boolean> {
   const { disk, directory, storeDirectory, output } = options;
   if (disk.list(storeDirectory) === null) {
+    if (disk.list(directory)?.includes(MANIFEST_FILE)) {
+      throw new OperatingError(
+        "UNAVAILABLE",
+        `${directory} is the store within a data directory: check the directory above it`,
+      );
+    }
     throw new OperatingError("UNAVAILABLE", `${directory} is no data directory of Kindred: there is no ${storeDirectory}`);
   }
   const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory });
   try {
-    if (options.isSalvage) await salvage(options);
+    const hasManifest = options.isSalvage && (await checkStore({ disk, directory: storeDirectory })).isSalvageable;
+    if (hasManifest) await salvage(options);
     const report = await checkStore({ disk, directory: storeDirectory, onProgress: options.onProgress });
     output(options.isJson ? `${JSON.stringify(report)}\n` : describe(report, directory));
     return report.problems.length === 0;
@@ -42,8 +49,8 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
 }
 
 export function runInspect(options: { disk: Disk; output: (text: string) => void; file: string; isJson: boolean }): void {
-  for (const line of inspectFile(options.disk, options.file)) {
-    options.output(`${options.isJson ? JSON.stringify(line) : line}\n`);
+  for (const piece of inspectFile(options.disk, options.file)) {
+    options.output(`${options.isJson ? JSON.stringify(piece) : describePiece(piece)}\n`);
   }
 }
 
@@ -57,15 +64,17 @@ async function salvage({ disk, storeDirectory, directory, lossMark, settings, no
 }
 
 function describe(report: CheckReport, directory: string): string {
-  const lines = [
-    `${report.tables} tables with ${report.entries} entries in ${report.tableBytes} bytes`,
-    `${report.segments} log segments with ${report.batches} batches in ${report.logBytes} bytes`,
-  ];
+  const lines = [`${report.tables} tables with ${report.entries} entries in ${report.tableBytes} bytes`];
+  if (report.segments > 0 || report.batches === 0) {
+    lines.push(`${report.segments} log segments with ${report.batches} batches in ${report.logBytes} bytes`);
+  } else lines.push(`a log of which ${report.batches} batches can be read`);
   if (report.cut !== null) {
     lines.push(`the log ends in ${report.cut.bytes} bytes of an interrupted write: no damage, the next start cuts them off`);
   }
   if (report.problems.length === 0) return `${lines.join("\n")}\n${directory} is whole\n`;
   lines.push(...report.problems.map((problem) => `DAMAGED: ${problem}`));
-  lines.push(`To go on with what is left: copy the directory, then run kindred check ${directory} --salvage`);
+  if (report.isSalvageable)
+    lines.push(`To go on with what is left: copy the directory, then run kindred check ${directory} --salvage`);
+  else lines.push("Without its manifest a store cannot be put together again: restore a backup of the data directory");
   return `${lines.join("\n")}\n`;
 }

@@ -43,7 +43,10 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     if (setting.change === "at run time") notes.push("CONFIG SET changes it");
     server.addOption(new Option(`--${setting.name} ${setting.shape}`, `${setting.why} (${notes.join("; ")})`));
   }
-  server.action(async (options: Record<string, string>, command: Command) => {
+  // A misspelt subcommand comes here, as an argument of the one that is the default.
+  server.allowExcessArguments(true).action(async (options: Record<string, string>, command: Command) => {
+    const [word] = command.args;
+    if (word !== undefined) return program.error(unknownSubcommand(word, program));
     const flags = new Map<string, string>();
     for (const option of command.options) {
       const value = options[option.attributeName()];
@@ -64,11 +67,18 @@ export function buildProgram(version: string, actions: Actions, output: Output):
 
   program
     .command("inspect")
-    .description("print what one file of a data directory holds: a log segment, a table, a manifest")
+    .description("print what one file of a store holds: a log segment, a table, the manifest, the lock")
     .argument("<file>", "the file")
-    .option("--json", "print JSON lines")
+    .option("--json", "print one JSON object a line")
     .action((file: string, options: { json?: true }) => {
       actions.inspect(file, { isJson: options.json ?? false });
     });
   return program;
+}
+
+function unknownSubcommand(word: string, program: Command): string {
+  const names = program.commands.map((command) => command.name());
+  const nearest = names.find((name) => name.startsWith(word.slice(0, 2)));
+  const advice = nearest === undefined ? `there are ${names.join(", ")}` : `did you mean ${nearest}?`;
+  return `error: unknown command '${word}' (${advice})`;
 }

@@ -55,7 +55,7 @@ export function configCommands(options: {
         arguments: [],
       }),
       sub("rewrite", 2, (_, call) => rewrite(settings, call), {
-        summary: "Writes the settings to the configuration file.",
+        summary: "Would write the settings to the configuration file; Kindred never changes that file.",
         arguments: [],
       }),
     ]),
@@ -114,5 +114,5 @@ function resetStatistics(reset: () => void, { reply }: ClientCall): void {
 
 function rewrite(settings: RuntimeSettings, { reply }: ClientCall): void {
   if (settings.rewrite() === "written") reply.ok();
-  else reply.error("ERR The server is running without a config file");
+  else reply.error("ERR Kindred does not write its configuration file: what CONFIG SET changed is gone with the next start");
 }

@@ -58,8 +58,26 @@ function debug(options: DebugOptions, context: CommandContext, call: ClientCall)
     return reply.ok();
   }
   if (word === "PROTOCOL" && args.length === 3) return protocol(wordOf(args[2]!).toLowerCase(), reply);
+  if (word === "HELP" && args.length === 2) return help(reply);
   const shown = latin1Of(args[1]!);
   reply.error(`ERR unknown subcommand or wrong number of arguments for '${shown}'. Try DEBUG HELP.`);
+}
+
+const HELP_LINES = [
+  "DEBUG <subcommand> [<argument>]. Subcommands are:",
+  "SLEEP <seconds>",
+  "    Holds this connection back for so long.",
+  "SET-ACTIVE-EXPIRE <0|1>",
+  "    Stops or starts the removal of expired keys in the background.",
+  "PROTOCOL <type>",
+  "    Answers a value of this type of the protocol.",
+  "HELP",
+  "    Prints this help.",
+];
+
+function help(reply: Reply): void {
+  reply.array(HELP_LINES.length);
+  for (const line of HELP_LINES) reply.simple(line);
 }
 
 /** Holds back this connection only: a node that stood still would be no node. */

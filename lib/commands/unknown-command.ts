@@ -13,7 +13,11 @@ const absent: ReadonlyMap<string, string> = absentCommands({
   "publish and subscribe": "subscribe unsubscribe psubscribe punsubscribe ssubscribe sunsubscribe publish spublish pubsub",
   "the monitor stream": "monitor",
   scripting: "eval eval_ro evalsha evalsha_ro fcall fcall_ro",
-  "dumps of values": "dump restore migrate sort sort_ro",
+  "dumps of values": "dump restore migrate",
+  sorting: "sort sort_ro",
+  "replication by a primary": "replicaof slaveof failover sync psync replconf",
+  "rewriting of its log on demand": "bgrewriteaof",
+  "waiting for other nodes' disks": "waitaof",
   bitmaps: "setbit getbit bitcount bitpos bitop bitfield bitfield_ro",
   hashes: "hset hsetnx hget hmset hmget hdel hlen hstrlen hkeys hvals hgetall hexists hincrby hincrbyfloat hrandfield hscan",
   lists:
@@ -26,6 +30,12 @@ const absent: ReadonlyMap<string, string> = absentCommands({
     "geoadd geodist geohash geopos geosearch geosearchstore georadius georadius_ro georadiusbymember georadiusbymember_ro",
   "cardinality estimates": "pfadd pfcount pfmerge pfdebug pfselftest",
 });
+
+const absentSubcommands: ReadonlyMap<string, string> = new Map([
+  ["cluster meet", "other nodes"],
+  ["acl setuser", "users"],
+  ["acl deluser", "users"],
+]);
 
 /** The error for a name that the table does not have. */
 export function unknownCommandText(args: readonly Uint8Array[]): string {
@@ -43,6 +53,8 @@ export function unknownCommandText(args: readonly Uint8Array[]): string {
 /** The error for a container's word that it does not have. */
 export function unknownSubcommandText(container: TableEntry, word: Uint8Array): string {
   const shown = latin1Of(word, 0, Math.min(word.length, SHOWN_BYTES_MAX));
+  const family = absentSubcommands.get(`${container.fullName} ${shown.toLowerCase()}`);
+  if (family !== undefined) return `ERR unknown subcommand '${shown}': Kindred does not have ${family} yet`;
   return `ERR unknown subcommand '${shown}'. Try ${container.fullName.toUpperCase()} HELP.`;
 }
 

@@ -85,24 +85,34 @@ export class KeyWalk {
     }
   }
 
-  /** Removes all keys of one database that were there when it was called. Others get their turn between pages. */
+  /** Removes all keys of one database that were there when it was called. Others get their turn in between. */
   async removeAll(database: number, queuesOf: (dataKey: string) => KeyQueues): Promise<void> {
     const replica = this.#replica;
+    let found: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
       if (replica.sizeOfSlot(database, slot) === 0) continue;
       const range = slotRange(database, slot, 0);
       // Only onwards: a client that keeps writing to the slot does not keep this from ending.
       for (let from: string | null = range.from; from !== null; ) {
-        if (replica.backlog() === "stopped") await replica.room();
         const page: ScanPage = await replica.scan({ from, to: range.to, limit: REMOVED_TOGETHER, values: "without" });
-        const removals = await Promise.allSettled(page.entries.map(({ key }) => this.#removeOne(key, queuesOf(key))));
-        // Not before the others have ended: whoever is told of a failure may rely on nothing being removed any more.
-        for (const removal of removals) if (removal.status === "rejected") throw removal.reason;
-        await replica.committed();
+        for (const { key } of page.entries) found.push(key);
         from = page.next;
-        await pause(this.#clock, 0);
+        if (found.length < REMOVED_TOGETHER) continue;
+        await this.#removeTogether(found, queuesOf);
+        found = [];
       }
     }
+    await this.#removeTogether(found, queuesOf);
+  }
+
+  async #removeTogether(dataKeys: readonly string[], queuesOf: (dataKey: string) => KeyQueues): Promise<void> {
+    const replica = this.#replica;
+    if (replica.backlog() === "stopped") await replica.room();
+    const removals = await Promise.allSettled(dataKeys.map((dataKey) => this.#removeOne(dataKey, queuesOf(dataKey))));
+    // Not before the others have ended: whoever is told of a failure may rely on nothing being removed any more.
+    for (const removal of removals) if (removal.status === "rejected") throw removal.reason;
+    await replica.committed();
+    await pause(this.#clock, 0);
   }
 
   async #removeOne(dataKey: string, queues: KeyQueues): Promise<void> {

@@ -6,11 +6,18 @@
  * number to the next file that is opened.
  */
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 import { assert } from "../assert.js";
 import { OperatingError } from "../errors.js";
 import type { Disk, DiskFile } from "./disk.js";
 
 export class NodeDisk implements Disk {
+  /**
+   * Descriptors of the directories that were synced, kept open: a sync must not fail because the process has no descriptor
+   * left, and a process has few directories.
+   */
+  readonly #directories = new Map<string, number>();
+
   create(path: string): DiskFile {
     const flags = fs.constants.O_CREAT | fs.constants.O_EXCL | fs.constants.O_RDWR | fs.constants.O_APPEND;
     return attempt("create", path, () => new NodeFile(path, fs.openSync(path, flags, 0o640), 0));
@@ -36,7 +43,7 @@ export class NodeDisk implements Disk {
   }
 
   makeDirectory(path: string): void {
-    attempt("make the directory", path, () => fs.mkdirSync(path, { recursive: true, mode: 0o750 }));
+    attempt("make the directory", path, () => makeWithParents(path));
   }
 
   rename(from: string, to: string): void {
@@ -48,25 +55,23 @@ export class NodeDisk implements Disk {
   }
 
   async syncDirectory(path: string): Promise<void> {
-    const descriptor = attempt("open the directory", path, () => fs.openSync(path, "r"));
-    try {
-      await new Promise<void>((resolve, reject) => {
-        fs.fsync(descriptor, (error) => (error === null ? resolve() : reject(failure("sync the directory", path, error))));
-      });
-    } finally {
-      fs.closeSync(descriptor);
-    }
+    const descriptor = this.#descriptorOf(path);
+    await new Promise<void>((resolve, reject) => {
+      fs.fsync(descriptor, (error) => (error === null ? resolve() : reject(failure("sync the directory", path, error))));
+    });
   }
 
   syncDirectoryNow(path: string): void {
-    attempt("sync the directory", path, () => {
-      const descriptor = fs.openSync(path, "r");
-      try {
-        fs.fsyncSync(descriptor);
-      } finally {
-        fs.closeSync(descriptor);
-      }
-    });
+    const descriptor = this.#descriptorOf(path);
+    attempt("sync the directory", path, () => fs.fsyncSync(descriptor));
+  }
+
+  #descriptorOf(path: string): number {
+    const known = this.#directories.get(path);
+    if (known !== undefined) return known;
+    const descriptor = attempt("open the directory", path, () => fs.openSync(path, "r"));
+    this.#directories.set(path, descriptor);
+    return descriptor;
   }
 
   freeBytes(path: string): number {
@@ -226,5 +231,20 @@ function attempt<Result>(what: string, path: string, run: () => Result): Result 
     return run();
   } catch (error) {
     throw failure(what, path, error);
+  }
+}
+
+/** Node's own recursive form never ends where the system denies a name under a directory that exists (below /proc, say). */
+function makeWithParents(path: string): void {
+  const made = fs.statSync(path, { throwIfNoEntry: false });
+  if (made?.isDirectory()) return;
+  if (made !== undefined) throw Object.assign(new Error("it is a file"), { code: "ENOTDIR" });
+  const parent = dirname(path);
+  if (parent !== path) makeWithParents(parent);
+  try {
+    fs.mkdirSync(path, { mode: 0o750 });
+  } catch (error) {
+    // Somebody else may have made it meanwhile.
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }

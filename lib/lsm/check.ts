@@ -10,6 +10,8 @@ import { MANIFEST_FILE, type ManifestState, readManifest } from "./manifest.js";
 import { checkTable } from "./table-check.js";
 import { type TableMeta, tableFileName } from "./table-format.js";
 
+export { MANIFEST_FILE };
+
 export interface CheckReport {
   readonly tables: number;
   readonly entries: number;
@@ -19,6 +21,8 @@ export interface CheckReport {
   readonly logBytes: number;
   /** The end of the log that an interrupted write left behind: no damage, the next start cuts it off. */
   readonly cut: LogCut | null;
+  /** False when the manifest itself is damaged: it alone knows what makes up the store. */
+  readonly isSalvageable: boolean;
   /** What is wrong, in words for a person; empty when the store is whole. */
   readonly problems: readonly string[];
 }
@@ -47,6 +51,7 @@ export async function checkStore(options: {
     batches: log.batches,
     logBytes: found?.bytes ?? 0,
     cut: found?.cut ?? null,
+    isSalvageable: manifest !== undefined,
     problems,
   };
 }

@@ -191,7 +191,7 @@ function damageError(directory: string, lost: LogPosition, known: LogPosition): 
   return new OperatingError(
     "CORRUPT",
     `the log in ${directory} is damaged or missing from ${place} on, though it was on disk up to ${segmentFileName(known.segment)} ` +
-      `byte ${known.offset}: this is no interrupted write. Restore a backup, or run \`kindred check ${directory} --salvage\` ` +
-      "to go on with what stands before the damage",
+      `byte ${known.offset}: this is no interrupted write. Restore a backup, or run \`kindred check DIR --salvage\` ` +
+      "with the data directory to go on with what stands before the damage",
   );
 }

@@ -33,6 +33,18 @@ export interface LsmSettings {
   readonly maxOpenFiles: number;
 }
 
+/** The log of a memory table that absorbs overwriting may be so many times as long as the table: it is what a start replays. */
+const LOG_FACTOR = 4;
+
+/** How full a memory table is that was built from so much log: 1 and more when it should be flushed. */
+export function fillOf(
+  table: { readonly bytes: number; readonly entries: number; readonly logBytes: number },
+  { memoryTableBytes, memoryTableEntries }: LsmSettings,
+): number {
+  const bytes = Math.max(table.bytes, table.logBytes / LOG_FACTOR);
+  return Math.max(bytes / memoryTableBytes, table.entries / memoryTableEntries);
+}
+
 export const defaultLsmSettings: LsmSettings = {
   fsync: "everysec",
   counters: 0,

@@ -21,6 +21,10 @@ export interface LsmStats {
   readonly logAppendedBytes: number;
   readonly logSyncedBytes: number;
   readonly unsyncedBytes: number;
+  /** Batches (all changes of one turn) that are not known to be durable. */
+  readonly unsyncedBatches: number;
+  /** Reads of a table that met damage. */
+  readonly damagedReads: number;
   /** Whether a job is at work now. */
   readonly isFlushing: boolean;
   readonly isCompacting: boolean;

@@ -19,7 +19,7 @@ import { keyHashOf } from "./filter.js";
 import { Operation } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
-import type { FsyncPolicy, LsmSettings } from "./lsm-settings.js";
+import { type FsyncPolicy, fillOf, type LsmSettings } from "./lsm-settings.js";
 import type { LsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
 import { MemoryTable, UNKNOWN } from "./memory-table.js";
@@ -48,8 +48,6 @@ export type { Backlog, LsmStats, ScanPage, ScanRange };
 
 const SYNC_INTERVAL_MS = 1000;
 
-/** The log of a memory table that absorbs overwriting may be so many times as long as the table: it is what a start replays. */
-const LOG_FACTOR = 4;
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
 
@@ -78,6 +76,9 @@ export class Lsm {
   #flushed: MemoryTable | null = null;
   /** Bytes of log that the active table was built from, as far as its batches are written. */
   #logBytes: number;
+  /** Written since the start, and of those known durable by the policy's own syncs. */
+  #batches = 0;
+  #syncedBatches = 0;
   readonly #room = new Room();
   #refusal: OperatingError | null = null;
   /** Why a batch of this turn was undone. */
@@ -212,6 +213,7 @@ export class Lsm {
       throw error;
     }
     this.#logBytes += batch.end;
+    this.#batches++;
     batch.reset();
     table.seal();
     for (const { resolve } of this.#committing.splice(0)) resolve();
@@ -313,6 +315,7 @@ export class Lsm {
       logAppendedBytes: appendedBytes,
       logSyncedBytes: syncedBytes,
       unsyncedBytes: appendedBytes - syncedBytes,
+      unsyncedBatches: this.#batches - this.#syncedBatches,
       isFlushing: this.#keeper.isFlushing,
       isCompacting: this.#keeper.isCompacting,
       flushes: stats.flushes,
@@ -321,6 +324,7 @@ export class Lsm {
       tableMoves: stats.moves,
       compactedBytesRead: stats.compactedBytesRead,
       compactedBytesWritten: stats.compactedBytesWritten,
+      damagedReads: stats.damagedReads,
       stalls: this.#room.stalls,
       backlog: this.#room.backlog,
     };
@@ -405,10 +409,8 @@ export class Lsm {
   }
 
   /** 1 and more: the active table is full, or its log long enough. */
-  #fillOf(table: MemoryTable, bytes = table.bytes): number {
-    const { memoryTableBytes, memoryTableEntries } = this.#settings;
-    const tableBytes = Math.max(bytes, this.#logBytes / LOG_FACTOR);
-    return Math.max(tableBytes / memoryTableBytes, table.entries / memoryTableEntries);
+  #fillOf({ entries, bytes: allBytes }: MemoryTable, bytes = allBytes): number {
+    return fillOf({ bytes, entries, logBytes: this.#logBytes }, this.#settings);
   }
 
   #freeze(): void {
@@ -461,8 +463,10 @@ export class Lsm {
   }
 
   async #syncInBackground(): Promise<void> {
+    const batches = this.#batches;
     try {
       await this.#writer.sync();
+      this.#syncedBatches = Math.max(this.#syncedBatches, batches);
     } catch (error) {
       this.#log.error({ err: error }, "the log could not be synced");
     }

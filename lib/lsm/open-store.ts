@@ -12,7 +12,7 @@ import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./
 import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
 import { LogWriter } from "./log-writer.js";
 import type { LsmOptions } from "./lsm.js";
-import type { LsmSettings } from "./lsm-settings.js";
+import { fillOf, type LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
 import { type FrozenTable, MemoryTable } from "./memory-table.js";
 import { ReadPolicy } from "./read-policy.js";
@@ -50,6 +50,7 @@ export async function openStore(options: LsmOptions): Promise<OpenedStore> {
     const { at, bytes } = recovery.cut;
     log.warn({ segment: at.segment, offset: at.offset, bytes }, "the log ends in an interrupted write, which was cut off");
   }
+  replay.finish();
   const settled = await settle(disk, directory, manifest, recovery);
   const wasStopped = existing === null || isAtStop(manifest, recovery);
   const writer = new LogWriter({ disk, directory, nextId: recovery.nextId, previous: recovery.end, known: recovery.end });
@@ -146,13 +147,25 @@ class Replay implements LogVisitor {
   async onSegment(_id: number, bytes: number): Promise<void> {
     const { settings, onProgress } = this.#options;
     const isFull = this.active.bytes + bytes > settings.memoryTableBytes || this.active.entries >= settings.memoryTableEntries;
-    if (this.ranges.length > 0 && isFull) {
-      this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
-      this.active = new MemoryTable(new Slab(settings.memoryTableBytes));
-      this.ranges = [];
-    }
+    if (this.ranges.length > 0 && isFull) this.#freeze();
     this.#doneBytes += bytes;
     onProgress?.(this.#doneBytes, this.#doneBytes);
+  }
+
+  /**
+   * The whole log is read. A table that is full now is frozen however many are already: one that is far beyond its size (a
+   * single batch may be) would else have the first write of the new run refused.
+   */
+  finish(): void {
+    const logBytes = this.ranges.reduce((sum, { end }) => sum + end, 0);
+    const { bytes, entries } = this.active;
+    if (this.ranges.length > 0 && fillOf({ bytes, entries, logBytes }, this.#options.settings) >= 1) this.#freeze();
+  }
+
+  #freeze(): void {
+    this.frozen.unshift({ table: this.active, segments: this.ranges, counters: this.counters.slice() });
+    this.active = new MemoryTable(new Slab(this.#options.settings.memoryTableBytes));
+    this.ranges = [];
   }
 
   onBatch(bytes: Buffer, start: number, end: number): void {

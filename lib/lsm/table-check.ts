@@ -1,5 +1,5 @@
 /**
- * Verifies and describes single tables, for `check`, `inspect` and salvage. Reads every byte of the file once, through the
+ * Verifies single tables, for `check` and salvage. Reads every byte of the file once, through the
  * same code that serves requests, so that what passes here is readable there.
  */
 import { OperatingError } from "../errors.js";
@@ -10,7 +10,7 @@ import { FilePool } from "./file-pool.js";
 import { keyHashOf } from "./filter.js";
 import { Table } from "./table.js";
 import { jobCursor } from "./table-cursor.js";
-import { type TableMeta, tableNumberOf } from "./table-format.js";
+import type { TableMeta } from "./table-format.js";
 
 export interface TableSummary {
   /** As the file itself tells; equal to what the manifest was told when it was written. */
@@ -36,20 +36,6 @@ export function checkTable(options: TableCheckOptions): TableSummary {
   const table = Table.open({ ...options, files: new FilePool(options.disk, 1), cache: null });
   try {
     checkEntries(table);
-    return summaryOf(table);
-  } finally {
-    table.close();
-  }
-}
-
-/** What footer and index of the file at `path` say, verified by their checksums. Throws `CORRUPT` or `UNAVAILABLE`. */
-export function inspectTable(disk: Disk, path: string): TableSummary {
-  const slash = path.lastIndexOf("/");
-  const number = tableNumberOf(path.slice(slash + 1));
-  if (number === null) throw new OperatingError("UNAVAILABLE", `${path} is not named like a table`);
-  const directory = slash < 0 ? "." : path.slice(0, slash);
-  const table = Table.open({ files: new FilePool(disk, 1), cache: null, directory, number });
-  try {
     return summaryOf(table);
   } finally {
     table.close();

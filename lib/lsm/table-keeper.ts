@@ -54,6 +54,8 @@ export interface TableKeeperStats {
   moves: number;
   compactedBytesRead: number;
   compactedBytesWritten: number;
+  /** Reads of clients that met a damaged block. */
+  damagedReads: number;
 }
 
 const RETRY_MS_MIN = 1_000;
@@ -78,6 +80,7 @@ export class TableKeeper {
     moves: 0,
     compactedBytesRead: 0,
     compactedBytesWritten: 0,
+    damagedReads: 0,
   };
   /** Newest first. Replaced, never changed. */
   frozen: readonly FrozenTable[];
@@ -111,9 +114,11 @@ export class TableKeeper {
   #review: Timer | null = null;
   #pauses = new Set<() => void>();
   #isClosing = false;
+  /** Numbers of the tables whose damage was told. */
+  readonly #damaged = new Set<number>();
 
   constructor(options: TableKeeperOptions) {
-    const { manifest, files, cache, directory } = options;
+    const { manifest } = options;
     this.#options = options;
     this.frozen = options.frozen;
     this.#counters = manifest.counters;
@@ -122,9 +127,7 @@ export class TableKeeper {
     this.#cursors = [...manifest.cursors];
     this.#segments = [...options.segments];
     this.#named = numbersOf(manifest.levels);
-    const levels = manifest.levels.map((metas) =>
-      metas.map((meta) => Table.open({ files, cache, directory, number: meta.number, meta })),
-    );
+    const levels = manifest.levels.map((metas) => metas.map((meta) => this.#open(meta)));
     this.set = TableSet.of(levels.length === 0 ? [[]] : levels, (table) => this.#onUnused(table));
     if (options.isCleared) this.#hideTables();
   }
@@ -356,7 +359,16 @@ export class TableKeeper {
 
   #open(meta: TableMeta): Table {
     const { files, cache, directory } = this.#options;
-    return Table.open({ files, cache, directory, number: meta.number, meta });
+    const onDamage = (table: Table, error: unknown): void => this.#noteDamage(table, error);
+    return Table.open({ files, cache, directory, number: meta.number, meta, onDamage });
+  }
+
+  /** Each read says so to its client; the log says it once a table. */
+  #noteDamage({ meta }: Table, error: unknown): void {
+    this.stats.damagedReads++;
+    if (this.#damaged.has(meta.number)) return;
+    this.#damaged.add(meta.number);
+    this.#options.log.error({ err: error }, "a table is damaged: reads of what it held fail; see `kindred check --salvage`");
   }
 
   #install(change: Parameters<TableSet["with"]>[0]): void {

@@ -27,6 +27,8 @@ export interface TableOptions {
   readonly number: number;
   /** What is expected of the table; without it the table is taken as it describes itself. */
   readonly meta?: TableMeta;
+  /** Is told of each block that turns out to be damaged. */
+  readonly onDamage?: (table: Table, error: unknown) => void;
 }
 
 export class Table {
@@ -39,6 +41,7 @@ export class Table {
   holders = 0;
   readonly #file: PooledFile;
   readonly #cache: BlockCache | null;
+  readonly #onDamage: (table: Table, error: unknown) => void;
   readonly #reads = new Map<number, Promise<Buffer>>();
 
   private constructor(options: {
@@ -47,6 +50,7 @@ export class Table {
     index: TableIndex;
     file: PooledFile;
     cache: BlockCache | null;
+    onDamage: ((table: Table, error: unknown) => void) | undefined;
   }) {
     this.meta = options.meta;
     this.filter = options.filter;
@@ -54,6 +58,7 @@ export class Table {
     this.shelf = new Shelf(options.cache === null ? 0 : options.index.blocks);
     this.#file = options.file;
     this.#cache = options.cache;
+    this.#onDamage = options.onDamage ?? (() => undefined);
   }
 
   /**
@@ -70,7 +75,7 @@ export class Table {
     }
   }
 
-  static #load(file: PooledFile, { number, meta: expected, cache }: TableOptions): Table {
+  static #load(file: PooledFile, { number, meta: expected, cache, onDamage }: TableOptions): Table {
     const bytes = file.size;
     if (bytes < FOOTER_BYTES) throw new OperatingError("CORRUPT", "the file is too short for a table");
     const footerBytes = Buffer.allocUnsafe(FOOTER_BYTES);
@@ -92,6 +97,7 @@ export class Table {
       index: new TableIndex(blocks, sharedLength(meta.first, meta.last)),
       file,
       cache,
+      onDamage,
     });
   }
 
@@ -120,7 +126,7 @@ export class Table {
     try {
       return verifiedCodec(bytes, 0, this.index.lengthOf(block));
     } catch (error) {
-      throw inFile(error, this.#placeOf(block));
+      throw this.#damage(error, block);
     }
   }
 
@@ -154,7 +160,7 @@ export class Table {
     try {
       return unseal(bytes, at, this.index.lengthOf(block));
     } catch (error) {
-      throw inFile(error, this.#placeOf(block));
+      throw this.#damage(error, block);
     }
   }
 
@@ -168,8 +174,11 @@ export class Table {
     return this.unsealBlock(await this.readSealed(block, block + 1), 0, block);
   }
 
-  #placeOf(block: number): string {
-    return `${this.path}, block at ${this.index.offsetOf(block)}`;
+  /** The error to throw for a block that could not be verified. */
+  #damage(error: unknown, block: number): unknown {
+    const placed = inFile(error, `${this.path}, block at ${this.index.offsetOf(block)}`);
+    this.#onDamage(this, placed);
+    return placed;
   }
 
   #roomFor(from: number, to: number): Buffer {

@@ -108,7 +108,7 @@ export class Facts implements NodeFacts {
     return {
       isLoading: false,
       isLastWriteOk: stats.isWritable,
-      unsyncedChanges: stats.unsyncedBytes,
+      unsyncedChanges: stats.unsyncedBatches,
       lastDurableSeconds: Math.floor(this.#options.clock.wallMs() / 1_000),
     };
   }
@@ -117,7 +117,7 @@ export class Facts implements NodeFacts {
     for (const [name, value] of Object.entries(this.#options.lsm.stats())) {
       yield [
         name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`),
-        typeof value === "object" ? JSON.stringify(value) : String(value),
+        typeof value === "object" ? JSON.stringify(value) : typeof value === "boolean" ? Number(value) : value,
       ];
     }
   }

@@ -48,7 +48,7 @@ export class LiveConfig implements RuntimeSettings {
       if (found === null) return { kind: "unknown", name };
       if (found.setting.change === "at start") {
         // What a client read with CONFIG GET it can set again; there is nothing to do.
-        if (value === this.get(name)) continue;
+        if (isSame(found.setting, value, this.get(name))) continue;
         return { kind: "refused", name, reason: IMMUTABLE };
       }
       try {
@@ -66,5 +66,17 @@ export class LiveConfig implements RuntimeSettings {
 
   rewrite(): "no file" {
     return "no file";
+  }
+}
+
+type FoundSetting = NonNullable<ReturnType<typeof findSetting>>["setting"];
+
+/** Whether a text stands for the value in force, whatever its unit. */
+function isSame(setting: FoundSetting, text: string, formatted: string | null): boolean {
+  if (text === formatted) return true;
+  try {
+    return setting.format(setting.parse(text)) === formatted;
+  } catch {
+    return false;
   }
 }

@@ -64,7 +64,9 @@ describe("CONFIG", () => {
   it("REWRITE needs a file", async () => {
     const node = new FakeNode();
     const client = node.connect();
-    expect(await client.send("CONFIG REWRITE")).to.equal("-ERR The server is running without a config file\r\n");
+    expect(await client.send("CONFIG REWRITE")).to.equal(
+      "-ERR Kindred does not write its configuration file: what CONFIG SET changed is gone with the next start\r\n",
+    );
     node.settings.rewriteOutcome = "written";
     expect(await client.send("CONFIG REWRITE")).to.equal("+OK\r\n");
   });

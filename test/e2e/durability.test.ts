@@ -126,8 +126,8 @@ async function hasCome(moment: Moment, { server, watcher, history }: Run): Promi
   if (history.acknowledged <= 100) return false;
   if (moment.kind === "any") return history.acknowledged >= moment.writes;
   const storage = await watcher.info("storage");
-  if (moment.kind === "flush") return storage.get("is_flushing") === "true";
-  return storage.get("is_compacting") === "true" && tracesOfWork(server).hasUnfinishedTable;
+  if (moment.kind === "flush") return storage.get("is_flushing") === "1";
+  return storage.get("is_compacting") === "1" && tracesOfWork(server).hasUnfinishedTable;
 }
 
 /** What the disk of a server shows of the work that was under way. */

@@ -51,7 +51,7 @@ describe("a full disk", function () {
       expect(await client.call("PING")).to.equal("PONG");
       const info = await client.info();
       expect(info.get("aof_last_write_status")).to.equal("err");
-      expect(info.get("is_writable")).to.equal("false");
+      expect(info.get("is_writable")).to.equal("0");
       const refusedBefore = writes.refused.length;
       await writes.batch();
       expect(writes.refused.length, "refused writes").to.be.above(refusedBefore);

@@ -76,7 +76,7 @@ describe("a stopped server's directory", function () {
     await until({ what: "the first memory table is flushed", withinMs: 10_000 }, async () => {
       await client.call("SET", "more", "x".repeat(10_000));
       const storage = await client.info("storage");
-      return Number(storage.get("flushes")) > 0 && storage.get("is_flushing") === "false" ? true : null;
+      return Number(storage.get("flushes")) > 0 && storage.get("is_flushing") === "0" ? true : null;
     });
     await client.close();
     return server;

@@ -240,6 +240,26 @@ describe("the engine", () => {
     expect(engine.backlog()).to.equal("open");
   });
 
+  it("starts and takes writes after a crash that left two batches far larger than a memory table in the log", async () => {
+    const settings = { fsync: "always", memoryTableBytes: 8192 } as const;
+    const engine = await machine.start(settings);
+    for (const name of ["a", "b"]) {
+      for (let at = 0; at < 100; at++) put(engine, `${name}${at}`, "x".repeat(400));
+      engine.commit();
+      // The flush of the first has not ended.
+      engine.syncNow();
+    }
+    expect(engine.stats()).to.include({ flushes: 0, frozenTables: 1 });
+    machine.crash();
+    const again = await machine.start(settings);
+    put(again, "first", "write");
+    again.commit();
+    await machine.clock.advance(10_000);
+    expect(again.stats()).to.include({ frozenTables: 0 });
+    for (const key of ["a0", "a99", "b0", "b99"]) expect((await machine.clock.run(again.read(key)))?.length).to.equal(400);
+    expect((await machine.clock.run(again.read("first")))?.toString()).to.equal("write");
+  });
+
   it("turns full memory tables into tables and compacts them, and finds everything in them", async () => {
     const engine = await machine.start({ memoryTableBytes: 8192, tableBytes: 8192, levelBytesBase: 32_768 });
     for (let round = 0; round < 40; round++) {

@@ -2,8 +2,9 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { OperatingError } from "../../lib/errors.js";
 import { keyHashOf } from "../../lib/lsm/filter.js";
+import { describePiece, inspectFile } from "../../lib/lsm/inspect.js";
 import { Table } from "../../lib/lsm/table.js";
-import { checkTable, inspectTable } from "../../lib/lsm/table-check.js";
+import { checkTable } from "../../lib/lsm/table-check.js";
 import { jobCursor } from "../../lib/lsm/table-cursor.js";
 import { tableFileName, tableNumberOf } from "../../lib/lsm/table-format.js";
 import { TableSet } from "../../lib/lsm/table-set.js";
@@ -193,7 +194,11 @@ describe("lsm tables", () => {
     const fixture = new TableFixture();
     const entries = sorted([...numbered(100), tombstone("gone"), tombstone("key99999999")]);
     const meta = fixture.write(7, entries);
-    expect(inspectTable(fixture.disk, PATH).meta).to.deep.equal(meta);
+    const pieces = [...inspectFile(fixture.disk, PATH)];
+    expect(pieces[0]).to.deep.include(meta);
+    expect(pieces.filter(({ is }) => is === "entry").length).to.equal(100);
+    expect(pieces.filter(({ is }) => is === "removed").map(({ key }) => key)).to.deep.equal(["gone", "key99999999"]);
+    expect(pieces.map(describePiece).at(-1)).to.equal("removed: key key99999999");
     expect(meta).to.include({ entries: 102, tombstones: 2, tombstoneBytes: 15, first: "gone", last: "key99999999" });
   });
 
