@@ -339,7 +339,7 @@ export class SimConnection implements Connection {
   #deliver(): void {
     if (this.#isClosed || this.#isPaused || this.#network.isStuck(this.from, this.name)) return;
     const other = this.#other!;
-    if (this.#arriving.length > 0) {
+    if (this.#arrivingBytes > this.#underWayBytes) {
       this.#deliverChunk();
       if (!other.#isClosed) other.#afterRoom();
       if (this.#isClosed) return;
