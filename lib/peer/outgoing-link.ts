@@ -149,11 +149,12 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
 
   /** Takes over a connection that was dialled before the peer's id was known, unless it has one. */
   adopt(address: PeerAddress, wire: Wire, peer: PeerHello): void {
-    this.#address ??= { host: address.host, port: address.port };
     if (this.#wire !== null) {
       wire.close("there is a link already");
       return;
     }
+    // Wherever else it was thought to be, this is where it answered.
+    this.#address = { host: address.host, port: address.port };
     this.#dropAttempt("another connection was faster");
     this.onLinked(wire, peer);
   }

@@ -6,7 +6,7 @@
  * All that one turn writes to a peer leaves in one write.
  */
 import { assert } from "../assert.js";
-import { messageOf, type OperatingError } from "../errors.js";
+import { messageOf, OperatingError } from "../errors.js";
 import type { Clock, Timer } from "../host/clock.js";
 import type { Connection, Listener, Network } from "../host/network.js";
 import type { Random } from "../host/random.js";
@@ -149,6 +149,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
    * Rejects with `UNAVAILABLE` or `TIMEOUT`, or with a `PeerRefusal` that says why (`self`: it is this node).
    */
   dial(address: PeerAddress): Promise<string> {
+    if (this.#isClosed) return Promise.reject(new OperatingError("CLOSED", "this node is stopping"));
     return new Promise((resolve, reject) => {
       const dialler: Dialler = new Dialler(
         this,

@@ -50,6 +50,24 @@ describe("peer hello between nodes", () => {
     expect(outcome.answer).to.equal("x");
   });
 
+  it("of many connections at once, both ways, leaves one link each way that stays", async () => {
+    const world = new World();
+    const [a, b] = [await world.node("a"), await world.node("b")];
+    const dials = [a.peers.dial(b.address), a.peers.dial(b.address), b.peers.dial(a.address), b.peers.dial(a.address)];
+    a.knows(b);
+    b.knows(a);
+    expect(await world.clock.run(Promise.all(dials))).to.deep.equal(["b", "b", "a", "a"]);
+    await world.pass(60_000);
+    expect([a.ups, b.ups, a.downs, b.downs]).to.deep.equal([["b"], ["a"], [], []]);
+    expect(world.network.openEnds).to.equal(4);
+    const outcomes = [a.ask("b", "x"), b.ask("a", "y")];
+    await world.pass(1);
+    expect(outcomes.map((outcome) => outcome.answer)).to.deep.equal(["x", "y"]);
+    await a.peers.close();
+    const late = a.peers.dial(b.address).catch((error: OperatingError) => error.code);
+    expect(await late).to.equal("CLOSED");
+  });
+
   it("lets nodes with the same secret link, and no others; both are told what to do, once", async () => {
     for (const ours of [null, "secret", "other"]) {
       for (const theirs of [null, "secret"]) {

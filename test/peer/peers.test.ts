@@ -220,6 +220,22 @@ describe("peers", () => {
     expect(a.peers.state("b")!.lastAnswerMs!).to.be.above(118_000);
   });
 
+  it("over a slow way are known to be so, and their calls are not late", async () => {
+    const world = new World();
+    world.network.setDelay("a", "b", 30);
+    world.network.setDelay("b", "a", 50);
+    const [a] = await world.pair();
+    await world.pass(1_000);
+    const outcomes = Array.from({ length: 20 }, () => a.ask("b", "x", { inMs: 81 }));
+    await world.pass(79);
+    expect(outcomes.some((outcome) => outcome.told > 0)).to.equal(false);
+    await world.pass(3);
+    expect(outcomes.every((outcome) => outcome.answer === "x")).to.equal(true);
+    expect(a.peers.state("b")!.latencyMs).to.be.within(79, 81);
+    expect(a.peers.state("b")!.usualMsMax).to.be.within(79, 100);
+    expect(a.downs).to.deep.equal([]);
+  });
+
   it("are dialled with a wait that doubles up to its bound, and complained of once", async () => {
     const world = new World();
     const a = await world.node("a");
