@@ -231,6 +231,47 @@ describe("ring consensus", () => {
   });
 });
 
+describe("ring messages", () => {
+  const ballot = { counter: 3, memberId: "00000000000000ab", nonce: 2 ** 47 };
+  const document = documentOf([withToken(1)], { version: 8 });
+  const instance = { version: 8, baseCheck: 0xdeadbeef };
+
+  it("come back from their bytes as they were", () => {
+    const requests: RingRequest[] = [
+      { kind: "prepare", instance, ballot, base: documentOf([]) },
+      { kind: "accept", instance, ballot, document, base: null },
+      { kind: "accept", instance, ballot, document, base: document },
+      { kind: "learn", document },
+    ];
+    for (const request of requests) expect(decodeRingRequest(encodeRingRequest(request))).to.deep.equal(request);
+    const answers: RingAnswer[] = [
+      { kind: "promised", ballot, vote: { ballot, document } },
+      { kind: "decided", document },
+      { kind: "refused", ballot: null, reason: "foreign" },
+      { kind: "refused", ballot, reason: "not-a-member" },
+    ];
+    for (const answer of answers) expect(decodeRingAnswer(encodeRingAnswer(answer))).to.deep.equal(answer);
+  });
+
+  it("keep their form", () => {
+    const b = "0300000000000000ab80808080808020";
+    const prepare: RingRequest = { kind: "prepare", instance, ballot, base: null };
+    expect(encodeRingRequest(prepare).toString("hex")).to.equal(`0108effdb6f50d${b}00`);
+    const answers: [string, RingAnswer][] = [
+      [`04${b}00`, { kind: "promised", ballot, vote: null }],
+      [`05${b}`, { kind: "accepted", ballot }],
+      [`06${b}${b}`, { kind: "preempted", ballot, promised: ballot }],
+      [`08${b}06`, { kind: "behind", ballot, version: 6 }],
+      ["0908", { kind: "learned", version: 8 }],
+      [`0a01${b}03`, { kind: "refused", ballot, reason: "forked" }],
+    ];
+    for (const [hex, answer] of answers) {
+      expect(encodeRingAnswer(answer).toString("hex")).to.equal(hex);
+      expect(decodeRingAnswer(Buffer.from(hex, "hex"))).to.deep.equal(answer);
+    }
+  });
+});
+
 interface Packet {
   readonly from: string;
   readonly to: string;
