@@ -40,6 +40,8 @@ export class ReplicaWalk {
   /** For each entry of the list the index of the token that it was found at. */
   readonly foundAt: Uint16Array;
   found = 0;
+  /** Tokens that walks have looked at so far: what they cost. */
+  steps = 0;
 
   readonly #hostOf: Uint16Array;
   readonly #rackOf: Uint16Array;
@@ -106,6 +108,7 @@ export class ReplicaWalk {
     const { count, member } = circle;
     let outcome: TrialOutcome = "passed";
     for (let step = 0, at = start; step < count; step++, at++) {
+      this.steps++;
       if (at === count) at = 0;
       if (trial !== null && at === trial.at) {
         const before = this.found + this.#passedCount;

@@ -35,6 +35,11 @@ const LEAD_COST = 0.3;
 /** One choice in some hundred comes out uneven: then others are tried, and the best is kept. */
 const ATTEMPTS_MAX = 4;
 const FULLEST_AIM = 1.03;
+/**
+ * Tokens that one attempt may look at, some tenths of a second: a ring whose only member of a rack has to hold a copy of
+ * everything is walked far for each candidate, and cannot be even. Past that the first candidate is taken.
+ */
+const STEPS_MAX = 20_000_000;
 
 export interface TokenChoice {
   /** The members that hold tokens, those of pending changes included. */
@@ -65,7 +70,7 @@ export function tokenCount({ members, joiner, vnodes }: Omit<TokenChoice, "fract
 /** The joiner's tokens, ascending. */
 export function chooseTokens(choice: TokenChoice): number[] {
   let best = attempt(choice);
-  for (let attempts = 1; attempts < ATTEMPTS_MAX && best.fullest > FULLEST_AIM; attempts++) {
+  for (let attempts = 1; attempts < ATTEMPTS_MAX && best.fullest > FULLEST_AIM && !best.isCostly; attempts++) {
     const other = attempt(choice);
     if (other.fullest < best.fullest) best = other;
   }
@@ -73,7 +78,7 @@ export function chooseTokens(choice: TokenChoice): number[] {
 }
 
 /** One set of tokens, and how full the fullest member is with it, against its fair share. */
-function attempt(choice: TokenChoice): { readonly tokens: number[]; readonly fullest: number } {
+function attempt(choice: TokenChoice): { readonly tokens: number[]; readonly fullest: number; readonly isCostly: boolean } {
   const { members, joiner, replicas, fraction } = choice;
   const count = tokenCount(choice);
   const isTaken = new Uint8Array(SLOTS);
@@ -92,12 +97,13 @@ function attempt(choice: TokenChoice): { readonly tokens: number[]; readonly ful
       if (score >= bestScore) continue;
       best = slot;
       bestScore = score;
+      if (trial.steps > STEPS_MAX) break;
     }
     trial.take(best);
     isTaken[best] = 1;
     tokens.push(best);
   }
-  return { tokens, fullest: trial.fullest() };
+  return { tokens, fullest: trial.fullest(), isCostly: trial.steps > STEPS_MAX };
 }
 
 /** The ring of one data centre while a member joins it: tokens, lists, and who owns how much, kept up token by token. */
@@ -166,6 +172,11 @@ class TrialRing {
     }
     this.#forget();
     return score;
+  }
+
+  /** What looking at it has cost so far, in tokens. */
+  get steps(): number {
+    return this.#walk.steps;
   }
 
   /** The highest of what members own against their fair shares, 1 for exactly that. */
