@@ -3,16 +3,18 @@
  * met. The first seed that breaks a promise ends it, with its number and how to run it alone.
  */
 import { Command, InvalidArgumentError } from "commander";
+import { runOwnershipSeed } from "../test/cluster/ownership-run.js";
 import { runLsmSeed } from "../test/lsm/lsm-seed.js";
 import { runModelSeed } from "../test/model/model-run.js";
 
 /** What one seed met, by name. */
 type RunSeed = (seed: number) => Promise<{ readonly counts: Readonly<Record<string, number>> }>;
 
-/** The engine alone; the keyspace (coordinator, replica, engine) against plain Maps. */
+/** The engine alone; the keyspace (coordinator, replica, engine) against plain Maps; rings built up, and how even they are. */
 const targets: ReadonlyMap<string, RunSeed> = new Map<string, RunSeed>([
   ["lsm", (seed) => runLsmSeed(seed)],
   ["keyspace", (seed) => runModelSeed(seed)],
+  ["ownership", (seed) => runOwnershipSeed(seed, (line) => process.stdout.write(`${line}\n`))],
 ]);
 const PROGRESS_EVERY_MS = 5_000;
 
