@@ -6,7 +6,7 @@ import { assert, unreachable } from "../assert.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { OperatingError } from "../errors.js";
 import { CONTENTS_BYTES_MAX, idBytes, type MemberId } from "./member-entry.js";
-import { type DigestAnswer, type DigestPage, ENTRIES_BYTES_MAX, type PackedEntry, PAGE_ROWS_MAX } from "./membership.js";
+import { type DigestAnswer, type DigestPage, ENTRIES_BYTES_MAX, PAGE_ROWS_MAX, type PackedEntry } from "./membership.js";
 import { checkRows, ROW_BYTES, Rows } from "./membership-rows.js";
 
 /** In front of every message. */
@@ -92,7 +92,8 @@ function readBody(kind: (typeof KINDS)[number], bytes: Buffer, cursor: Cursor): 
       const upTo = readId(bytes, cursor);
       const rows = readRows(bytes, cursor);
       if (after > upTo) throw corrupt("an empty range");
-      if (rows.length > 0 && (rows.idAt(0) <= after || rows.idAt(rows.length - 1) > upTo)) throw corrupt("a stamp out of range");
+      if (rows.length > 0 && (rows.idAt(0) <= after || rows.idAt(rows.length - 1) > upTo))
+        throw corrupt("a stamp out of range");
       return { kind, page: { after, upTo, rows } };
     }
     case "answer": {

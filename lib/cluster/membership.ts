@@ -211,7 +211,9 @@ export class Membership {
       } else {
         const ours = this.#compareStamp(mine, theirs, their);
         const isSameContents =
-          ours !== 0 && rows.generationAt(mine) === theirs.generationAt(their) && rows.changedAt(mine) === theirs.changedAt(their);
+          ours !== 0 &&
+          rows.generationAt(mine) === theirs.generationAt(their) &&
+          rows.changedAt(mine) === theirs.changedAt(their);
         if (ours < 0) {
           const member = this.#members[mine]!;
           if (member === this.#self) this.#demand(theirs.generationAt(their));
@@ -233,9 +235,10 @@ export class Membership {
     const rows = this.#rows;
     let mine = 0;
     for (let their = 0; their < theirs.length; their++) {
-      while (mine < this.#members.length && rows.compareIds(mine, theirs, their) < 0) mine++;
+      let order = -1;
+      while (mine < this.#members.length && (order = rows.compareIds(mine, theirs, their)) < 0) mine++;
       if (mine >= this.#members.length) return;
-      if (rows.compareIds(mine, theirs, their) !== 0 || this.#compareStamp(mine, theirs, their) >= 0) continue;
+      if (order !== 0 || this.#compareStamp(mine, theirs, their) >= 0) continue;
       const member = this.#members[mine]!;
       if (member === this.#self) this.#demand(theirs.generationAt(their));
       else if (member.generation === theirs.generationAt(their) && member.changed === theirs.changedAt(their)) {

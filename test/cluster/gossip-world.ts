@@ -74,6 +74,8 @@ class ProcessClock implements Clock {
   }
 }
 
+const QUANTUM_MS = 5;
+
 interface Process {
   readonly gossip: Gossip;
   readonly clock: ProcessClock;
@@ -93,6 +95,7 @@ export class GossipWorld {
   readonly events: StatusEvent[] = [];
   readonly raised: number[] = [];
   readonly ringVersions = new Map<number, number>();
+  readonly #due = new Map<number, (() => void)[]>();
   readonly #loss: number;
   readonly #isLoadMoving: boolean;
   /** Whether a message from one member to another gets through. */
@@ -215,7 +218,7 @@ export class GossipWorld {
     };
     return new Promise((resolve, reject) => {
       if (!this.#arrives(from, target, bytes)) return fail(reject);
-      clock.after(this.#delayMs(), () => {
+      this.#deliver(() => {
         const other = this.#processes[target];
         if (other === undefined || !other.isAlive) return fail(reject);
         other.clock.run(() => {
@@ -227,7 +230,7 @@ export class GossipWorld {
             return fail(reject);
           }
           if (!this.#arrives(target, from, reply) || clock.monotonicMs() > deadlineMs) return fail(reject);
-          clock.after(this.#delayMs(), () => asker.clock.run(() => resolve(reply)));
+          this.#deliver(() => asker.clock.run(() => resolve(reply)));
         });
       });
     });
@@ -240,7 +243,19 @@ export class GossipWorld {
     return this.passes(from, to) && (this.#loss === 0 || !this.random.chance(this.#loss));
   }
 
-  #delayMs(): number {
-    return 1 + 19 * this.random.fraction();
+  /** Some milliseconds later. Messages due in the same few share one timer: stepping the clock is what costs. */
+  #deliver(run: () => void): void {
+    const dueMs = Math.ceil((this.clock.monotonicMs() + 1 + 19 * this.random.fraction()) / QUANTUM_MS) * QUANTUM_MS;
+    const due = this.#due.get(dueMs);
+    if (due !== undefined) {
+      due.push(run);
+      return;
+    }
+    this.#due.set(dueMs, [run]);
+    this.clock.after(dueMs - this.clock.monotonicMs(), () => {
+      const runs = this.#due.get(dueMs)!;
+      this.#due.delete(dueMs);
+      for (const each of runs) each();
+    });
   }
 }

@@ -82,7 +82,8 @@ describe("gossip", () => {
         expect(world.status(other, cut)).to.equal("down");
         expect(world.status(cut, other)).to.equal("down");
       }
-      for (const a of world.living()) for (const b of world.living()) if (a !== cut && b !== cut) expect(world.status(a, b)).to.equal("up");
+      for (const a of world.living())
+        for (const b of world.living()) if (a !== cut && b !== cut) expect(world.status(a, b)).to.equal("up");
       world.passes = () => true;
       await world.until(() => isConverged(world), 30_000);
     });
@@ -128,7 +129,8 @@ describe("gossip", () => {
     world.ringVersions.set(3, 8);
     await world.until(() => world.living().every((member) => world.ringVersions.get(member) === 8), 10_000);
     await world.until(
-      () => world.living().every((by) => world.gossip(by).membership.members.every(({ contents }) => contents.ringVersion === 8)),
+      () =>
+        world.living().every((by) => world.gossip(by).membership.members.every(({ contents }) => contents.ringVersion === 8)),
       10_000,
     );
   });
