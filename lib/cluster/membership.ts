@@ -56,7 +56,7 @@ export interface DigestPage {
 
 /** What a digest is answered with. */
 export interface DigestAnswer {
-  /** Newer heartbeats of contents that the other has; a buffer of its own. */
+  /** Newer heartbeats of contents that the other has. Borrowed: valid until the next digest is answered. */
   readonly rows: Rows;
   readonly entries: readonly PackedEntry[];
   /** Entries that the other has newer. */
