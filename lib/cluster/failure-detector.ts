@@ -5,7 +5,8 @@
  *
  * Only whom we suspect ourselves is ever down for us: while its counter moves here, a member is up, whoever says otherwise.
  */
-import { type MemberId, SUSPECTS_MAX } from "./member-entry.js";
+import type { MemberId } from "./member.js";
+import { SUSPECTS_MAX } from "./member-entry.js";
 
 export type MemberStatus = "up" | "suspect" | "down";
 

@@ -5,7 +5,8 @@
 import { assert, unreachable } from "../assert.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { OperatingError } from "../errors.js";
-import { CONTENTS_BYTES_MAX, idBytes, type MemberId } from "./member-entry.js";
+import type { MemberId } from "./member.js";
+import { CONTENTS_BYTES_MAX, idBytes } from "./member-entry.js";
 import { type DigestAnswer, type DigestPage, ENTRIES_BYTES_MAX, PAGE_ROWS_MAX, type PackedEntry } from "./membership.js";
 import { checkRows, ROW_BYTES, Rows } from "./membership-rows.js";
 

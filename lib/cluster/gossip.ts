@@ -13,7 +13,8 @@ import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
 import { FailureDetector, type MemberStatus, type StatusChange, suspectAfterMs } from "./failure-detector.js";
 import { decodeGossip, encodeGossip, type GossipBody, type GossipMessage } from "./gossip-messages.js";
-import type { MemberAddress, MemberContents, MemberEntry, MemberId, MemberLoad } from "./member-entry.js";
+import type { MemberId } from "./member.js";
+import type { MemberAddress, MemberContents, MemberEntry, MemberLoad } from "./member-entry.js";
 import { type Member, type MemberChange, Membership } from "./membership.js";
 
 /** Where to send: `id` is null for a seed that nothing is known of but its address. */

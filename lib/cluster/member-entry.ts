@@ -10,9 +10,7 @@ import { assert } from "../assert.js";
 import { copyBytes } from "../bytes/copy.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { OperatingError } from "../errors.js";
-
-/** 16 lowercase hex characters, minted with a data directory. All zeros is nobody. To be unified with lib/cluster/member.ts. */
-export type MemberId = string;
+import { MEMBER_ID_BYTES, type MemberId, type UnknownField } from "./member.js";
 
 export interface MemberAddress {
   /** A name or an address, 1 to 255 bytes. */
@@ -29,12 +27,6 @@ export interface MemberLoad {
 }
 
 export type MemberState = "joining" | "up" | "leaving";
-
-/** A field that this version does not know, kept as it came. */
-export interface UnknownField {
-  readonly tag: number;
-  readonly bytes: Buffer;
-}
 
 export interface MemberContents {
   /** For people; at most 255 bytes. */
@@ -80,7 +72,6 @@ export const CONTENTS_BYTES_MAX = 4096;
 export const GENERATION_MAX = 2 ** 47;
 export const HEARTBEAT_MAX = 2 ** 32 - 1;
 const TEXT_BYTES_MAX = 255;
-const ID_BYTES = 8;
 
 /** Numbers on the wire: append, never reuse. */
 const TAG = {
@@ -96,10 +87,6 @@ const TAG = {
 } as const;
 const TAG_KNOWN_MAX = 9;
 const STATES: readonly MemberState[] = ["joining", "up", "leaving"];
-
-export function isMemberId(text: string): text is MemberId {
-  return /^[0-9a-f]{16}$/.test(text) && text !== "0000000000000000";
-}
 
 /** Layout: docs/FORMATS.md, "Gossip messages". Asserts the bounds above: the owner keeps them. */
 export function encodeContents(contents: MemberContents): Buffer {
@@ -214,14 +201,14 @@ function readField(contents: Writable<MemberContents>, tag: number, bytes: Buffe
 /** Ids are eight bytes on the wire. */
 export function idBytes(id: string): Buffer {
   const bytes = Buffer.from(id, "hex");
-  assert(bytes.length === ID_BYTES, "member entry: an id is 16 hex characters");
+  assert(bytes.length === MEMBER_ID_BYTES, "member entry: an id is 16 hex characters");
   return bytes;
 }
 
 function readId(bytes: Buffer, cursor: Cursor, end: number): string {
-  if (cursor.at + ID_BYTES > end) throw corrupt("an id is cut off");
-  cursor.at += ID_BYTES;
-  return bytes.toString("hex", cursor.at - ID_BYTES, cursor.at);
+  if (cursor.at + MEMBER_ID_BYTES > end) throw corrupt("an id is cut off");
+  cursor.at += MEMBER_ID_BYTES;
+  return bytes.toString("hex", cursor.at - MEMBER_ID_BYTES, cursor.at);
 }
 
 function suspectsBytes(suspects: readonly MemberId[]): Buffer {
@@ -230,7 +217,7 @@ function suspectsBytes(suspects: readonly MemberId[]): Buffer {
 }
 
 function readSuspects(bytes: Buffer, cursor: Cursor, end: number): readonly MemberId[] {
-  const count = (end - cursor.at) / ID_BYTES;
+  const count = (end - cursor.at) / MEMBER_ID_BYTES;
   if (!Number.isInteger(count) || count > SUSPECTS_MAX) throw corrupt("a list of suspects of an odd length");
   const suspects: MemberId[] = [];
   for (let index = 0; index < count; index++) suspects.push(readId(bytes, cursor, end));

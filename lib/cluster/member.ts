@@ -4,7 +4,7 @@
  */
 import { SLOTS } from "../bytes/slot.js";
 
-/** 16 lowercase hexadecimal digits: 64 random bits, minted with a data directory. */
+/** 16 lowercase hexadecimal digits: 64 random bits, minted with a data directory. All zeros is nobody. */
 export type MemberId = string;
 
 /** A field of a later version: kept verbatim by those who do not know its tag. */
@@ -41,8 +41,8 @@ export function mintMemberId(bytes: (length: number) => Buffer): MemberId {
   return bytes(MEMBER_ID_BYTES).toString("hex");
 }
 
-export function isMemberId(text: string): boolean {
-  return /^[0-9a-f]{16}$/.test(text);
+export function isMemberId(text: string): text is MemberId {
+  return /^[0-9a-f]{16}$/.test(text) && text !== "0".repeat(2 * MEMBER_ID_BYTES);
 }
 
 /** What is wrong with a member, for people; null when nothing is. */

@@ -6,7 +6,8 @@
  */
 import { assert } from "../assert.js";
 import { OperatingError } from "../errors.js";
-import { GENERATION_MAX, idBytes, type MemberId, type MemberStamp } from "./member-entry.js";
+import type { MemberId } from "./member.js";
+import { GENERATION_MAX, idBytes, type MemberStamp } from "./member-entry.js";
 
 export const ROW_BYTES = 22;
 const GENERATION_AT = 8;

@@ -3,13 +3,13 @@
  * else ever does. Pure: time comes in, changes come out. Ids that the ring document removed are refused for ever.
  */
 import { assert } from "../assert.js";
+import type { MemberId } from "./member.js";
 import {
   decodeContents,
   encodeContents,
   HEARTBEAT_MAX,
   type MemberContents,
   type MemberEntry,
-  type MemberId,
   type MemberStamp,
 } from "./member-entry.js";
 import { ROW_BYTES, Rows } from "./membership-rows.js";

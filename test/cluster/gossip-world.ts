@@ -5,7 +5,8 @@
 import { assert } from "../../lib/assert.js";
 import type { MemberStatus } from "../../lib/cluster/failure-detector.js";
 import { Gossip, type GossipChange, type GossipPeer, type GossipTransport } from "../../lib/cluster/gossip.js";
-import type { MemberContents, MemberId } from "../../lib/cluster/member-entry.js";
+import type { MemberId } from "../../lib/cluster/member.js";
+import type { MemberContents } from "../../lib/cluster/member-entry.js";
 import { OperatingError } from "../../lib/errors.js";
 import type { Clock, Timer } from "../../lib/host/clock.js";
 import { silentLog } from "../../lib/log.js";
