@@ -3,28 +3,38 @@
  * met. The first seed that breaks a promise ends it, with its number and how to run it alone.
  */
 import { Command, InvalidArgumentError } from "commander";
+import { runOwnershipSeed } from "../test/cluster/ownership-run.js";
 import { runLsmSeed } from "../test/lsm/lsm-seed.js";
 import { runModelSeed } from "../test/model/model-run.js";
+import { printGossipFigures } from "./gossip-figures.js";
 
 /** What one seed met, by name. */
 type RunSeed = (seed: number) => Promise<{ readonly counts: Readonly<Record<string, number>> }>;
 
-/** The engine alone; the keyspace (coordinator, replica, engine) against plain Maps. */
+/** The engine alone; the keyspace (coordinator, replica, engine) against plain Maps; rings built up, and how even they are. */
 const targets: ReadonlyMap<string, RunSeed> = new Map<string, RunSeed>([
   ["lsm", (seed) => runLsmSeed(seed)],
   ["keyspace", (seed) => runModelSeed(seed)],
+  ["ownership", (seed) => runOwnershipSeed(seed, (line) => process.stdout.write(`${line}\n`))],
 ]);
+/** Prints figures of gossip instead of looking for broken promises. */
+const FIGURES_TARGET = "gossip";
 const PROGRESS_EVERY_MS = 5_000;
 
 const program = new Command("simulate")
   .description("run a simulation with seeded faults")
-  .option("--target <name>", `what to simulate: ${[...targets.keys()].join(", ")}`, "lsm")
+  .option("--target <name>", `what to simulate: ${[...targets.keys(), FIGURES_TARGET].join(", ")}`, "lsm")
   .option("--seeds <count>", "how many seeds", wholeNumber, 1_000)
   .option("--first <seed>", "the first seed", wholeNumber, 1)
   .parse();
 const options = program.opts<{ target: string; seeds: number; first: number }>();
+if (options.target === FIGURES_TARGET) {
+  await printGossipFigures(options.first, (line) => process.stdout.write(`${line}\n`));
+  process.exit(0);
+}
 const runSeed: RunSeed =
-  targets.get(options.target) ?? program.error(`--target ${options.target}: there is ${[...targets.keys()].join(", ")}`);
+  targets.get(options.target) ??
+  program.error(`--target ${options.target}: there is ${[...targets.keys(), FIGURES_TARGET].join(", ")}`);
 
 const totals = new Map<string, number>();
 const startedMs = performance.now();

@@ -4,10 +4,14 @@
  * says, and each chunk is overwritten as soon as the callback that borrowed it returns.
  *
  * An end has a send window: bytes beyond it wait (`pendingBytes`) until the other side has taken some, as with a socket.
+ *
+ * Machines have names: `endpoint(name)` is the network as one of them sees it. Between two of them the way may be slow
+ * (`setDelay`) or cut (`cutOff`, as when packets vanish: nobody is told, and what was sent arrives when it is `heal`ed), and a
+ * machine may be frozen (`freeze`, as a process by SIGSTOP: its system takes connections and bytes, it sees none of them).
  */
 import { assert } from "../../lib/assert.js";
 import { OperatingError } from "../../lib/errors.js";
-import type { Clock } from "../../lib/host/clock.js";
+import { type Clock, pause } from "../../lib/host/clock.js";
 import type {
   Connection,
   ConnectionHandlers,
@@ -31,10 +35,16 @@ export interface SimNetworkOptions {
 export class SimNetwork implements Network {
   readonly clock: Clock;
   readonly windowBytes: number;
-  readonly #listeners = new Map<number, ListenOptions>();
+  readonly #listeners = new Map<number, { options: ListenOptions; name: string }>();
   readonly #cut: (length: number) => number;
   readonly #ends = new Set<SimConnection>();
   #nextPort = 49_152;
+  /** Ordered pairs of names, `from>to`. */
+  readonly #delaysMs = new Map<string, number>();
+  readonly #cuts = new Set<string>();
+  readonly #frozen = new Set<string>();
+  /** What waits until the way is free again. */
+  #held: { from: string; to: string; run: () => void }[] = [];
 
   constructor(options: SimNetworkOptions) {
     this.clock = options.clock;
@@ -42,10 +52,26 @@ export class SimNetwork implements Network {
     this.windowBytes = options.windowBytes ?? 65_536;
   }
 
-  async listen(options: ListenOptions): Promise<Listener> {
+  listen(options: ListenOptions): Promise<Listener> {
+    return this.listenAs("", options);
+  }
+
+  connect(options: ConnectOptions): Promise<Connection> {
+    return this.connectAs("", options);
+  }
+
+  /** The network as the machine of that name sees it. */
+  endpoint(name: string): Network {
+    return {
+      listen: (options) => this.listenAs(name, options),
+      connect: (options) => this.connectAs(name, options),
+    };
+  }
+
+  async listenAs(name: string, options: ListenOptions): Promise<Listener> {
     const port = options.port === 0 ? this.#nextPort++ : options.port;
     if (this.#listeners.has(port)) throw new OperatingError("UNAVAILABLE", `port ${port} is in use`);
-    this.#listeners.set(port, options);
+    this.#listeners.set(port, { options, name });
     return {
       port,
       close: async () => {
@@ -54,22 +80,83 @@ export class SimNetwork implements Network {
     };
   }
 
-  async connect(options: ConnectOptions): Promise<Connection> {
-    return this.connectNow(options);
+  async connectAs(name: string, options: ConnectOptions): Promise<Connection> {
+    const to = this.#listeners.get(options.port)?.name ?? "";
+    if (this.#cuts.has(`${name}>${to}`) || this.#cuts.has(`${to}>${name}`)) {
+      await pause(this.clock, options.timeoutMs);
+      throw new OperatingError("TIMEOUT", `no connection to ${options.host}:${options.port} within ${options.timeoutMs} ms`);
+    }
+    const roundTripMs = this.delayMs(name, to) + this.delayMs(to, name);
+    if (roundTripMs > 0) await pause(this.clock, roundTripMs);
+    return this.connectNow(options, name);
   }
 
   /** Connects within the call, for tests. Throws what `connect` rejects with. */
-  connectNow(options: { host: string; port: number }): SimConnection {
+  connectNow(options: { host: string; port: number }, name = ""): SimConnection {
     const listener = this.#listeners.get(options.port);
     if (listener === undefined) throw new OperatingError("UNAVAILABLE", `nothing listens on ${options.host}:${options.port}`);
     const port = this.#nextPort++;
-    const client = new SimConnection(this, { host: "127.0.0.1", port }, options);
-    const server = new SimConnection(this, options, { host: "127.0.0.1", port });
+    const client = new SimConnection(this, { host: "127.0.0.1", port }, { ...options, name, from: listener.name });
+    const server = new SimConnection(this, options, { host: "127.0.0.1", port, name: listener.name, from: name });
     client.pair(server);
     server.pair(client);
     this.#ends.add(client).add(server);
-    listener.onConnection(server);
+    // The system of a frozen machine accepts; its process learns of it later.
+    if (this.#frozen.has(listener.name)) {
+      this.#held.push({ from: name, to: listener.name, run: () => listener.options.onConnection(server) });
+    } else listener.options.onConnection(server);
     return client;
+  }
+
+  /** Bytes take so long from one to the other. */
+  setDelay(from: string, to: string, delayMs: number): void {
+    this.#delaysMs.set(`${from}>${to}`, delayMs);
+  }
+
+  delayMs(from: string, to: string): number {
+    return this.#delaysMs.get(`${from}>${to}`) ?? 0;
+  }
+
+  /** Nothing passes from any of `some` to any of `others` or back. */
+  cutOff(some: readonly string[], others: readonly string[]): void {
+    for (const one of some) for (const other of others) this.#cuts.add(`${one}>${other}`).add(`${other}>${one}`);
+  }
+
+  /** Only this direction. */
+  cutWay(from: string, to: string): void {
+    this.#cuts.add(`${from}>${to}`);
+  }
+
+  heal(): void {
+    this.#cuts.clear();
+    this.#release();
+  }
+
+  freeze(name: string): void {
+    this.#frozen.add(name);
+  }
+
+  thaw(name: string): void {
+    this.#frozen.delete(name);
+    this.#release();
+  }
+
+  /** Nothing that comes `from` one reaches the process of the other now. */
+  isStuck(from: string, to: string): boolean {
+    return this.#frozen.has(to) || this.#cuts.has(`${from}>${to}`);
+  }
+
+  /** Runs it now, or when the way is free. */
+  whenFree(way: { from: string; to: string }, run: () => void): void {
+    if (this.isStuck(way.from, way.to)) this.#held.push({ ...way, run });
+    else run();
+  }
+
+  #release(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const { from, to, run } of held) this.whenFree({ from, to }, run);
+    for (const end of [...this.#ends]) end.wake();
   }
 
   /** Breaks every connection, as when a cable is cut and both sides notice. */
@@ -108,6 +195,9 @@ export class SimConnection implements Connection {
   readonly remotePort: number;
   readonly localAddress: string;
   readonly localPort: number;
+  /** The machine it belongs to, and the one at the other end. */
+  readonly name: string;
+  readonly from: string;
   readonly #network: SimNetwork;
   #other: SimConnection | null = null;
   #handlers: ConnectionHandlers | null = null;
@@ -116,6 +206,8 @@ export class SimConnection implements Connection {
   #unsentBytes = 0;
   #arriving: Buffer[] = [];
   #arrivingBytes = 0;
+  /** Of `#arrivingBytes`, those that are not here yet. */
+  #underWayBytes = 0;
   #isPaused = false;
   #isDelivering = false;
   #hasEnded = false;
@@ -124,8 +216,10 @@ export class SimConnection implements Connection {
   #isClosed = false;
   #error: Error | null = null;
 
-  constructor(network: SimNetwork, local: Address, remote: Address) {
+  constructor(network: SimNetwork, local: Address, remote: Address & { name: string; from: string }) {
     this.#network = network;
+    this.name = remote.name;
+    this.from = remote.from;
     this.localAddress = local.host;
     this.localPort = local.port;
     this.remoteAddress = remote.host;
@@ -183,7 +277,16 @@ export class SimConnection implements Connection {
     this.#close(null);
     const other = this.#other!;
     // What is unread at the other side is lost with the connection, as a reset does.
-    if (!this.#hasOtherEnded || !this.#hasEnded) this.#network.clock.defer(() => other.reset());
+    if (this.#hasOtherEnded && this.#hasEnded) return;
+    const delayMs = this.#network.delayMs(this.name, this.from);
+    const tell = (): void => this.#network.whenFree({ from: this.name, to: this.from }, () => other.reset());
+    if (delayMs === 0) this.#network.clock.defer(tell);
+    else this.#network.clock.after(delayMs, tell);
+  }
+
+  /** The way from the other end may be free again. */
+  wake(): void {
+    this.#deliverSoon();
   }
 
   /** Breaks this end as if the other had vanished. */
@@ -200,12 +303,27 @@ export class SimConnection implements Connection {
       const room = this.#network.windowBytes - other.#arrivingBytes;
       const part = bytes.subarray(0, room);
       if (part.length < bytes.length) this.#unsent.unshift(bytes.subarray(part.length));
-      other.#arriving.push(part);
-      other.#arrivingBytes += part.length;
+      other.#arrive(part, this.#network.delayMs(this.name, this.from));
       this.#unsentBytes -= part.length;
       moved = true;
     }
     if (moved) other.#deliverSoon();
+  }
+
+  /** Takes bytes into the window that reach this end after `delayMs`. */
+  #arrive(part: Buffer, delayMs: number): void {
+    this.#arrivingBytes += part.length;
+    if (delayMs === 0 && this.#underWayBytes === 0) {
+      this.#arriving.push(part);
+      return;
+    }
+    this.#underWayBytes += part.length;
+    this.#network.clock.after(delayMs, () => {
+      if (this.#isClosed) return;
+      this.#underWayBytes -= part.length;
+      this.#arriving.push(part);
+      this.#deliverSoon();
+    });
   }
 
   #deliverSoon(): void {
@@ -219,14 +337,14 @@ export class SimConnection implements Connection {
 
   /** Delivers one chunk, or the end. */
   #deliver(): void {
-    if (this.#isClosed || this.#isPaused) return;
+    if (this.#isClosed || this.#isPaused || this.#network.isStuck(this.from, this.name)) return;
     const other = this.#other!;
-    if (this.#arrivingBytes > 0) {
+    if (this.#arrivingBytes > this.#underWayBytes) {
       this.#deliverChunk();
       if (!other.#isClosed) other.#afterRoom();
       if (this.#isClosed) return;
       this.#deliverSoon();
-    } else if (other.#hasEnded && other.#unsentBytes === 0 && !this.#hasToldEnd) {
+    } else if (other.#hasEnded && other.#unsentBytes === 0 && this.#underWayBytes === 0 && !this.#hasToldEnd) {
       this.#hasToldEnd = true;
       this.#hasOtherEnded = true;
       this.#handlers!.onEnd();

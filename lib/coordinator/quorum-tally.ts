@@ -1,0 +1,102 @@
+/**
+ * Counts the answers to one request and says when the client may be told. Pure; for reads and writes alike.
+ *
+ * A position is one intended replica of the key. It and its stand-in count once between them, and a stand-in counts at all
+ * only where the request is sloppy. While a replica is being replaced by a new owner, its position is a pair and counts when
+ * both have answered.
+ *
+ * INVARIANT: a verdict other than `waiting` is final, whatever is told afterwards.
+ */
+import { assert } from "../assert.js";
+import { NO_GROUP } from "./quorum-needs.js";
+
+export type TallyVerdict =
+  | { readonly kind: "waiting" }
+  | { readonly kind: "ready" }
+  /** So many answered of so many needed, and no more can. */
+  | { readonly kind: "unavailable"; readonly reached: number; readonly needed: number };
+
+export interface QuorumTallyOptions {
+  /** For each position its group, or NO_GROUP. */
+  readonly groups: readonly number[];
+  /** For each group how many positions must answer. */
+  readonly needs: readonly number[];
+  readonly standIns: "strict" | "sloppy";
+  /** Positions that are pairs of an old and a new owner. */
+  readonly pairs?: ReadonlySet<number>;
+}
+
+const WAITING: TallyVerdict = { kind: "waiting" };
+const READY: TallyVerdict = { kind: "ready" };
+
+export class QuorumTally {
+  readonly #groups: readonly number[];
+  readonly #needs: readonly number[];
+  readonly #standIns: "strict" | "sloppy";
+  /** For each position how many answers it lacks: 0 when it counts. */
+  readonly #lacking: number[];
+  /** Positions from which nothing more can come. */
+  readonly #given: boolean[];
+  readonly #counted: number[];
+  readonly #possible: number[];
+  #verdict: TallyVerdict = WAITING;
+
+  constructor({ groups, needs, standIns, pairs }: QuorumTallyOptions) {
+    this.#groups = groups;
+    this.#needs = needs;
+    this.#standIns = standIns;
+    this.#lacking = groups.map((_, position) => (pairs?.has(position) ? 2 : 1));
+    this.#given = groups.map(() => false);
+    this.#counted = needs.map(() => 0);
+    this.#possible = needs.map(() => 0);
+    for (const group of groups) if (group !== NO_GROUP) this.#possible[group]!++;
+    needs.forEach((needed, group) => {
+      assert(needed >= 1 && needed <= this.#possible[group]!, "tally: a group can reach what it needs");
+    });
+  }
+
+  /** An owner of this position answered; of a pair each of the two once. */
+  answered(position: number): TallyVerdict {
+    return this.#lacking[position] === 0 ? this.#verdict : this.#count(position, this.#lacking[position]! - 1);
+  }
+
+  /** A stand-in answered for this position. */
+  stoodIn(position: number): TallyVerdict {
+    return this.#standIns === "strict" ? this.#verdict : this.#count(position, 0);
+  }
+
+  /** Neither the replica of this position nor a stand-in for it will answer. */
+  gaveUp(position: number): TallyVerdict {
+    const group = this.#groups[position]!;
+    if (this.#lacking[position] === 0 || this.#given[position] || group === NO_GROUP) return this.#verdict;
+    this.#given[position] = true;
+    this.#possible[group]!--;
+    if (this.#verdict !== WAITING || this.#possible[group]! >= this.#needs[group]!) return this.#verdict;
+    this.#verdict = { kind: "unavailable", ...this.progress };
+    return this.#verdict;
+  }
+
+  get verdict(): TallyVerdict {
+    return this.#verdict;
+  }
+
+  /** Answers that count so far, and that are needed, over all groups: for the text of an error. */
+  get progress(): { readonly reached: number; readonly needed: number } {
+    const reached = this.#counted.reduce((sum, counted, group) => sum + Math.min(counted, this.#needs[group]!), 0);
+    return { reached, needed: this.#needs.reduce((sum, need) => sum + need, 0) };
+  }
+
+  #count(position: number, lacking: number): TallyVerdict {
+    const group = this.#groups[position]!;
+    const wasLacking = this.#lacking[position]!;
+    this.#lacking[position] = lacking;
+    if (lacking > 0 || wasLacking === 0 || group === NO_GROUP) return this.#verdict;
+    // It was written off too early: it counts all the same, unless the client was told already.
+    if (this.#given[position]) this.#possible[group]!++;
+    this.#given[position] = false;
+    this.#counted[group]!++;
+    const isReady = this.#counted.every((counted, at) => counted >= this.#needs[at]!);
+    if (this.#verdict === WAITING && isReady) this.#verdict = READY;
+    return this.#verdict;
+  }
+}

@@ -1,0 +1,409 @@
+/**
+ * Our link to one peer: dials it, keeps it alive, sends our calls on it and hands back their answers.
+ *
+ * INVARIANT: every call that was taken is told its outcome exactly once, never within `send`. While the link is not up no
+ * call is taken: it fails with UNAVAILABLE, unsent. Sending a call makes no promise, no closure and no timer.
+ */
+import { assert } from "../assert.js";
+import { copyBytes } from "../bytes/copy.js";
+import type { OperatingError } from "../errors.js";
+import type { Timer } from "../host/clock.js";
+import { CallTable } from "./call-table.js";
+import { type PeerFailureCode, refusalOf } from "./failure.js";
+import { CALL_ID_BYTES, FrameType, REQUEST_HEAD_BYTES } from "./frame.js";
+import { Dialler, type DialOutcome, type HandshakeOwner, type PeerHello } from "./handshake.js";
+import { cleanText } from "./hello.js";
+import { Latency } from "./latency.js";
+import type { OutBuffer } from "./out-buffer.js";
+import { BACKGROUND_KIND_MIN, type PeerCall, type PeerCallHead, type PeerNotice } from "./peer-call.js";
+import type { Wire, WireSink } from "./wire.js";
+
+export interface LinkOwner extends HandshakeOwner {
+  /** Monotonic time, read once a turn. */
+  turnMs(): number;
+  /** Tells a call of its failure at the end of this turn. */
+  failSoon(call: PeerCallHead, code: PeerFailureCode, text: string): void;
+  linkUp(link: OutgoingLink, peer: PeerHello): void;
+  linkDown(link: OutgoingLink, why: string): void;
+  /** An attempt to dial failed; there will be another. */
+  dialFailed(link: OutgoingLink, error: OperatingError): void;
+}
+
+export interface PeerAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What is known of a peer. A live view: read it, do not keep it. */
+export interface PeerState {
+  readonly peerId: string;
+  readonly status: "connected" | "connecting" | "down";
+  /** Monotonic time since which there is no link; null while it is connected. */
+  readonly downSinceMs: number | null;
+  /** Monotonic time at which anything last came from it; null before the first. */
+  readonly lastAnswerMs: number | null;
+  /** Calls in a row that had no answer by their deadline while nothing at all came from the peer. */
+  readonly missedDeadlines: number;
+  /** The mean of its answers to calls of kinds below 128 and to pings, and their mean deviation; -1 before the first. */
+  readonly latencyMs: number;
+  readonly latencyDeviationMs: number;
+  /** What its answers rarely exceed, for hedging; -1 before the first. */
+  readonly usualMsMax: number;
+  readonly callsInFlight: number;
+  readonly queuedBytes: number;
+}
+
+/** Time between looks at the deadlines of calls, at least. */
+const EXPIRY_MS_MIN = 1;
+
+export class OutgoingLink implements WireSink, DialOutcome, PeerState {
+  readonly peerId: string;
+  readonly #owner: LinkOwner;
+  readonly #calls: CallTable;
+  #latency = new Latency();
+  #address: PeerAddress | null = null;
+  #dialler: Dialler | null = null;
+  #wire: Wire | null = null;
+  #retryTimer: Timer | null = null;
+  #failures = 0;
+  #isForgotten = false;
+  #downSinceMs: number | null;
+
+  #expiryTimer: Timer | null = null;
+  #expiryMs = Number.POSITIVE_INFINITY;
+  readonly #expired: PeerCallHead[] = [];
+
+  /** Monotonic times; `#heardMs` also starts anew when the link comes up or this process was stopped. */
+  #heardMs = 0;
+  #lastAnswerMs: number | null = null;
+  #missedDeadlines = 0;
+  #pingId = 0;
+  #pingSentMs: number | null = null;
+
+  constructor(owner: LinkOwner, peerId: string) {
+    this.#owner = owner;
+    this.peerId = peerId;
+    this.#calls = new CallTable(owner.settings.callsMax);
+    this.#downSinceMs = owner.monotonicMs();
+  }
+
+  // PeerState.
+
+  get status(): "connected" | "connecting" | "down" {
+    if (this.#wire !== null) return "connected";
+    return this.#dialler !== null ? "connecting" : "down";
+  }
+
+  get downSinceMs(): number | null {
+    return this.#downSinceMs;
+  }
+
+  get lastAnswerMs(): number | null {
+    return this.#lastAnswerMs;
+  }
+
+  get missedDeadlines(): number {
+    return this.#missedDeadlines;
+  }
+
+  get latencyMs(): number {
+    return this.#latency.meanMs;
+  }
+
+  get latencyDeviationMs(): number {
+    return this.#latency.deviationMs;
+  }
+
+  get usualMsMax(): number {
+    return this.#latency.usualMsMax;
+  }
+
+  get callsInFlight(): number {
+    return this.#calls.count;
+  }
+
+  get queuedBytes(): number {
+    return this.#wire === null ? 0 : this.#wire.queuedBytes;
+  }
+
+  get isUsable(): boolean {
+    return this.#wire !== null && this.#missedDeadlines < this.#owner.settings.missedDeadlinesMax;
+  }
+
+  // What the owner says.
+
+  /** Dials it there from now on. A link to another address is closed. */
+  setAddress(address: PeerAddress): void {
+    const old = this.#address;
+    if (old !== null && old.host === address.host && old.port === address.port) return;
+    this.#address = { host: address.host, port: address.port };
+    this.#failures = 0;
+    if (old !== null) {
+      this.#dropAttempt("its address changed");
+      this.#wire?.close("its address changed");
+      this.#retryTimer?.cancel();
+      this.#retryTimer = null;
+    }
+    if (this.#wire === null) this.#dial();
+  }
+
+  /** Takes over a connection that was dialled before the peer's id was known, unless it has one. */
+  adopt(address: PeerAddress, wire: Wire, peer: PeerHello): void {
+    if (this.#wire !== null) {
+      wire.close("there is a link already");
+      return;
+    }
+    // Wherever else it was thought to be, this is where it answered.
+    this.#address = { host: address.host, port: address.port };
+    this.#dropAttempt("another connection was faster");
+    this.onLinked(wire, peer);
+  }
+
+  /** Closes for good; calls fail with UNAVAILABLE. */
+  forget(why: string): void {
+    if (this.#isForgotten) return;
+    this.#isForgotten = true;
+    this.#retryTimer?.cancel();
+    this.#dropAttempt(why);
+    this.#wire?.close(why);
+    this.#expiryTimer?.cancel();
+  }
+
+  send(call: PeerCall): void {
+    const { payload } = call;
+    const out = this.begin(call, payload.length);
+    if (out === null) return;
+    out.at = copyBytes(payload, 0, payload.length, out.bytes, out.at);
+    this.end();
+  }
+
+  /** Room for the payload of a call, or null when it is not taken; it is told why. */
+  begin(call: PeerCallHead, payloadBytesMax: number): OutBuffer | null {
+    const wire = this.#wire;
+    const owner = this.#owner;
+    if (wire === null) {
+      owner.failSoon(call, "UNAVAILABLE", "there is no link to the peer; the call was not sent");
+      return null;
+    }
+    const { settings } = owner;
+    if (payloadBytesMax > settings.frameBytesMax) {
+      owner.failSoon(
+        call,
+        "TOO_LARGE",
+        `a payload of ${payloadBytesMax} bytes; at most ${settings.frameBytesMax} (frameBytesMax)`,
+      );
+      return null;
+    }
+    if (wire.queuedBytes + payloadBytesMax > settings.queuedBytesMax) {
+      owner.failSoon(call, "BUSY", `${settings.queuedBytesMax} bytes wait for the peer already (queuedBytesMax)`);
+      return null;
+    }
+    const { deadlineMs } = call;
+    const nowMs = owner.turnMs();
+    if (!(deadlineMs > nowMs)) {
+      owner.failSoon(call, "TIMEOUT", "the deadline had passed before the call was sent");
+      return null;
+    }
+    const id = this.#calls.add(call, deadlineMs, nowMs);
+    if (id === 0) {
+      owner.failSoon(call, "BUSY", `${settings.callsMax} calls wait for the peer already (callsMax)`);
+      return null;
+    }
+    if (deadlineMs < this.#expiryMs) this.#armExpiry(deadlineMs, nowMs);
+    return this.#beginRequest(wire, { id, kind: call.kind, deadlineMs }, payloadBytesMax);
+  }
+
+  /** Ends the call that `begin` began. */
+  end(): void {
+    assert(this.#wire !== null, "peer: a call ends in the turn in which it began");
+    this.#wire.endFrame();
+  }
+
+  /** False when it was not sent. */
+  notify(notice: PeerNotice): boolean {
+    const wire = this.#wire;
+    const { payload, kind, deadlineMs } = notice;
+    const { settings } = this.#owner;
+    if (wire === null || payload.length > settings.frameBytesMax) return false;
+    if (wire.queuedBytes + payload.length > settings.queuedBytesMax) return false;
+    const out = this.#beginRequest(wire, { id: 0, kind, deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY }, payload.length);
+    out.at = copyBytes(payload, 0, payload.length, out.bytes, out.at);
+    wire.endFrame();
+    return true;
+  }
+
+  /** Looks after the link a few times a second. `wasStopped`: this process itself did not run since the last time. */
+  tick(nowMs: number, wasStopped: boolean): void {
+    if (this.#wire === null) return;
+    // Who was stopped has not read what came meanwhile, so it cannot blame the peer.
+    if (wasStopped) this.#heardMs = nowMs;
+    const { settings } = this.#owner;
+    const silentMs = nowMs - this.#heardMs;
+    if (silentMs >= settings.silenceMsMax) this.#wire.close(`nothing came from the peer for ${Math.round(silentMs)} ms`);
+    else if (silentMs >= settings.pingMs) this.#ping();
+  }
+
+  // DialOutcome.
+
+  onLinked(wire: Wire, peer: PeerHello): void {
+    this.#dialler = null;
+    this.#retryTimer?.cancel();
+    this.#retryTimer = null;
+    this.#failures = 0;
+    this.#wire = wire;
+    wire.sink = this;
+    wire.startStamping();
+    this.#downSinceMs = null;
+    this.#missedDeadlines = 0;
+    this.#latency = new Latency();
+    this.#pingSentMs = null;
+    this.#heardMs = wire.arrivedMs;
+    // A first sample of its latency, and for the peer a first batch.
+    this.#ping();
+    this.#owner.linkUp(this, peer);
+  }
+
+  onDialFailed(error: OperatingError): void {
+    this.#dialler = null;
+    if (this.#isForgotten || this.#wire !== null) return;
+    this.#owner.dialFailed(this, error);
+    this.#retryLater();
+  }
+
+  // WireSink.
+
+  get payloadBytesMax(): number {
+    return this.#owner.settings.frameBytesMax;
+  }
+
+  onFrame(type: number, bytes: Buffer, start: number, end: number): void {
+    const wire = this.#wire!;
+    this.#heard(wire.arrivedMs);
+    if (end - start < CALL_ID_BYTES) {
+      wire.onDamage("a frame that is cut off");
+      return;
+    }
+    const id = bytes.readUInt32BE(start);
+    switch (type) {
+      case FrameType.answer: {
+        const call = this.#calls.take(id);
+        if (call === null) return;
+        if (call.kind < BACKGROUND_KIND_MIN) this.#latency.sample(wire.arrivedMs - this.#calls.takenSentMs);
+        call.onAnswer(bytes.subarray(start + CALL_ID_BYTES, end));
+        return;
+      }
+      case FrameType.failure: {
+        const code = refusalOf(bytes[start + CALL_ID_BYTES] ?? 0);
+        const text = cleanText(bytes.subarray(Math.min(start + CALL_ID_BYTES + 1, end), end));
+        this.#calls.take(id)?.onFailure(code, text);
+        return;
+      }
+      case FrameType.pong:
+        if (id !== this.#pingId || this.#pingSentMs === null) return;
+        this.#latency.sample(wire.arrivedMs - this.#pingSentMs);
+        this.#pingSentMs = null;
+        return;
+      default:
+        wire.onDamage("a frame that does not belong on this link");
+    }
+  }
+
+  onOversize(type: number, callId: number, lengthBytes: number): boolean {
+    if (type !== FrameType.answer) return false;
+    this.#heard(this.#wire!.arrivedMs);
+    const text = `an answer of about ${lengthBytes} bytes; at most ${this.payloadBytesMax} (frameBytesMax); the call was run`;
+    this.#calls.take(callId)?.onFailure("TOO_LARGE", text);
+    return true;
+  }
+
+  onSent(): void {}
+
+  onClosed(why: string): void {
+    const owner = this.#owner;
+    this.#wire = null;
+    this.#downSinceMs = owner.monotonicMs();
+    this.#pingSentMs = null;
+    if (!this.#isForgotten) this.#retryLater();
+    this.#calls.drainExpired(Number.POSITIVE_INFINITY, this.#expired);
+    this.#tellExpired("UNAVAILABLE", `${why}; the call may have taken effect`);
+    owner.linkDown(this, why);
+  }
+
+  #heard(atMs: number): void {
+    this.#heardMs = atMs;
+    this.#lastAnswerMs = atMs;
+    this.#missedDeadlines = 0;
+  }
+
+  #beginRequest(wire: Wire, head: { id: number; kind: number; deadlineMs: number }, payloadBytesMax: number): OutBuffer {
+    const out = wire.beginFrame(FrameType.request, REQUEST_HEAD_BYTES + payloadBytesMax);
+    const { bytes, at } = out;
+    bytes.writeUInt32BE(head.id, at);
+    bytes[at + CALL_ID_BYTES] = head.kind;
+    bytes.writeDoubleBE(head.deadlineMs, at + CALL_ID_BYTES + 1);
+    out.at = at + REQUEST_HEAD_BYTES;
+    return out;
+  }
+
+  #ping(): void {
+    if (this.#pingSentMs !== null || this.#wire === null) return;
+    this.#pingId = (this.#pingId + 1) >>> 0;
+    this.#pingSentMs = this.#owner.turnMs();
+    const out = this.#wire.beginFrame(FrameType.ping, CALL_ID_BYTES);
+    out.at = out.bytes.writeUInt32BE(this.#pingId, out.at);
+    this.#wire.endFrame();
+  }
+
+  // Deadlines: one timer a link, set to the earliest.
+
+  #armExpiry(atMs: number, nowMs: number): void {
+    this.#expiryTimer?.cancel();
+    this.#expiryMs = atMs;
+    this.#expiryTimer = this.#owner.clock.after(Math.max(atMs - nowMs, EXPIRY_MS_MIN), () => this.#expire());
+  }
+
+  #expire(): void {
+    this.#expiryTimer = null;
+    this.#expiryMs = Number.POSITIVE_INFINITY;
+    const nowMs = this.#owner.monotonicMs();
+    this.#calls.drainExpired(nowMs, this.#expired);
+    if (this.#expired.length > 0) {
+      this.#missedDeadlines += this.#expired.length;
+      this.#ping();
+      this.#tellExpired("TIMEOUT", "the peer did not answer in time; the call may have taken effect");
+    }
+    const earliestMs = this.#calls.earliestMs();
+    if (earliestMs < this.#expiryMs) this.#armExpiry(earliestMs, nowMs);
+  }
+
+  #tellExpired(code: PeerFailureCode, text: string): void {
+    const expired = this.#expired.splice(0);
+    for (const call of expired) call.onFailure(code, text);
+  }
+
+  // Dialling.
+
+  #dial(): void {
+    assert(this.#address !== null && this.#dialler === null, "peer: one attempt at a time");
+    this.#dialler = new Dialler(this.#owner, { ...this.#address, peerId: this.peerId }, this);
+  }
+
+  #dropAttempt(why: string): void {
+    const dialler = this.#dialler;
+    if (dialler === null) return;
+    this.#dialler = null;
+    dialler.abandon(why);
+  }
+
+  #retryLater(): void {
+    const { backOffMsMin, backOffMsMax } = this.#owner.settings;
+    const backOffMs = Math.min(backOffMsMin * 2 ** Math.min(this.#failures++, 20), backOffMsMax);
+    // Half of it drawn, so that the members do not all dial a peer that returns in the same moment.
+    const delayMs = backOffMs * (0.5 + 0.5 * this.#owner.random.fraction());
+    this.#retryTimer?.cancel();
+    this.#retryTimer = this.#owner.clock.after(delayMs, () => {
+      this.#retryTimer = null;
+      if (this.#wire === null && this.#dialler === null && this.#address !== null && !this.#isForgotten) this.#dial();
+    });
+  }
+}

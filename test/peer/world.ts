@@ -1,0 +1,213 @@
+/** Nodes of a simulated network in virtual time, each with a clock that can stop as a process does under SIGSTOP. */
+import type { Clock, Timer } from "../../lib/host/clock.js";
+import type { Log } from "../../lib/log.js";
+import {
+  defaultPeerSettings,
+  type PeerCall,
+  type PeerFailureCode,
+  type PeerHello,
+  type PeerSettings,
+  Peers,
+} from "../../lib/peer/peer.js";
+import { SimClock } from "../sim/sim-clock.js";
+import { SimNetwork } from "../sim/sim-network.js";
+import { SimRandom } from "../sim/sim-random.js";
+
+/** A process's view of the clock: its own start, and no timer fires while it is stopped. */
+class ProcessClock implements Clock {
+  readonly #clock: SimClock;
+  readonly #aheadMs: number;
+  #isStopped = false;
+  #waiting: (() => void)[] = [];
+
+  constructor(clock: SimClock, aheadMs: number) {
+    this.#clock = clock;
+    this.#aheadMs = aheadMs;
+  }
+
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
+  monotonicMs(): number {
+    return this.#clock.monotonicMs() + this.#aheadMs;
+  }
+
+  after(delayMs: number, fire: () => void): Timer {
+    let isCancelled = false;
+    const run = (): void => {
+      if (isCancelled) return;
+      if (this.#isStopped) this.#waiting.push(run);
+      else fire();
+    };
+    this.#clock.after(delayMs, run);
+    return {
+      cancel: () => {
+        isCancelled = true;
+      },
+    };
+  }
+
+  defer(run: () => void): void {
+    this.after(0, run);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  goOn(): void {
+    this.#isStopped = false;
+    for (const run of this.#waiting.splice(0)) this.#clock.defer(run);
+  }
+}
+
+export interface NodeOptions {
+  readonly settings?: Partial<PeerSettings>;
+  readonly admit?: (hello: PeerHello) => string | null;
+  readonly clusterId?: string | null;
+  readonly blob?: string;
+  readonly port?: number;
+  /** The name of its machine in the network. Default: its id. */
+  readonly machine?: string;
+  /** How far its monotonic clock is ahead of the world's. */
+  readonly aheadMs?: number;
+}
+
+export class TestNode {
+  readonly id: string;
+  readonly port: number;
+  readonly machine: string;
+  readonly peers: Peers;
+  readonly clock: ProcessClock;
+  readonly world: World;
+  readonly logged: string[] = [];
+  readonly ups: string[] = [];
+  readonly downs: string[] = [];
+  readonly hellos: PeerHello[] = [];
+
+  constructor(world: World, id: string, port: number, options: NodeOptions) {
+    this.world = world;
+    this.id = id;
+    this.port = port;
+    this.machine = options.machine ?? id;
+    this.clock = new ProcessClock(world.clock, options.aheadMs ?? 0);
+    const note = (_: object, message: string): void => {
+      this.logged.push(message);
+    };
+    const log: Log = { debug: () => undefined, info: note, warn: note, error: note };
+    this.peers = new Peers({
+      network: world.network.endpoint(this.machine),
+      clock: this.clock,
+      random: world.random.fork(),
+      log,
+      settings: { ...defaultPeerSettings(), ...options.settings },
+      identity: () => ({
+        peerId: id,
+        clusterId: options.clusterId ?? null,
+        settings: Buffer.from(options.blob ?? `blob of ${id}`),
+      }),
+      admit: (hello) => {
+        this.hellos.push(hello);
+        return options.admit?.(hello) ?? null;
+      },
+    });
+    this.peers.onUp((peerId) => this.ups.push(peerId));
+    this.peers.onDown((peerId) => this.downs.push(peerId));
+  }
+
+  get address(): { host: string; port: number } {
+    return { host: this.id, port: this.port };
+  }
+
+  knows(other: TestNode): void {
+    this.peers.setAddress(other.id, other.address);
+  }
+
+  deadline(inMs = 1_000): number {
+    return this.clock.monotonicMs() + inMs;
+  }
+
+  /** Sends text of kind 1 and collects the outcome. */
+  ask(to: string, text: string, options: { inMs?: number; kind?: number } = {}): Outcome {
+    const outcome = new Outcome(to, options.kind ?? 1, Buffer.from(text), this.deadline(options.inMs));
+    this.peers.send(outcome);
+    return outcome;
+  }
+
+  stop(): void {
+    this.clock.stop();
+    this.world.network.freeze(this.machine);
+  }
+
+  goOn(): void {
+    this.clock.goOn();
+    this.world.network.thaw(this.machine);
+  }
+}
+
+export class Outcome implements PeerCall {
+  readonly to: string;
+  readonly kind: number;
+  readonly payload: Buffer;
+  readonly deadlineMs: number;
+  answer: string | null = null;
+  failure: PeerFailureCode | null = null;
+  text = "";
+  /** How often it was told something; must end at 1. */
+  told = 0;
+
+  constructor(to: string, kind: number, payload: Buffer, deadlineMs: number) {
+    this.to = to;
+    this.kind = kind;
+    this.payload = payload;
+    this.deadlineMs = deadlineMs;
+  }
+
+  onAnswer(payload: Buffer): void {
+    this.told++;
+    this.answer = payload.toString("latin1");
+  }
+
+  onFailure(code: PeerFailureCode, text: string): void {
+    this.told++;
+    this.failure = code;
+    this.text = text;
+  }
+
+  get result(): string | null {
+    return this.answer ?? this.failure;
+  }
+}
+
+export class World {
+  readonly clock = new SimClock();
+  readonly random: SimRandom;
+  readonly network: SimNetwork;
+  #port = 1;
+
+  constructor(options: { seed?: number; cut?: (length: number) => number } = {}) {
+    this.random = new SimRandom(options.seed ?? 1);
+    this.network = new SimNetwork({ clock: this.clock, ...(options.cut === undefined ? {} : { cut: options.cut }) });
+  }
+
+  /** A node that listens and answers kind 1 with what it was sent. */
+  async node(id: string, options: NodeOptions = {}): Promise<TestNode> {
+    const node = new TestNode(this, id, options.port ?? this.#port++, options);
+    node.peers.serve(1, (request) => request.answer(request.payload));
+    await this.clock.run(node.peers.listen(node.address));
+    return node;
+  }
+
+  /** Two nodes, `a` linked to `b`. */
+  async pair(a: NodeOptions = {}, b: NodeOptions = {}): Promise<[TestNode, TestNode]> {
+    const [first, second] = [await this.node("a", a), await this.node("b", b)];
+    first.knows(second);
+    await this.pass(20);
+    return [first, second];
+  }
+
+  pass(ms: number): Promise<void> {
+    return this.clock.advance(ms);
+  }
+}
