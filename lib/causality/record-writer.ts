@@ -3,6 +3,7 @@
  * bytes are those of `encodeRecord(supersede(decodeRecord(old), COVERS_ALL, version))`; a test holds the two together.
  */
 import { assert } from "../assert.js";
+import { copyBytes } from "../bytes/copy.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { ACTOR_BYTES, type Actor } from "./actor.js";
@@ -37,8 +38,6 @@ const ENTRY_BYTES_MAX = ACTOR_BYTES + VARINT_BYTES_MAX;
 /** Format, flags and kind, expiry and body length, the dot, the context's count. */
 const HEAD_BYTES_MAX = 3 + 2 * VARINT_BYTES_MAX + DOT_HEAD_BYTES + 2 * VARINT_BYTES_MAX;
 const SCRATCH_BYTES = 16_384;
-/** Up to here a loop copies faster than a call. */
-const LOOP_BYTES_MAX = 48;
 
 export class RecordWriter {
   /** The record last written is `bytes[0, end)`, until the next write. */
@@ -62,9 +61,7 @@ export class RecordWriter {
     const { length } = value;
     this.#findContext(mint, old, oldStart, oldEnd);
     const at = this.#writeHead(mint, TYPE_STRING, expiryMs, length);
-    if (length <= LOOP_BYTES_MAX) copy(value, 0, length, this.bytes, at);
-    else this.bytes.set(value, at);
-    this.end = at + length;
+    this.end = copyBytes(value, 0, length, this.bytes, at);
   }
 
   /** The same with a latin1 string as the value. */
@@ -93,12 +90,12 @@ export class RecordWriter {
     let at = 3;
     if (expiryMs !== 0) at = writeVarint(bytes, at, expiryMs);
     at = writeVarint(bytes, at, bodyLength);
-    at = copy(this.#actorBytes, 0, ACTOR_BYTES, bytes, at);
+    at = copyBytes(this.#actorBytes, 0, ACTOR_BYTES, bytes, at);
     at = writeStamp(bytes, at, mint.stamp);
     at = writeVarint(bytes, at, mint.sequence);
     if (!hasContext) return at;
     at = writeVarint(bytes, at, this.#entries);
-    return copy(this.#context, 0, this.#contextEnd, bytes, at);
+    return copyBytes(this.#context, 0, this.#contextEnd, bytes, at);
   }
 
   /** Collects the entries of the new context: the old ones, the actor's own replaced or put in its place. */
@@ -161,7 +158,7 @@ export class RecordWriter {
 
   #append(from: Uint8Array, actorStart: number, sequence: number): void {
     this.#context = withRoom(this.#context, this.#contextEnd, ENTRY_BYTES_MAX);
-    const at = copy(from, actorStart, actorStart + ACTOR_BYTES, this.#context, this.#contextEnd);
+    const at = copyBytes(from, actorStart, actorStart + ACTOR_BYTES, this.#context, this.#contextEnd);
     this.#contextEnd = writeVarint(this.#context, at, sequence);
   }
 
@@ -188,11 +185,4 @@ function withRoom(buffer: Buffer, used: number, extra: number): Buffer {
   const larger = Buffer.allocUnsafeSlow(Math.max(2 * buffer.length, used + extra));
   buffer.copy(larger, 0, 0, used);
   return larger;
-}
-
-/** Copies a short stretch; returns the position after it in the target. */
-function copy(source: Uint8Array, start: number, end: number, target: Uint8Array, at: number): number {
-  const shift = at - start;
-  for (let from = start; from < end; from++) target[from + shift] = source[from]!;
-  return end + shift;
 }

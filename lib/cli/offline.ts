@@ -2,7 +2,7 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import type { Processes } from "../host/processes.js";
-import { type CheckReport, checkStore, MANIFEST_FILE } from "../lsm/check.js";
+import { type CheckReport, checkStore, isSalvageable, MANIFEST_FILE } from "../lsm/check.js";
 import { DirectoryLock } from "../lsm/directory-lock.js";
 import { describePiece, inspectFile } from "../lsm/inspect.js";
 import type { LsmSettings } from "../lsm/lsm-settings.js";
@@ -38,8 +38,7 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
   }
   const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory });
   try {
-    const hasManifest = options.isSalvage && (await checkStore({ disk, directory: storeDirectory })).isSalvageable;
-    if (hasManifest) await salvage(options);
+    if (options.isSalvage && isSalvageable(disk, storeDirectory)) await salvage(options);
     const report = await checkStore({ disk, directory: storeDirectory, onProgress: options.onProgress });
     output(options.isJson ? `${JSON.stringify(report)}\n` : describe(report, directory));
     return report.problems.length === 0;

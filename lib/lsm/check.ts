@@ -56,6 +56,11 @@ export async function checkStore(options: {
   };
 }
 
+/** False when the manifest is damaged: it alone knows what makes up the store. Throws IO. */
+export function isSalvageable(disk: Disk, directory: string): boolean {
+  return noting([], () => readManifest(disk, directory, 0)) !== undefined;
+}
+
 async function checkLog(
   { disk, directory }: { disk: Disk; directory: string },
   { oldestSegment, known }: ManifestState,
