@@ -26,6 +26,7 @@ const NO_BYTES = new Uint8Array(0);
 export class RecordView {
   /** What `read` was given. */
   bytes: Uint8Array = NO_BYTES;
+  start = 0;
   end = 0;
 
   /** At least 1; more are siblings. */
@@ -52,6 +53,7 @@ export class RecordView {
     const flags = bytes[start + 1]!;
     const kind = bytes[start + 2]!;
     this.bytes = bytes;
+    this.start = start;
     this.end = end;
     this.flags = flags;
     this.kind = kind;

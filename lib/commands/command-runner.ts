@@ -9,7 +9,7 @@
  * INFO names the rate (`command_timing_one_in`).
  */
 import type { Clock } from "../host/clock.js";
-import type { Call } from "../resp/call.js";
+import type { Call, DeferredReply } from "../resp/call.js";
 import { errorReplyOf } from "../resp/error-reply.js";
 import { Reply } from "../resp/reply.js";
 import type { ClientSession } from "./client-session.js";
@@ -89,6 +89,20 @@ export class CommandRunner {
       this.#answerFailure(error, reply, lengthBefore);
     }
     if (reply.errors !== errorsBefore) this.#countFailure(entry, reply);
+    this.#noteTime(entry, call, this.#clock.monotonicMs() - begunMs);
+  }
+
+  nowMs(): number {
+    return this.#clock.monotonicMs();
+  }
+
+  /** A call that was deferred at `begunMs` is answered. */
+  noteDeferred(
+    entry: TableEntry,
+    call: { session: ClientSession; reply: Reply; args: readonly Buffer[] },
+    begunMs: number,
+  ): void {
+    if (call.reply.errors > 0) this.#countFailure(entry, call.reply);
     this.#noteTime(entry, call, this.#clock.monotonicMs() - begunMs);
   }
 
@@ -223,11 +237,53 @@ class ObservedCall implements Call<ClientSession> {
     this.#inner!.later((reply, args) => this.#runner.observe(entry, { session, reply, args }, work));
   }
 
+  defer(): DeferredReply {
+    this.isWaiting = true;
+    return new ObservedReply(this.#runner, { entry: this.#entry!, session: this.session, inner: this.#inner!.defer() });
+  }
+
   alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     const { session } = this;
     const entry = this.#entry!;
     this.isWaiting = true;
     this.#inner!.alone((reply, args) => this.#runner.observe(entry, { session, reply, args }, work), needs);
+  }
+}
+
+const NO_ARGUMENTS: readonly Buffer[] = [];
+
+/** The deferred reply of a call that is being counted. The slow log shows it without its arguments: they were never copied. */
+class ObservedReply implements DeferredReply {
+  readonly #runner: CommandRunner;
+  readonly #entry: TableEntry;
+  readonly #session: ClientSession;
+  readonly #inner: DeferredReply;
+  readonly #begunMs: number;
+  readonly reply: Reply;
+
+  constructor(runner: CommandRunner, call: { entry: TableEntry; session: ClientSession; inner: DeferredReply }) {
+    this.#runner = runner;
+    this.#entry = call.entry;
+    this.#session = call.session;
+    this.#inner = call.inner;
+    this.reply = call.inner.reply;
+    this.#begunMs = runner.nowMs();
+  }
+
+  finish(): void {
+    this.#note();
+    this.#inner.finish();
+  }
+
+  fail(error: unknown): void {
+    this.reply.take();
+    this.reply.error(errorReplyOf(error));
+    this.finish();
+  }
+
+  #note(): void {
+    const call = { session: this.#session, reply: this.reply, args: NO_ARGUMENTS };
+    this.#runner.noteDeferred(this.#entry, call, this.#begunMs);
   }
 }
 
@@ -255,6 +311,23 @@ export class CollectedCall implements Call<ClientSession> {
 
   alone(work: Work): void {
     this.later(work);
+  }
+
+  defer(): DeferredReply {
+    let resolve!: () => void;
+    this.#work = new Promise<void>((settle) => {
+      resolve = settle;
+    });
+    const { reply } = this;
+    return {
+      reply,
+      finish: resolve,
+      fail: (error) => {
+        reply.take();
+        reply.error(errorReplyOf(error));
+        resolve();
+      },
+    };
   }
 
   /** False when it was answered within its call: then what it stored is not committed yet. */

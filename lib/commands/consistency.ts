@@ -2,7 +2,7 @@
 import { latin1Of } from "../bytes/latin1.js";
 import { type Copies, formatQuorum, LEVELS, parseConsistency, quorumSizes } from "../coordinator/consistency.js";
 import type { Sibling, Siblings } from "../coordinator/keyspace.js";
-import type { Call } from "../resp/call.js";
+import type { Call, DeferredReply } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { SYNTAX_ERROR, wordOf } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
@@ -177,6 +177,10 @@ class PrefixedCall implements Call<ClientSession> {
 
   later(work: Work): void {
     this.#inner.later((reply, args) => work(reply, args.slice(this.#skip)));
+  }
+
+  defer(): DeferredReply {
+    return this.#inner.defer();
   }
 
   alone(work: Work, needs: "nothing" | "room" = "nothing"): void {

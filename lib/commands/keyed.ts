@@ -3,8 +3,8 @@
  * memory; where that cannot be, later, with copied arguments. Operations are always started before the call returns, in
  * the order of the keys, so that a later request of the connection never overtakes an earlier one on the same key.
  */
-import { type Effect, type Entry, KEEP, NOT_IN_MEMORY, type Scope } from "../coordinator/keyspace.js";
-import type { Call } from "../resp/call.js";
+import { type Effect, type Entry, KEEP, NOT_IN_MEMORY, type Scope, type Sink, STARTED } from "../coordinator/keyspace.js";
+import type { Call, DeferredReply } from "../resp/call.js";
 import type { Reply } from "../resp/reply.js";
 import { type Answer, NULL, writeAnswer } from "./answer.js";
 import type { ClientSession } from "./client-session.js";
@@ -85,10 +85,10 @@ export function updateKeys(
 export function putKey(context: CommandContext, call: Call<ClientSession>, valueAt: number, expiryMs: number): void {
   const { keyspace } = context;
   const { scope } = call.session;
-  if (keyspace.tryPut(scope, call.args[1]!, call.args[valueAt]!, expiryMs)) {
-    call.reply.ok();
-    return;
-  }
+  const later = new LaterOk();
+  const start = keyspace.startPut(scope, call.args[1]!, call.args[valueAt]!, expiryMs, later);
+  if (start === "done") return call.reply.ok();
+  if (start === STARTED) return later.begin(call.defer());
   call.later(async (reply, args) => {
     await keyspace.put(scope, args[1]!, args[valueAt]!, expiryMs);
     reply.ok();
@@ -100,8 +100,10 @@ export type AnswerEntry = (reply: Reply, entry: Entry | null) => void;
 
 /** Answers from the live entry of the key at `args[keyAt]`. */
 export function readKey(context: CommandContext, call: Call<ClientSession>, answer: AnswerEntry, keyAt = 1): void {
-  const entry = context.keyspace.peek(call.session.scope, call.args[keyAt]!);
+  const later = new LaterEntry(answer);
+  const entry = context.keyspace.startRead(call.session.scope, call.args[keyAt]!, later);
   if (entry === NOT_IN_MEMORY) readKeyLater(context, call, answer, keyAt);
+  else if (entry === STARTED) later.begin(call.defer());
   else answer(call.reply, entry);
 }
 
@@ -151,6 +153,50 @@ function readKeysLater<T>(
     const rest = await Promise.all(keys.map(async (key) => pick(await keyspace.read(scope, key))));
     answer(reply, [...picked, ...rest]);
   });
+}
+
+/** The place of an answer, once the keyspace has begun to look for it. */
+abstract class Later<Result> implements Sink<Result> {
+  #deferred: DeferredReply | null = null;
+
+  begin(deferred: DeferredReply): void {
+    this.#deferred = deferred;
+  }
+
+  onResult(result: Result): void {
+    const deferred = this.#deferred!;
+    try {
+      this.write(deferred.reply, result);
+    } catch (error) {
+      return deferred.fail(error);
+    }
+    deferred.finish();
+  }
+
+  onFailure(error: unknown): void {
+    this.#deferred!.fail(error);
+  }
+
+  protected abstract write(reply: Reply, result: Result): void;
+}
+
+class LaterOk extends Later<void> {
+  protected write(reply: Reply): void {
+    reply.ok();
+  }
+}
+
+class LaterEntry extends Later<Entry | null> {
+  readonly #answer: AnswerEntry;
+
+  constructor(answer: AnswerEntry) {
+    super();
+    this.#answer = answer;
+  }
+
+  protected write(reply: Reply, entry: Entry | null): void {
+    this.#answer(reply, entry);
+  }
 }
 
 /** One read-modify-write on its way: what it decides with, and what it decided. */

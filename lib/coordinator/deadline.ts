@@ -8,7 +8,8 @@ import type { Clock } from "../host/clock.js";
 export class Deadline {
   readonly #clock: Clock;
   readonly #timeoutMs: number;
-  readonly #atMs: number;
+  /** On the monotonic clock. */
+  readonly atMs: number;
   /** Timers may fire a little before the clock says so. */
   #hasFired = false;
   #isMet = false;
@@ -17,11 +18,11 @@ export class Deadline {
   constructor(clock: Clock, timeoutMs: number) {
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
-    this.#atMs = clock.monotonicMs() + timeoutMs;
+    this.atMs = clock.monotonicMs() + timeoutMs;
   }
 
   get isPast(): boolean {
-    return this.#hasFired || this.#clock.monotonicMs() >= this.#atMs;
+    return this.#hasFired || this.#clock.monotonicMs() >= this.atMs;
   }
 
   /**

@@ -36,6 +36,15 @@ export const REMOVE: Effect = { kind: "remove" };
 /** `peek` cannot tell without the disk, a peer, or an operation that is still under way. */
 export const NOT_IN_MEMORY: unique symbol = Symbol("not in memory");
 
+/** The operation was begun, and its sink will be told how it ends. */
+export const STARTED: unique symbol = Symbol("started");
+
+/** Is told how an operation that was started ended: one of the two, once, in a later turn of the loop or the same, never within the call. */
+export interface Sink<Result> {
+  onResult(result: Result): void;
+  onFailure(error: unknown): void;
+}
+
 /**
  * The right to run operations on some keys while nobody else may. The holder's operations on one key keep their order; on
  * keys that the hold does not cover they take their turn like anybody's.
@@ -79,6 +88,8 @@ export interface KeyPage {
  */
 export interface Keyspace {
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY;
+  /** As `peek`, but asks peers where that is what it takes, without a promise. NOT_IN_MEMORY: use `read`. */
+  startRead(scope: Scope, key: Uint8Array, sink: Sink<Entry | null>): Entry | null | typeof STARTED | typeof NOT_IN_MEMORY;
   read(scope: Scope, key: Uint8Array): Promise<Entry | null>;
 
   /** Throws ARGUMENT when the pair is larger than may be stored: for commands that store all of their pairs or none. */
@@ -86,6 +97,14 @@ export interface Keyspace {
 
   /** A plain SET: supersedes whatever is there. False: not done, use `put`. `expiryMs` 0 means never. */
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean;
+  /** As `tryPut`, and asks peers where that is what it takes. `later`: nothing was done, use `put`. */
+  startPut(
+    scope: Scope,
+    key: Uint8Array,
+    value: Uint8Array,
+    expiryMs: number,
+    sink: Sink<void>,
+  ): "done" | typeof STARTED | "later";
   put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void>;
 
   /** DEL: supersedes whatever is there. Was there a live value? `tryRemove` NOT_IN_MEMORY: not done, use `remove`. */

@@ -2,7 +2,7 @@
 import type { ClusterMember } from "../commands/cluster-view.js";
 import type { InfoField } from "../commands/info.js";
 import type { DurabilityFacts, KeyspaceFacts, MemoryFacts, NodeFacts, TrafficFacts } from "../commands/info-sections.js";
-import type { Coordinator } from "../coordinator/coordinator.js";
+import type { LocalKeyspace } from "../coordinator/local-keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Lsm } from "../lsm/lsm.js";
@@ -28,7 +28,7 @@ export interface FactsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly lsm: Lsm;
-  readonly coordinator: Coordinator;
+  readonly coordinator: LocalKeyspace;
   readonly reaper: Reaper;
 }
 

@@ -14,7 +14,7 @@ import { buildCommands, type NodeCommands } from "../commands/node-commands.js";
 import { memoryUsage } from "../commands/object.js";
 import { stringCommands } from "../commands/strings.js";
 import type { Config } from "../config.js";
-import { Coordinator } from "../coordinator/coordinator.js";
+import { LocalKeyspace } from "../coordinator/local-keyspace.js";
 import type { Disk } from "../host/disk.js";
 import type { Host } from "../host/host.js";
 import type { Processes } from "../host/processes.js";
@@ -118,7 +118,7 @@ export class Node {
       const reaper = new Reaper({ replica, clock, log });
       // Names are made when they are shown: with --port 0 the port is known only once the server listens.
       let name = config.name;
-      const coordinator = new Coordinator({
+      const coordinator = new LocalKeyspace({
         replica,
         clock,
         random,

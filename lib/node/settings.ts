@@ -2,7 +2,7 @@
 import type { CommandSettings } from "../commands/command-settings.js";
 import type { Config } from "../config.js";
 import type { Consistency, Level } from "../coordinator/consistency.js";
-import type { CoordinatorSettings } from "../coordinator/coordinator.js";
+import type { CoordinatorSettings } from "../coordinator/local-keyspace.js";
 import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
 import { REPLICA_COUNTERS, type ReplicaSettings } from "../replica/replica.js";
 import { defaultRespSettings, type RespSettings } from "../resp/settings.js";

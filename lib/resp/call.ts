@@ -13,7 +13,7 @@ export interface Call<S extends Session> {
   readonly session: S;
   /** The command's name and its arguments, at least one. */
   readonly args: readonly Buffer[];
-  /** Where a synchronous answer goes: exactly one RESP value unless `later` or `alone` was called. */
+  /** Where a synchronous answer goes: exactly one RESP value unless `later`, `alone` or `defer` was called. */
   readonly reply: Reply;
   /**
    * Says that this call stores something: should the commit of this turn fail, its reply becomes that error. Dispatch says
@@ -30,11 +30,25 @@ export interface Call<S extends Session> {
    */
   later(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>): void;
   /**
-   * The same, but `work` starts only when all earlier requests of the connection are answered, and no later request is
+   * Answers later without a promise: keeps the place of the answer, which its holder fills and finishes. For what took all it
+   * needs of the arguments within the call; nothing is copied, and no room is waited for.
+   */
+  defer(): DeferredReply;
+  /**
+   * The same as `later`, but `work` starts only when all earlier requests of the connection are answered, and no later request is
    * started before it is done: for commands that look at more than their own keys. `room`: it stores something and waits
    * for room besides. One that gives room back does not.
    */
   alone(work: (reply: Reply, args: readonly Buffer[]) => Promise<void>, needs?: "nothing" | "room"): void;
+}
+
+/** The place of an answer that is given later. Of `finish` and `fail` exactly one is called, once, in a later turn of the request's own. */
+export interface DeferredReply {
+  readonly reply: Reply;
+  /** `reply` holds exactly one value; what a write claims is committed. */
+  finish(): void;
+  /** Answers with the error instead of what `reply` holds. */
+  fail(error: unknown): void;
 }
 
 /** The commands, seen from a connection. */

@@ -8,7 +8,7 @@
 import RedisParser from "redis-parser";
 import { assert, unreachable } from "../assert.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
-import type { Call, ConnectionControl } from "./call.js";
+import type { Call, ConnectionControl, DeferredReply } from "./call.js";
 import type { ConnectionOwner } from "./connection-owner.js";
 import { LateWork, type Work } from "./late-work.js";
 import { OutputWatch } from "./output-watch.js";
@@ -174,13 +174,20 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     else this.#waiting = this.#late.begin(protocol, work, this.args);
   }
 
+  defer(): DeferredReply {
+    this.#assertUnanswered();
+    const deferred = this.#late.defer(this.session.protocol);
+    this.#waiting = deferred.waiting;
+    return deferred;
+  }
+
   alone(work: Work, needs: "nothing" | "room" = "nothing"): void {
     this.#assertUnanswered();
     this.#waiting = this.#late.beginAlone(this.session.protocol, work, this.args, needs);
   }
 
   #assertUnanswered(): void {
-    assert(this.#isDispatching && this.#waiting === null, "later and alone are called once, within dispatch");
+    assert(this.#isDispatching && this.#waiting === null, "later, alone and defer are called once, within dispatch");
   }
 
   // ConnectionControl: what commands may do to the connection.

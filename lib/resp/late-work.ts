@@ -7,6 +7,7 @@
  */
 import { assert } from "../assert.js";
 import { background } from "../background.js";
+import type { DeferredReply } from "./call.js";
 import { errorReplyOf } from "./error-reply.js";
 import type { Reply } from "./reply.js";
 import { type ReplyQueue, Waiting } from "./reply-queue.js";
@@ -42,7 +43,12 @@ export class LateWork {
     return waiting;
   }
 
-  /** The same for work that stores something; while there is no room for it, it waits and runs alone. */
+  /** Keeps a place for an answer that somebody else will give. */
+  defer(protocol: 2 | 3): Deferred {
+    return new Deferred(this.#wait(protocol), this);
+  }
+
+  /** The same as `begin` for work that stores something; while there is no room for it, it waits and runs alone. */
   beginWrite(protocol: 2 | 3, work: Work, args: readonly Buffer[]): Waiting {
     if (this.#hold.isShut) return this.beginAlone(protocol, work, args, "room");
     const waiting = this.#wait(protocol);
@@ -97,18 +103,17 @@ export class LateWork {
     const { reply } = waiting.own;
     background(
       work(reply, args).then(
-        () => this.#finish(waiting),
+        () => this.finish(waiting),
         (error: unknown) => {
-          const text = errorReplyOf(error);
-          reply.take();
-          reply.error(text);
-          this.#finish(waiting);
+          failWith(reply, error);
+          this.finish(waiting);
         },
       ),
     );
   }
 
-  #finish(waiting: Waiting): void {
+  /** Its answer is complete. */
+  finish(waiting: Waiting): void {
     this.#queue.finish(waiting);
     if (this.#lone === waiting) this.#lone = null;
     if (this.#startLone !== null && this.#queue.unanswered === 1) {
@@ -118,6 +123,36 @@ export class LateWork {
     }
     this.#onAnswered();
   }
+}
+
+/** A place in the order of a connection's answers. */
+export class Deferred implements DeferredReply {
+  readonly waiting: Waiting;
+  readonly #late: LateWork;
+
+  constructor(waiting: Waiting, late: LateWork) {
+    this.waiting = waiting;
+    this.#late = late;
+  }
+
+  get reply(): Reply {
+    return this.waiting.own.reply;
+  }
+
+  finish(): void {
+    this.#late.finish(this.waiting);
+  }
+
+  fail(error: unknown): void {
+    failWith(this.reply, error);
+    this.#late.finish(this.waiting);
+  }
+}
+
+function failWith(reply: Reply, error: unknown): void {
+  const text = errorReplyOf(error);
+  reply.take();
+  reply.error(text);
 }
 
 /** Copies of borrowed arguments, in one piece of memory. */

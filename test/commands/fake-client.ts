@@ -3,6 +3,7 @@ import { latin1Of } from "../../lib/bytes/latin1.js";
 import type { ClientSession } from "../../lib/commands/client-session.js";
 import type { NodeCommands } from "../../lib/commands/node-commands.js";
 import type { Call, ConnectionControl } from "../../lib/resp/call.js";
+import { errorReplyOf } from "../../lib/resp/error-reply.js";
 import { Reply } from "../../lib/resp/reply.js";
 
 export class FakeControl implements ConnectionControl {
@@ -104,6 +105,23 @@ export class FakeClient {
       markWrite: () => void this.writes++,
       later: (run) => {
         late.work = run(reply, copied(args));
+      },
+      defer: () => {
+        const later = new Reply(this.session.protocol);
+        let settle!: () => void;
+        late.work = new Promise<void>((resolve) => {
+          settle = resolve;
+        });
+        const finish = (): void => {
+          reply.takeOver(later);
+          settle();
+        };
+        const fail = (error: unknown): void => {
+          later.take();
+          later.error(errorReplyOf(error));
+          finish();
+        };
+        return { reply: later, finish, fail };
       },
       alone: (run) => {
         const owned = copied(args);

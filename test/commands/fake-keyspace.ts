@@ -76,6 +76,14 @@ export class FakeKeyspace implements Keyspace {
     this.#checkValue(value);
   }
 
+  startRead(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
+    return this.peek(scope, key);
+  }
+
+  startPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): "done" | "later" {
+    return this.tryPut(scope, key, value, expiryMs) ? "done" : "later";
+  }
+
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     if (!this.#isInMemory() || this.coldKeys.has(latin1Of(key))) return false;
     this.#note(scope);

@@ -4,8 +4,8 @@ import { ContextTokens } from "../../lib/causality/context-token.js";
 import { HybridClock } from "../../lib/causality/hybrid-clock.js";
 import type { Covered } from "../../lib/causality/record.js";
 import type { RecordView } from "../../lib/causality/record-view.js";
-import { Coordinator } from "../../lib/coordinator/coordinator.js";
 import type { Entry, Hold, NOT_IN_MEMORY, Scope } from "../../lib/coordinator/keyspace.js";
+import { LocalKeyspace } from "../../lib/coordinator/local-keyspace.js";
 import type { Clock } from "../../lib/host/clock.js";
 import type { Log } from "../../lib/log.js";
 import { silentLog } from "../../lib/log.js";
@@ -69,7 +69,7 @@ export class World {
   readonly store: ColdStore;
   readonly identity: StoreIdentity;
   readonly replica: WatchedReplica;
-  readonly coordinator: Coordinator;
+  readonly coordinator: LocalKeyspace;
   readonly reaper: Reaper;
 
   private constructor(parts: Pick<World, "clock" | "random" | "disk" | "settings" | "lsm" | "store">, meta: MetaStore) {
@@ -90,7 +90,7 @@ export class World {
       queues: new KeyQueues(this.settings.queuedMax),
       settings: this.settings,
     });
-    this.coordinator = new Coordinator({
+    this.coordinator = new LocalKeyspace({
       replica: this.replica,
       clock,
       random,

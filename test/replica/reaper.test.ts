@@ -1,16 +1,16 @@
 import { expect } from "chai";
 import { ContextTokens } from "../../lib/causality/context-token.js";
-import { Coordinator } from "../../lib/coordinator/coordinator.js";
+import { LocalKeyspace } from "../../lib/coordinator/local-keyspace.js";
 import { bytes, scopeOf, World } from "../model/world.js";
 
 const SCOPE = scopeOf();
 
 /** A world whose reads tell the reaper what they found expired. */
-async function start(): Promise<{ world: World; coordinator: Coordinator }> {
+async function start(): Promise<{ world: World; coordinator: LocalKeyspace }> {
   const world = await World.start();
   const { replica, clock, random, settings, reaper } = world;
   const tokens = new ContextTokens({ clusterId: "c", clusterKey: Buffer.alloc(32, 7) });
-  return { world, coordinator: new Coordinator({ replica, clock, random, tokens, names: () => "node-a", settings, reaper }) };
+  return { world, coordinator: new LocalKeyspace({ replica, clock, random, tokens, names: () => "node-a", settings, reaper }) };
 }
 
 describe("the reaper", () => {

@@ -1,6 +1,7 @@
 /**
- * Runs the reads and writes of clients on the ring. This node is a ring of one: it is the only replica of every key, each
- * level is R=W=1, and coordinating is to put operations on one key in order, to read, decide and mint.
+ * The keyspace of this node's own copies: puts operations on one key in order, reads, decides, mints and stores. For a ring of
+ * one that is all there is to coordinate, and each level is R=W=1; in a larger ring `Coordinator` does this part here and
+ * asks the other replicas besides.
  *
  * What can be answered from memory is answered within the call. What cannot takes its key's queue, so that all operations
  * on a key take effect in the order in which they were called; nobody reads, decides and stores outside that order.
@@ -17,7 +18,7 @@ import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import { DATABASES } from "../replica/data-key.js";
+import { DATABASES, databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
@@ -42,7 +43,7 @@ export interface CoordinatorSettings {
   readonly requestTimeoutMs: number;
 }
 
-export interface CoordinatorOptions {
+export interface LocalKeyspaceOptions {
   readonly replica: Replica;
   readonly clock: Clock;
   readonly random: Random;
@@ -54,10 +55,20 @@ export interface CoordinatorOptions {
   readonly reaper?: Pick<Reaper, "collectSoon">;
 }
 
+/** A change of records in their keys' turn. */
+export interface ChangeInTurn {
+  /** Awaited in the keys' turn, before the records are looked at. */
+  readonly prepare?: () => Promise<void>;
+  /** Looks, decides and stores, synchronously. */
+  readonly step: (records: Records) => void;
+  /** Default: `request-timeout` from now. */
+  readonly deadline?: Deadline;
+}
+
 /** While writers outrun the disk each waiting write waits this much longer. */
 const SLOWED_MS = 1;
 
-export class Coordinator implements Keyspace {
+export class LocalKeyspace implements Keyspace {
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #tokens: ContextTokens;
@@ -70,7 +81,7 @@ export class Coordinator implements Keyspace {
   hits = 0;
   misses = 0;
 
-  constructor(options: CoordinatorOptions) {
+  constructor(options: LocalKeyspaceOptions) {
     this.#replica = options.replica;
     this.#clock = options.clock;
     this.#tokens = options.tokens;
@@ -81,9 +92,12 @@ export class Coordinator implements Keyspace {
   }
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
+    return this.peekAt(scope, this.#replica.keys.of(scope.database, key));
+  }
+
+  peekAt(scope: Scope, dataKey: string): Entry | null | typeof NOT_IN_MEMORY {
     const replica = this.#replica;
-    const dataKey = replica.keys.of(scope.database, key);
-    if (this.#isTaken(scope, dataKey)) return NOT_IN_MEMORY;
+    if (this.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     switch (replica.peek(dataKey)) {
       case "unread":
         return NOT_IN_MEMORY;
@@ -91,28 +105,36 @@ export class Coordinator implements Keyspace {
         this.misses++;
         return null;
       default:
-        return this.#answer(scope, dataKey, replica.record);
+        return this.answer(scope, dataKey, replica.record);
     }
+  }
+
+  startRead(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
+    return this.peek(scope, key);
   }
 
   read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
     const dataKey = this.#replica.keys.of(scope.database, key);
-    return this.#readInOrder(scope, dataKey, (view) => {
-      if (view !== null) return this.#answer(scope, dataKey, view);
-      this.misses++;
-      return null;
-    });
+    return this.readAt(scope, dataKey, (view) => this.answer(scope, dataKey, view));
   }
 
   checkPair(key: Uint8Array, value: { readonly length: number }): void {
-    this.#checkPairBytes(key.length + value.length);
+    this.checkPairBytes(key.length + value.length);
   }
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     this.checkPair(key, value);
+    return this.tryPutAt(scope, this.#replica.keys.of(scope.database, key), value, expiryMs);
+  }
+
+  startPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): "done" | "later" {
+    return this.tryPut(scope, key, value, expiryMs) ? "done" : "later";
+  }
+
+  /** `tryPut` of a pair whose size was checked. */
+  tryPutAt(scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number): boolean {
     const replica = this.#replica;
-    const dataKey = replica.keys.of(scope.database, key);
-    if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
+    if (this.isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
     replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return false;
@@ -127,19 +149,22 @@ export class Coordinator implements Keyspace {
   }
 
   tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
+    return this.tryRemoveAt(scope, this.#replica.keys.of(scope.database, key));
+  }
+
+  tryRemoveAt(scope: Scope, dataKey: string): boolean | typeof NOT_IN_MEMORY {
     const replica = this.#replica;
-    const dataKey = replica.keys.of(scope.database, key);
-    if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return NOT_IN_MEMORY;
+    if (this.isTaken(scope, dataKey) || replica.backlog() !== "open") return NOT_IN_MEMORY;
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return NOT_IN_MEMORY;
-    return this.#remove(dataKey, peeked === "found" ? replica.record : null);
+    return this.removeAtHand(dataKey, peeked === "found" ? replica.record : null);
   }
 
   async remove(scope: Scope, key: Uint8Array): Promise<boolean> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     let wasLive = false;
     await this.#change(scope, dataKey, (old) => {
-      wasLive = this.#remove(dataKey, old);
+      wasLive = this.removeAtHand(dataKey, old);
     });
     return wasLive;
   }
@@ -147,19 +172,19 @@ export class Coordinator implements Keyspace {
   tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean {
     const replica = this.#replica;
     const dataKey = replica.keys.of(scope.database, key);
-    if (this.#isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
+    if (this.isTaken(scope, dataKey) || replica.backlog() !== "open") return false;
     replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return false;
     const old = peeked === "found" ? replica.record : null;
-    this.#apply(dataKey, key.length, old, decide(this.#entryOf(scope, old)));
+    this.apply(dataKey, key.length, old, decide(this.entryOf(scope, old)));
     return true;
   }
 
   async update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     const { length } = key;
-    await this.#change(scope, dataKey, (old) => this.#apply(dataKey, length, old, decide(this.#entryOf(scope, old))));
+    await this.#change(scope, dataKey, (old) => this.apply(dataKey, length, old, decide(this.entryOf(scope, old))));
   }
 
   async updateMany(
@@ -171,45 +196,40 @@ export class Coordinator implements Keyspace {
     const replica = this.#replica;
     const lengths = keys.map((key) => key.length);
     const dataKeys = keys.map((key, at) => replica.keys.of(scopes[at]!.database, key));
-    const turns = new Turns();
-    try {
-      for (const [at, dataKey] of dataKeys.entries()) turns.take(this.#queuesOf(scopes[at]!, dataKey), dataKey);
-    } catch (error) {
-      turns.release();
-      throw error;
-    }
     const step = (records: Records): void => {
-      const effects = decide(dataKeys.map((dataKey, at) => this.#entryOf(scopes[at]!, replica.at(dataKey, records))));
+      const effects = decide(dataKeys.map((dataKey, at) => this.entryOf(scopes[at]!, replica.at(dataKey, records))));
       assert(effects.length === keys.length, "coordinator: an effect for each key");
       for (const [at, effect] of effects.entries()) {
-        if (effect.kind === "put") this.#checkPairBytes(lengths[at]! + effect.value.length);
+        if (effect.kind === "put") this.checkPairBytes(lengths[at]! + effect.value.length);
       }
       // Looked up anew for each effect: an earlier one may have been on this very key.
       for (const [at, effect] of effects.entries()) {
-        this.#apply(dataKeys[at]!, lengths[at]!, replica.at(dataKeys[at]!, records), effect);
+        this.apply(dataKeys[at]!, lengths[at]!, replica.at(dataKeys[at]!, records), effect);
       }
     };
-    const deadline = this.#deadline();
-    await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, step).finally(() => turns.release()));
+    await this.#changeTogether(scopes, dataKeys, { step });
   }
 
   siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
     const dataKey = this.#replica.keys.of(scope.database, key);
-    const ownKey = Buffer.from(key);
-    return this.#readInOrder(scope, dataKey, (view) => {
-      if (view === null) return null;
-      const record = decodeRecord(view.bytes, 0, view.end);
-      const nowMs = this.#clock.wallMs();
-      const versions = distinctVersions(record).map(
-        (version): Sibling => ({
-          value: isLive(version, nowMs) ? Buffer.from(version.value!).toString("latin1") : null,
-          clock: clockOf(record, version).readable(this.#names),
-          stampMs: stampMs(version.stamp),
-          dot: readableDot(version.dot, this.#names),
-        }),
-      );
-      return { context: this.#tokens.mint(scope.database, ownKey, record.context), versions };
-    });
+    return this.readAt(scope, dataKey, (view) => this.siblingsOf(dataKey, view));
+  }
+
+  /** What SIBLINGS shows of a record. */
+  siblingsOf(dataKey: string, view: RecordView | null): Siblings | null {
+    if (view === null) return null;
+    const record = decodeRecord(view.bytes, view.start, view.end);
+    const nowMs = this.#clock.wallMs();
+    const versions = distinctVersions(record).map(
+      (version): Sibling => ({
+        value: isLive(version, nowMs) ? Buffer.from(version.value!).toString("latin1") : null,
+        clock: clockOf(record, version).readable(this.#names),
+        stampMs: stampMs(version.stamp),
+        dot: readableDot(version.dot, this.#names),
+      }),
+    );
+    const key = Buffer.from(rawKeyOf(dataKey), "latin1");
+    return { context: this.#tokens.mint(databaseOfDataKey(dataKey), key, record.context), versions };
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
@@ -222,15 +242,17 @@ export class Coordinator implements Keyspace {
   }
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
-    const replica = this.#replica;
-    const dataKey = replica.keys.of(scope.database, key);
-    return this.#readInOrder(scope, dataKey, (view) => {
-      // A key that came and went between two looks was changed; so a neighbour in its slot that came looks like a change, too.
-      const absent = `absent.${replica.appearances(dataKey)}`;
-      if (view === null) return absent;
-      const { high, low } = hashOf(decodeRecord(view.bytes, 0, view.end));
-      return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : absent;
-    });
+    const dataKey = this.#replica.keys.of(scope.database, key);
+    return this.readAt(scope, dataKey, (view) => this.fingerprintOf(dataKey, view));
+  }
+
+  /** See `fingerprint`. */
+  fingerprintOf(dataKey: string, view: RecordView | null): string {
+    // A key that came and went between two looks was changed; so a neighbour in its slot that came looks like a change, too.
+    const absent = `absent.${this.#replica.appearances(dataKey)}`;
+    if (view === null) return absent;
+    const { high, low } = hashOf(decodeRecord(view.bytes, view.start, view.end));
+    return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : absent;
   }
 
   async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
@@ -246,7 +268,7 @@ export class Coordinator implements Keyspace {
     const gate = this.#holdGate;
     const entered = hold.turns.ready().then(() => gate.enter());
     try {
-      await this.#deadline().bound(entered);
+      await this.deadline().bound(entered);
     } catch (error) {
       hold.release();
       background(entered.then(() => gate.leave()));
@@ -287,7 +309,7 @@ export class Coordinator implements Keyspace {
   async flush(scope: Scope, what: "database" | "all"): Promise<void> {
     const { database } = scope;
     const mayClear = (): boolean => what === "all" || this.#isAlone(database);
-    if (!mayClear()) return this.#walk.removeAll(database, (dataKey) => this.#queuesOf(scope, dataKey));
+    if (!mayClear()) return this.#walk.removeAll(database, (dataKey) => this.queuesOf(scope, dataKey));
     // Within EXEC it is the holder's own; to wait for other holds might be to wait for each other.
     if (scope.hold === null) {
       if (!(await this.#clearBetweenHolds(mayClear))) await this.flush(scope, what);
@@ -299,7 +321,7 @@ export class Coordinator implements Keyspace {
 
   /** Drops everything when no EXEC is under way, unless that may not be done any more by then. Returns whether it was. */
   async #clearBetweenHolds(mayClear: () => boolean): Promise<boolean> {
-    const deadline = this.#deadline();
+    const deadline = this.deadline();
     let committed: Promise<void> | null = null;
     const step = (): void => {
       if (deadline.isPast) throw deadline.error();
@@ -315,18 +337,18 @@ export class Coordinator implements Keyspace {
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
-  #answer(scope: Scope, dataKey: string, view: RecordView): Entry | null {
-    const entry = this.#entryOf(scope, view);
+  answer(scope: Scope, dataKey: string, view: RecordView | null): Entry | null {
+    const entry = this.entryOf(scope, view);
     if (entry !== null) {
       this.hits++;
       return entry;
     }
     this.misses++;
-    this.#reaper?.collectSoon(dataKey);
+    if (view !== null) this.#reaper?.collectSoon(dataKey);
     return null;
   }
 
-  #entryOf(scope: Scope, view: RecordView | null): Entry | null {
+  entryOf(scope: Scope, view: RecordView | null): Entry | null {
     if (view === null) return null;
     if (view.versionCount > 1 && scope.consistency.conflicts === "error") {
       throw new OperatingError("CONFLICT", `${view.versionCount} siblings; read them with SIBLINGS`);
@@ -336,13 +358,13 @@ export class Coordinator implements Keyspace {
   }
 
   /** Stores what a read-modify-write decided. It supersedes the version that it was computed from, no other. */
-  #apply(dataKey: string, keyBytes: number, old: RecordView | null, effect: Effect): void {
+  apply(dataKey: string, keyBytes: number, old: RecordView | null, effect: Effect): void {
     const replica = this.#replica;
     switch (effect.kind) {
       case "keep":
         return;
       case "put":
-        this.#checkPairBytes(keyBytes + effect.value.length);
+        this.checkPairBytes(keyBytes + effect.value.length);
         if (old === null || old.versionCount === 1) replica.mintPlain(dataKey, old, effect.value, effect.expiryMs);
         else replica.mintOverNewest(dataKey, effect.value, effect.expiryMs);
         return;
@@ -357,7 +379,7 @@ export class Coordinator implements Keyspace {
   }
 
   /** Removes all of the record at hand, and says whether a read would have found a value. */
-  #remove(dataKey: string, old: RecordView | null): boolean {
+  removeAtHand(dataKey: string, old: RecordView | null): boolean {
     if (old === null) return false;
     const wasLive = old.isLive(this.#clock.wallMs());
     this.#replica.remove(dataKey);
@@ -365,7 +387,7 @@ export class Coordinator implements Keyspace {
   }
 
   /** The queues in which an operation of this scope takes its turn for the key. */
-  #queuesOf(scope: Scope, dataKey: string): KeyQueues {
+  queuesOf(scope: Scope, dataKey: string): KeyQueues {
     const { hold } = scope;
     if (hold === null || !hold.dataKeys.has(dataKey)) return this.#replica.queues;
     assert(hold instanceof KeyHold, "coordinator: a hold that it gave");
@@ -373,26 +395,43 @@ export class Coordinator implements Keyspace {
   }
 
   /** True when the key's turn belongs to somebody else. */
-  #isTaken(scope: Scope, dataKey: string): boolean {
-    const queues = scope.hold === null ? this.#replica.queues : this.#queuesOf(scope, dataKey);
+  isTaken(scope: Scope, dataKey: string): boolean {
+    const queues = scope.hold === null ? this.#replica.queues : this.queuesOf(scope, dataKey);
     return queues.isTaken(dataKey);
   }
 
   /** Reads the record after the changes that were called before, and shows it to `show`. */
-  #readInOrder<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
+  readAt<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
     const replica = this.#replica;
     const work = async (): Promise<Result> => show(replica.view(await replica.read(dataKey)));
-    const queues = this.#queuesOf(scope, dataKey);
-    return this.#deadline().bound(queues.isTaken(dataKey) ? queues.run(dataKey, work) : work());
+    const queues = this.queuesOf(scope, dataKey);
+    return this.deadline().bound(queues.isTaken(dataKey) ? queues.run(dataKey, work) : work());
   }
 
   /** Lets `store` change the record in its key's turn, unless the deadline has passed by then. */
   #change(scope: Scope, dataKey: string, store: (old: RecordView | null) => void): Promise<void> {
+    return this.changeAt(scope, [dataKey], { step: (records) => store(this.#replica.at(dataKey, records)) });
+  }
+
+  /** Runs one synchronous step in the turn of all these keys, with their records at hand. */
+  changeAt(scope: Scope, dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
+    return this.#changeTogether(
+      dataKeys.map(() => scope),
+      dataKeys,
+      change,
+    );
+  }
+
+  async #changeTogether(scopes: readonly Scope[], dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
     const turns = new Turns();
-    turns.take(this.#queuesOf(scope, dataKey), dataKey);
-    const deadline = this.#deadline();
-    const step = (records: Records): void => store(this.#replica.at(dataKey, records));
-    return deadline.bound(this.#stepInTurn(turns, [dataKey], deadline, step).finally(() => turns.release()));
+    try {
+      for (const [at, dataKey] of dataKeys.entries()) turns.take(this.queuesOf(scopes[at]!, dataKey), dataKey);
+    } catch (error) {
+      turns.release();
+      throw error;
+    }
+    const deadline = change.deadline ?? this.deadline();
+    await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, change).finally(() => turns.release()));
   }
 
   /** Runs one synchronous step when it is the keys' turn, there is room, and their records are at hand. */
@@ -400,11 +439,12 @@ export class Coordinator implements Keyspace {
     turns: Turns,
     dataKeys: readonly string[],
     deadline: Deadline,
-    step: (records: Records) => void,
+    { prepare, step }: ChangeInTurn,
   ): Promise<void> {
     const replica = this.#replica;
     await turns.ready();
     await this.#waitForRoom();
+    await prepare?.();
     const fetched: Records = new Map();
     let records = replica.gather(dataKeys, fetched);
     for (; records === null; records = replica.gather(dataKeys, fetched)) await replica.fetch(dataKeys, fetched);
@@ -431,11 +471,11 @@ export class Coordinator implements Keyspace {
     return true;
   }
 
-  #deadline(): Deadline {
+  deadline(): Deadline {
     return new Deadline(this.#clock, this.#settings.requestTimeoutMs);
   }
 
-  #checkPairBytes(length: number): void {
+  checkPairBytes(length: number): void {
     const { maxPairBytes } = this.#settings;
     if (length > maxPairBytes) {
       throw new OperatingError(
