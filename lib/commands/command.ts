@@ -2,6 +2,7 @@
  * The shape of a command: what COMMAND reports of it and the function that runs it. One table of these both dispatches
  * and documents, so that the two cannot disagree.
  */
+import type { CommandRouting } from "../coordinator/command-forwarding.js";
 import type { Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
@@ -86,6 +87,8 @@ export interface Command {
 /** What commands are given besides the call. One object for the life of the node. */
 export interface CommandContext {
   readonly keyspace: Keyspace;
+  /** Where commands that decide on a key are run; null where that is always here. */
+  readonly routing: CommandRouting | null;
   readonly clock: Clock;
   readonly touches: RecentTouches;
 }

@@ -33,8 +33,15 @@ export function put(value: string | Uint8Array, expiryMs: number, answer: Answer
 
 /** Reads, changes and answers for the one key at `args[1]`. */
 export function updateKey(context: CommandContext, call: Call<ClientSession>, decide: Decide): void {
-  const { keyspace } = context;
+  const { keyspace, routing } = context;
   const { scope } = call.session;
+  if (routing?.isElsewhere(scope, call.args[1]!)) {
+    call.later(async (reply, args) => {
+      const targets = [{ scope, key: args[1]! }];
+      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope }));
+    });
+    return;
+  }
   const update = new Update(decide, call.args);
   if (keyspace.tryUpdate(scope, call.args[1]!, update.apply)) {
     writeAnswer(call.reply, update.answer);
@@ -66,9 +73,14 @@ export function updateKeys(
   call: Call<ClientSession>,
   plan: (args: readonly Buffer[]) => JointUpdate,
 ): void {
-  const { keyspace } = context;
+  const { keyspace, routing } = context;
+  const { scope: ownScope } = call.session;
   call.later(async (reply, args) => {
     const { targets, decide } = plan(args);
+    if (routing?.areElsewhere(targets)) {
+      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope: ownScope }));
+      return;
+    }
     const decided: { answer: Answer } = { answer: NULL };
     const scopes = targets.map(({ scope }) => scope);
     const keys = targets.map(({ key }) => key);

@@ -2,6 +2,7 @@
  * Puts the commands together: the families of this folder, those that are given (strings, keys), and the dispatcher over
  * them all. No logic of its own.
  */
+import type { CommandRouting } from "../coordinator/command-forwarding.js";
 import type { Copies } from "../coordinator/consistency.js";
 import type { Keyspace } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
@@ -21,6 +22,7 @@ import { connectionCommands } from "./connection.js";
 import { consistencyCommands } from "./consistency.js";
 import { debugCommands } from "./debug.js";
 import { diagnosticsCommands } from "./diagnostics.js";
+import { runForwarded } from "./forwarded-commands.js";
 import { infoCommands } from "./info.js";
 import { type NodeFacts, nodeInfo } from "./info-sections.js";
 import { RateMeter } from "./rate-meter.js";
@@ -31,6 +33,8 @@ import { transactionCommands } from "./transactions.js";
 
 export interface NodeCommandsOptions {
   readonly keyspace: Keyspace;
+  /** Null on a node that never has others. */
+  readonly routing: CommandRouting | null;
   readonly clock: Clock;
   /** The commands on keys. */
   readonly keyed: readonly Command[];
@@ -61,7 +65,7 @@ export interface NodeCommands {
 
 export function buildCommands(options: NodeCommandsOptions): NodeCommands {
   const { keyspace, clock, settings, facts, copies, replicasMax } = options;
-  const context: CommandContext = { keyspace, clock, touches: new RecentTouches() };
+  const context: CommandContext = { keyspace, routing: options.routing, clock, touches: new RecentTouches() };
   const clients = new Clients(clock);
   const runner = new CommandRunner({ context, settings });
   const rate = new RateMeter({ clock, count: () => runner.processed });
@@ -95,5 +99,6 @@ export function buildCommands(options: NodeCommandsOptions): NodeCommands {
     ...consistencyCommands({ settings, runner, table, copies, replicasMax }),
     ...clusterCommands(options.cluster),
   ]);
+  options.routing?.serve(runForwarded({ table: built, runner, clock, settings }));
   return { commands: new Commands({ table: built, runner, clients, context, settings }), table: built, clients, rate };
 }

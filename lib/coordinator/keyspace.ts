@@ -14,6 +14,16 @@ export interface Scope {
   readonly consistency: Consistency;
   /** Set while EXEC holds the keys' queues: operations then run at once instead of queueing behind themselves. */
   readonly hold: Hold | null;
+  /** Set where another node passed the operation on to this one. */
+  readonly forwarded?: Forwarded;
+}
+
+/** What comes with an operation that was passed on. */
+export interface Forwarded {
+  /** Kept in the version that it writes, so that a second run elsewhere is known. Latin1. */
+  readonly writeId: string;
+  /** On the monotonic clock of this node. */
+  readonly deadlineMs: number;
 }
 
 /** A live value: neither deleted nor expired, the newest of its siblings. */

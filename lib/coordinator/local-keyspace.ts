@@ -12,7 +12,7 @@ import type { StoreNames } from "../causality/actor.js";
 import { readableDot } from "../causality/actor.js";
 import type { ContextTokens } from "../causality/context-token.js";
 import { stampMs } from "../causality/hybrid-clock.js";
-import { clockOf, distinctVersions, hashOf, isLive } from "../causality/record.js";
+import { COVERS_ALL, type Covered, clockOf, distinctVersions, hashOf, isLive } from "../causality/record.js";
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
@@ -28,6 +28,7 @@ import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,
   type Entry,
+  type Forwarded,
   type Hold,
   type KeyPage,
   type Keyspace,
@@ -177,14 +178,14 @@ export class LocalKeyspace implements Keyspace {
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return false;
     const old = peeked === "found" ? replica.record : null;
-    this.apply(dataKey, key.length, old, decide(this.entryOf(scope, old)));
+    this.apply(scope, dataKey, key.length, old, decide(this.entryOf(scope, old)));
     return true;
   }
 
   async update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     const { length } = key;
-    await this.#change(scope, dataKey, (old) => this.apply(dataKey, length, old, decide(this.entryOf(scope, old))));
+    await this.#change(scope, dataKey, (old) => this.apply(scope, dataKey, length, old, decide(this.entryOf(scope, old))));
   }
 
   async updateMany(
@@ -204,10 +205,10 @@ export class LocalKeyspace implements Keyspace {
       }
       // Looked up anew for each effect: an earlier one may have been on this very key.
       for (const [at, effect] of effects.entries()) {
-        this.apply(dataKeys[at]!, lengths[at]!, replica.at(dataKeys[at]!, records), effect);
+        this.apply(scopes[at]!, dataKeys[at]!, lengths[at]!, replica.at(dataKeys[at]!, records), effect);
       }
     };
-    await this.#changeTogether(scopes, dataKeys, { step });
+    await this.changeTogether(scopes, dataKeys, { step });
   }
 
   siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
@@ -358,13 +359,13 @@ export class LocalKeyspace implements Keyspace {
   }
 
   /** Stores what a read-modify-write decided. It supersedes the version that it was computed from, no other. */
-  apply(dataKey: string, keyBytes: number, old: RecordView | null, effect: Effect): void {
+  apply(scope: Scope, dataKey: string, keyBytes: number, old: RecordView | null, effect: Effect): void {
     const replica = this.#replica;
+    if (effect.kind === "keep") return;
+    if (effect.kind === "put") this.checkPairBytes(keyBytes + effect.value.length);
+    if (scope.forwarded !== undefined) return this.#applyForwarded(scope.forwarded, dataKey, old, effect);
     switch (effect.kind) {
-      case "keep":
-        return;
       case "put":
-        this.checkPairBytes(keyBytes + effect.value.length);
         if (old === null || old.versionCount === 1) replica.mintPlain(dataKey, old, effect.value, effect.expiryMs);
         else replica.mintOverNewest(dataKey, effect.value, effect.expiryMs);
         return;
@@ -376,6 +377,22 @@ export class LocalKeyspace implements Keyspace {
       default:
         unreachable(effect);
     }
+  }
+
+  /** The same for a request that another node passed on: its version keeps the request's id. */
+  #applyForwarded(
+    forwarded: Forwarded,
+    dataKey: string,
+    old: RecordView | null,
+    effect: Exclude<Effect, { kind: "keep" }>,
+  ): void {
+    if (effect.kind === "remove" && old === null) return;
+    const covered: Covered =
+      old === null ? COVERS_ALL : { kind: "version", dot: { actor: old.newestActor(), sequence: old.newestSequence() } };
+    const value = effect.kind === "remove" ? null : effect.value;
+    const bytes = typeof value === "string" ? Buffer.from(value, "latin1") : value;
+    const expiryMs = effect.kind === "remove" ? 0 : effect.expiryMs;
+    this.#replica.mint(dataKey, old, covered, { value: bytes, expiryMs, writeId: forwarded.writeId });
   }
 
   /** Removes all of the record at hand, and says whether a read would have found a value. */
@@ -415,14 +432,15 @@ export class LocalKeyspace implements Keyspace {
 
   /** Runs one synchronous step in the turn of all these keys, with their records at hand. */
   changeAt(scope: Scope, dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
-    return this.#changeTogether(
+    return this.changeTogether(
       dataKeys.map(() => scope),
       dataKeys,
       change,
     );
   }
 
-  async #changeTogether(scopes: readonly Scope[], dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
+  /** The same for keys of several scopes. */
+  async changeTogether(scopes: readonly Scope[], dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
     const turns = new Turns();
     try {
       for (const [at, dataKey] of dataKeys.entries()) turns.take(this.queuesOf(scopes[at]!, dataKey), dataKey);
@@ -430,7 +448,7 @@ export class LocalKeyspace implements Keyspace {
       turns.release();
       throw error;
     }
-    const deadline = change.deadline ?? this.deadline();
+    const deadline = change.deadline ?? this.deadline(scopes[0]);
     await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, change).finally(() => turns.release()));
   }
 
@@ -457,6 +475,18 @@ export class LocalKeyspace implements Keyspace {
     await replica.committed();
   }
 
+  /** Runs `work` when it is the turn of all these keys, which they keep until it settles. */
+  async inTurnOf<Result>(scope: Scope, dataKeys: readonly string[], work: () => Promise<Result>): Promise<Result> {
+    const turns = new Turns();
+    try {
+      for (const dataKey of dataKeys) turns.take(this.queuesOf(scope, dataKey), dataKey);
+      await turns.ready();
+      return await work();
+    } finally {
+      turns.release();
+    }
+  }
+
   async #waitForRoom(): Promise<void> {
     const backlog = this.#replica.backlog();
     if (backlog === "slow") await pause(this.#clock, SLOWED_MS);
@@ -471,8 +501,12 @@ export class LocalKeyspace implements Keyspace {
     return true;
   }
 
-  deadline(): Deadline {
-    return new Deadline(this.#clock, this.#settings.requestTimeoutMs);
+  /** `request-timeout` from now, or what whoever passed the operation on has left. */
+  deadline(scope: Scope | null = null): Deadline {
+    const forwarded = scope?.forwarded;
+    const timeoutMs =
+      forwarded === undefined ? this.#settings.requestTimeoutMs : Math.max(0, forwarded.deadlineMs - this.#clock.monotonicMs());
+    return new Deadline(this.#clock, timeoutMs);
   }
 
   checkPairBytes(length: number): void {

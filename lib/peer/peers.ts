@@ -69,6 +69,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   #isTurnScheduled = false;
   #turnMs = 0;
   readonly #endTurn = (): void => this.#onTurnEnd();
+  readonly #turnListeners: (() => void)[] = [];
   #beginning: OutgoingLink | null = null;
 
   readonly #onTick = (): void => this.#tick();
@@ -142,6 +143,16 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   /** Called when a link to a peer ends, after its calls have failed. */
   onDown(listener: (peerId: string) => void): void {
     this.#downListeners.push(listener);
+  }
+
+  /** Calls `listener` at the end of each turn that wrote to a peer or called `endTurnSoon`, before anything of it leaves. */
+  onTurnEnd(listener: () => void): void {
+    this.#turnListeners.push(listener);
+  }
+
+  /** Makes sure that this turn's end is told to its listeners. */
+  endTurnSoon(): void {
+    if (!this.#isTurnScheduled) this.#scheduleTurnEnd();
   }
 
   /**
@@ -346,12 +357,15 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     this.clock.defer(this.#endTurn);
   }
 
+  /** What its callbacks write leaves with the rest; what fails in them is told at the end of the next turn. */
   #onTurnEnd(): void {
-    this.#isTurnScheduled = false;
+    for (const listener of this.#turnListeners) listener();
     if (this.#failing.length > 0) for (const { call, code, text } of this.#failing.splice(0)) call.onFailure(code, text);
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const wire of dirty) wire.flush();
+    this.#isTurnScheduled = false;
+    if (this.#failing.length > 0 || this.#dirty.length > 0) this.#scheduleTurnEnd();
   }
 
   get #tickMs(): number {

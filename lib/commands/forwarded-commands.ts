@@ -1,0 +1,50 @@
+/**
+ * Runs commands that other nodes pass on: the same table, without a connection. What such a command does to its session is
+ * forgotten with it; commands of that kind are never passed on.
+ */
+import type { CommandRun } from "../coordinator/command-forwarding.js";
+import { OperatingError } from "../errors.js";
+import type { Clock } from "../host/clock.js";
+import type { ConnectionControl } from "../resp/call.js";
+import { ClientSession } from "./client-session.js";
+import type { CommandRunner } from "./command-runner.js";
+import type { CommandSettings } from "./command-settings.js";
+import type { CommandTable } from "./command-table.js";
+
+const NO_CONNECTION: ConnectionControl = {
+  remoteAddress: "",
+  remotePort: 0,
+  localAddress: "",
+  localPort: 0,
+  closeAfterReplies: () => undefined,
+  kill: () => undefined,
+  setReplyMode: () => undefined,
+  inputBytes: 0,
+  outputBytes: 0,
+  push: () => undefined,
+};
+
+export function runForwarded(options: {
+  readonly table: CommandTable;
+  readonly runner: CommandRunner;
+  readonly clock: Clock;
+  readonly settings: CommandSettings;
+}): CommandRun {
+  const { table, runner, clock, settings } = options;
+  return ({ args, database, protocol, consistency }, forwarded) => {
+    const lookup = table.resolve(args);
+    if (lookup.kind !== "found" || !lookup.entry.accepts(args.length) || !lookup.entry.isWrite) {
+      throw new OperatingError("ARGUMENT", "another node passed on a command that this version does not run for others");
+    }
+    const session = new ClientSession({
+      id: 0,
+      control: NO_CONNECTION,
+      createdMs: clock.wallMs(),
+      isAuthenticated: true,
+      consistency: settings.consistencyOf(0),
+    });
+    session.protocol = protocol;
+    session.scope = { database, consistency, hold: null, forwarded };
+    return runner.collect(lookup.entry, session, args).finished();
+  };
+}

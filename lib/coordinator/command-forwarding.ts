@@ -1,0 +1,167 @@
+/**
+ * Takes commands that read their keys, decide and write to where that is decided: the first reachable replica, in the order of
+ * preference. While nodes agree who that is, such commands of a key run one after the other, on one node.
+ */
+import { background } from "../background.js";
+import { latin1Of } from "../bytes/latin1.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { PeerRequest } from "../peer/peer.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import type { Coordinator } from "./coordinator.js";
+import { Forward } from "./forward.js";
+import {
+  type CommandRequest,
+  decodeCommand,
+  encodeCommand,
+  encodeRefused,
+  encodeReplied,
+  ForwardKind,
+} from "./forward-messages.js";
+import type { Forwarded, Scope } from "./keyspace.js";
+import type { LocalKeyspace } from "./local-keyspace.js";
+import type { QuorumContext } from "./quorum-context.js";
+import type { SlotPlan, SlotPlans } from "./slot-plan.js";
+
+/** A key that a command decides on, with the database that it is in. */
+export interface RoutedKey {
+  readonly scope: Scope;
+  readonly key: Uint8Array;
+}
+
+/** A command on its way: its words, and what its connection runs with. */
+export interface RoutedCommand {
+  /** Owned. */
+  readonly args: readonly Buffer[];
+  /** What it decides on, at least one. */
+  readonly targets: readonly RoutedKey[];
+  readonly protocol: 2 | 3;
+  readonly scope: Scope;
+}
+
+/** Runs a command here that another node passed on, or that none of the others took. Resolves with the encoded reply. */
+export type CommandRun = (command: Omit<CommandRequest, "ringVersion" | "writeId">, forwarded: Forwarded) => Promise<string>;
+
+/** What the commands need of it. */
+export interface CommandRouting {
+  /** True when what reads this key and decides does not run here. */
+  isElsewhere(scope: Scope, key: Uint8Array): boolean;
+  /** True when all of these are decided on by one other node. */
+  areElsewhere(targets: readonly RoutedKey[]): boolean;
+  /** Has it run where its keys are decided on. Resolves with the encoded reply; rejects with an `OperatingError`. */
+  forward(command: RoutedCommand): Promise<string>;
+  /** Once, before anything is passed on. */
+  serve(run: CommandRun): void;
+}
+
+export class CommandForwarding implements CommandRouting {
+  readonly #coordinator: Coordinator;
+  readonly #local: LocalKeyspace;
+  readonly #plans: SlotPlans;
+  readonly #context: QuorumContext;
+  #run: CommandRun | null = null;
+
+  constructor(options: { coordinator: Coordinator; local: LocalKeyspace; plans: SlotPlans; context: QuorumContext }) {
+    this.#coordinator = options.coordinator;
+    this.#local = options.local;
+    this.#plans = options.plans;
+    this.#context = options.context;
+  }
+
+  isElsewhere(scope: Scope, key: Uint8Array): boolean {
+    return this.#elsewhere(scope, key) !== null;
+  }
+
+  areElsewhere(targets: readonly RoutedKey[]): boolean {
+    const first = this.#elsewhere(targets[0]!.scope, targets[0]!.key);
+    return first !== null && targets.every(({ scope, key }) => this.#elsewhere(scope, key) === first);
+  }
+
+  /** The other node that decides on a key; null where this one does. */
+  #elsewhere(scope: Scope, key: Uint8Array): MemberId | null {
+    if (scope.forwarded !== undefined || scope.hold !== null) return null;
+    const plan = this.#planOf(this.#context.replica.keys.of(scope.database, key));
+    if (plan.isAlone) return null;
+    const first = this.#firstOf(plan);
+    return first === this.#context.selfId ? null : first;
+  }
+
+  async forward({ args, targets, protocol, scope }: RoutedCommand): Promise<string> {
+    this.#context.inFlight.requireRoom();
+    const dataKeys = targets.map((target) => this.#context.replica.keys.of(target.scope.database, target.key));
+    const deadline = this.#local.deadline(scope);
+    const send = (): Promise<string> =>
+      new Promise((resolve, reject) => {
+        const writeId = this.#coordinator.nextWriteId();
+        const { database, consistency } = scope;
+        const command = { protocol, database, consistency, args };
+        const forward = new Forward(this.#context, {
+          kind: ForwardKind.command,
+          ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
+          payloadFor: () => encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, writeId }),
+          deadlineMs: deadline.atMs,
+          // A second run of a command on several keys would find some of them changed.
+          mayRepeat: new Set(dataKeys).size === 1,
+          onAnswer: (answer) => resolve(latin1Of(answer, 1)),
+          onFailure: reject,
+        });
+        forward.start();
+      });
+    // What follows for these keys on this node finds the command done.
+    return deadline.bound(this.#local.inTurnOf(scope, dataKeys, send));
+  }
+
+  serve(run: CommandRun): void {
+    this.#run = run;
+    this.#context.peers.serve(ForwardKind.command, (request) => this.#onCommand(request));
+  }
+
+  #onCommand(request: PeerRequest): void {
+    const command = decodeCommand(request.payload);
+    const forwarded = { writeId: command.writeId, deadlineMs: request.deadlineMs };
+    background(this.#runHere(command, forwarded).then((answer) => request.answer(answer)));
+  }
+
+  async #runHere(command: Omit<CommandRequest, "ringVersion" | "writeId">, forwarded: Forwarded): Promise<Buffer> {
+    try {
+      return encodeReplied(await this.#run!(command, forwarded));
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return encodeRefused(error);
+    }
+  }
+
+  /** The owners before this node, those that can be reached; then, if it is an owner itself, this node; then the others. */
+  #candidatesFor(
+    dataKeys: readonly string[],
+    runHere: () => Promise<Buffer>,
+  ): { readonly candidates: readonly MemberId[]; readonly here: (() => Promise<Buffer>) | null } {
+    const plan = this.#planOf(dataKeys[0]!);
+    const { selfId, health } = this.#context;
+    const first = this.#firstOf(plan);
+    // Several keys agree on the first only.
+    if (dataKeys.length > 1) return { candidates: first === null ? [] : [first], here: null };
+    const { owners, selfPosition } = plan;
+    const isSelfOwner = selfPosition >= 0;
+    const reachable = owners.filter((owner, at) => {
+      return owner !== selfId && health.isUsable(owner) && (!isSelfOwner || at < selfPosition);
+    });
+    const candidates = [...reachable].sort((a, b) => Number(b === first) - Number(a === first));
+    return { candidates, here: isSelfOwner || candidates.length === 0 ? runHere : null };
+  }
+
+  /** The first owner that answers promptly; failing that, one that is linked at all. This node always answers itself. */
+  #firstOf(plan: SlotPlan): MemberId | null {
+    const { selfId, health } = this.#context;
+    let linked: MemberId | null = null;
+    for (const owner of plan.owners) {
+      if (owner === selfId || health.isPrompt(owner)) return owner;
+      if (linked === null && health.isUsable(owner)) linked = owner;
+    }
+    return linked;
+  }
+
+  #planOf(dataKey: string): SlotPlan {
+    return this.#plans.of(slotOfDataKey(dataKey));
+  }
+}

@@ -1,0 +1,649 @@
+/**
+ * The keyspace of a ring: any node answers any key. For each key it knows from the ring whether this node's own copy is all
+ * that a request needs (then `LocalKeyspace` answers, within the call where it can), whether this node coordinates a quorum of
+ * its owners, or passes the request on to one of them.
+ *
+ * A write is coordinated by a replica of its key: it mints, stores, sends, and answers when enough have stored. Reads go from
+ * here to the owners, whoever this node is. What reads, decides and writes runs here only where this node is the first
+ * reachable replica: `CommandForwarding` takes it there.
+ *
+ * Operations on one key take effect in the order of their calls: what waits for other nodes before it is stored here holds
+ * the key's turn; what is stored here and waits for acknowledgements does not.
+ */
+import { background } from "../background.js";
+import { latin1Of } from "../bytes/latin1.js";
+import type { ContextTokens } from "../causality/context-token.js";
+import type { Covered } from "../causality/record.js";
+import type { RecordView } from "../causality/record-view.js";
+import { VersionVector } from "../causality/version-vector.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { Random } from "../host/random.js";
+import type { PeerRequest } from "../peer/peer.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import type { Deadline } from "./deadline.js";
+import { Forward } from "./forward.js";
+import {
+  decodeWrite,
+  decodeWritten,
+  encodeRefused,
+  encodeWrite,
+  encodeWritten,
+  ForwardKind,
+  ForwardStatus,
+  type WriteRequest,
+} from "./forward-messages.js";
+import {
+  type Effect,
+  type Entry,
+  type Hold,
+  type KeyPage,
+  type Keyspace,
+  NOT_IN_MEMORY,
+  type Scope,
+  type Siblings,
+  type Sink,
+  STARTED,
+} from "./keyspace.js";
+import type { LocalKeyspace } from "./local-keyspace.js";
+import type { QuorumContext } from "./quorum-context.js";
+import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
+import { QuorumRead, type RecordSink } from "./quorum-read.js";
+import { type MintedDot, QuorumWrite } from "./quorum-write.js";
+import { ShownContexts } from "./shown-contexts.js";
+import type { SlotPlan, SlotPlans } from "./slot-plan.js";
+
+export interface CoordinatorOptions {
+  readonly local: LocalKeyspace;
+  readonly plans: SlotPlans;
+  readonly context: QuorumContext;
+  readonly tokens: ContextTokens;
+  readonly random: Random;
+}
+
+/** What to mint where this node cannot: see `WriteRequest`. */
+type WriteSpec = Pick<WriteRequest, "covered" | "value" | "expiryMs">;
+
+const INSTANCE_BYTES = 8;
+const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
+
+/** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
+const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
+
+export class Coordinator implements Keyspace {
+  readonly #local: LocalKeyspace;
+  readonly #plans: SlotPlans;
+  readonly #context: QuorumContext;
+  readonly #tokens: ContextTokens;
+  readonly #shown = new ShownContexts();
+  /** Of this run: write ids begin with it. */
+  readonly #instance: string;
+  #writes = 0;
+
+  constructor(options: CoordinatorOptions) {
+    this.#local = options.local;
+    this.#plans = options.plans;
+    this.#context = options.context;
+    this.#tokens = options.tokens;
+    this.#instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
+  }
+
+  /** Begins to answer what other members pass on. */
+  serve(): void {
+    this.#context.peers.serve(ForwardKind.write, (request) => this.#onWrite(request));
+  }
+
+  /** Unique among all requests that are ever passed on. */
+  nextWriteId(): string {
+    this.#writes++;
+    return this.#instance + this.#writes.toString(36);
+  }
+
+  // Reads.
+
+  peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    return this.#isAnsweredHere(plan, scope) ? this.#local.peekAt(scope, dataKey) : NOT_IN_MEMORY;
+  }
+
+  startRead(scope: Scope, key: Uint8Array, sink: Sink<Entry | null>): Entry | null | typeof STARTED | typeof NOT_IN_MEMORY {
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (this.#isAnsweredHere(plan, scope)) return this.#local.peekAt(scope, dataKey);
+    if (this.#local.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
+    this.#context.inFlight.requireRoom();
+    this.#startQuorumRead(plan, scope, dataKey, new EntryRead(this.#local, scope, dataKey, sink));
+    return STARTED;
+  }
+
+  read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    if (this.#isAnsweredHere(this.#planOf(dataKey), scope)) return this.#local.read(scope, key);
+    return this.#show(scope, dataKey, (view) => this.#local.answer(scope, dataKey, view));
+  }
+
+  siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    if (this.#isAnsweredHere(this.#planOf(dataKey), scope)) return this.#local.siblings(scope, key);
+    return this.#show(scope, dataKey, (view) => this.#local.siblingsOf(dataKey, view));
+  }
+
+  fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    if (this.#planOf(dataKey).isAlone) return this.#local.fingerprint(scope, key);
+    return this.#show(scope, dataKey, (view) => this.#local.fingerprintOf(dataKey, view));
+  }
+
+  /** Reads at the scope's quorum, after the operations on the key that were called before, and shows the record to `show`. */
+  #show<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
+    this.#context.inFlight.requireRoom();
+    const read = (): Promise<Result> =>
+      new Promise((resolve, reject) => {
+        const onRecord = (view: RecordView | null): void => {
+          try {
+            resolve(show(view));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        this.#startQuorumRead(this.#planOf(dataKey), scope, dataKey, { onRecord, onFailure: reject });
+      });
+    const queues = this.#local.queuesOf(scope, dataKey);
+    return queues.isTaken(dataKey) ? this.#local.deadline(scope).bound(queues.run(dataKey, read)) : read();
+  }
+
+  #startQuorumRead(plan: SlotPlan, scope: Scope, dataKey: string, sink: RecordSink): void {
+    const { quorum, standIns } = scope.consistency;
+    const isReplica = plan.selfPosition >= 0;
+    const read = new QuorumRead(this.#context, {
+      plan,
+      dataKey,
+      needs: plan.needs(quorum),
+      standIns,
+      deadlineMs: this.#deadlineMs(scope),
+      repair: "everywhere",
+      sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
+    });
+    read.start();
+  }
+
+  // Plain writes.
+
+  checkPair(key: Uint8Array, value: { readonly length: number }): void {
+    this.#local.checkPair(key, value);
+  }
+
+  tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
+    this.checkPair(key, value);
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs);
+    return this.#isWrittenHere(plan, scope) && this.#tryStore(plan, scope, dataKey, value, expiryMs, NOBODY);
+  }
+
+  startPut(
+    scope: Scope,
+    key: Uint8Array,
+    value: Uint8Array,
+    expiryMs: number,
+    sink: Sink<void>,
+  ): "done" | typeof STARTED | "later" {
+    this.checkPair(key, value);
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs) ? "done" : "later";
+    if (plan.selfPosition < 0) return "later";
+    const isDone = this.#isWrittenHere(plan, scope);
+    if (!this.#tryStore(plan, scope, dataKey, value, expiryMs, isDone ? NOBODY : sink)) return "later";
+    return isDone ? "done" : STARTED;
+  }
+
+  /** Stores a plain write here and sends it on; false when that takes waiting. */
+  #tryStore(plan: SlotPlan, scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
+    this.#context.inFlight.requireRoom();
+    if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
+    this.#startQuorumWrite(plan, scope, dataKey, this.#context.replica.minted(), sink);
+    return true;
+  }
+
+  async put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
+    this.checkPair(key, value);
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (plan.isAlone) return this.#local.put(scope, key, value, expiryMs);
+    this.#context.inFlight.requireRoom();
+    if (plan.selfPosition < 0) {
+      return this.#forwardWrite(scope, dataKey, { covered: this.#coversShown(dataKey), value, expiryMs });
+    }
+    let minted: MintedDot | null = null;
+    const { replica } = this.#context;
+    await this.#local.changeAt(scope, [dataKey], {
+      step: (records) => {
+        replica.mintPlain(dataKey, replica.at(dataKey, records), value, expiryMs);
+        minted = replica.minted();
+      },
+    });
+    await this.#replicate(scope, dataKey, minted);
+  }
+
+  tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
+    const dataKey = this.#dataKeyOf(scope, key);
+    return this.#planOf(dataKey).isAlone ? this.#local.tryRemoveAt(scope, dataKey) : NOT_IN_MEMORY;
+  }
+
+  /** Looks first whether the key is there anywhere: a replica that lacks it must not keep the others from losing it. */
+  async remove(scope: Scope, key: Uint8Array): Promise<boolean> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (plan.isAlone) return this.#local.remove(scope, key);
+    this.#context.inFlight.requireRoom();
+    if (plan.selfPosition < 0) return this.#removeElsewhere(scope, dataKey);
+    const { replica } = this.#context;
+    const deadline = this.#local.deadline(scope);
+    let wasLive = false;
+    let minted: MintedDot | null = null;
+    await this.#local.changeAt(scope, [dataKey], {
+      deadline,
+      prepare: () => this.#refresh(scope, dataKey, deadline),
+      step: (records) => {
+        const old = replica.at(dataKey, records);
+        if (old === null) return;
+        const before = replica.minted().sequence;
+        wasLive = this.#local.removeAtHand(dataKey, old);
+        const after = replica.minted();
+        if (after.sequence !== before) minted = after;
+      },
+    });
+    if (minted !== null) await this.#replicate(scope, dataKey, minted);
+    return wasLive;
+  }
+
+  async #removeElsewhere(scope: Scope, dataKey: string): Promise<boolean> {
+    const found = await this.#decisionRecord(scope, dataKey, (view) => ({
+      isThere: view !== null,
+      isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
+    }));
+    if (!found.isThere) return false;
+    await this.#forwardWrite(scope, dataKey, { covered: this.#coversShown(dataKey), value: null, expiryMs: 0 });
+    return found.isLive;
+  }
+
+  async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    const plan = this.#planOf(dataKey);
+    if (plan.isAlone) return this.#local.putWithContext(scope, key, value, expiryMs, context);
+    this.checkPair(key, value);
+    const covered: Covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) };
+    this.#context.inFlight.requireRoom();
+    if (plan.selfPosition < 0) return this.#forwardWrite(scope, dataKey, { covered, value, expiryMs });
+    await this.#mintHere(scope, dataKey, { covered, value, expiryMs });
+    await this.#replicate(scope, dataKey, null);
+  }
+
+  /** Mints in the key's turn here. */
+  #mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<void> {
+    const { replica } = this.#context;
+    if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
+    const writeId = scope.forwarded?.writeId ?? null;
+    return this.#local.changeAt(scope, [dataKey], {
+      step: (records) => {
+        const old = replica.at(dataKey, records);
+        replica.mint(dataKey, old, covered, { value, expiryMs, writeId });
+      },
+    });
+  }
+
+  // Read-modify-writes, where they are decided.
+
+  tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean {
+    return this.#planOf(this.#dataKeyOf(scope, key)).isAlone && this.#local.tryUpdate(scope, key, decide);
+  }
+
+  async update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
+    const dataKey = this.#dataKeyOf(scope, key);
+    if (this.#planOf(dataKey).isAlone) return this.#local.update(scope, key, decide);
+    await this.updateMany([scope], [key], ([entry]) => [decide(entry ?? null)]);
+  }
+
+  /**
+   * Keys that this node keeps are decided on in one step here; others are read first and written afterwards, each superseding
+   * the version that was read.
+   */
+  async updateMany(
+    scopes: readonly Scope[],
+    keys: readonly Uint8Array[],
+    decide: (entries: readonly (Entry | null)[]) => readonly Effect[],
+  ): Promise<void> {
+    const dataKeys = keys.map((key, at) => this.#dataKeyOf(scopes[at]!, key));
+    if (dataKeys.every((dataKey) => this.#planOf(dataKey).isAlone)) return this.#local.updateMany(scopes, keys, decide);
+    this.#context.inFlight.requireRoom();
+    const { replica } = this.#context;
+    const local = this.#local;
+    const lengths = keys.map((key) => key.length);
+    const isOwn = dataKeys.map((dataKey) => this.#planOf(dataKey).selfPosition >= 0);
+    const deadline = local.deadline(scopes[0]);
+    const elsewhere = new Map<number, ReadElsewhere>();
+    const stored: number[] = [];
+    const toForward: { readonly at: number; readonly spec: WriteSpec }[] = [];
+    await local.changeTogether(scopes, dataKeys, {
+      deadline,
+      prepare: async () => {
+        const reads = dataKeys.map(async (dataKey, at) => {
+          const scope = scopes[at]!;
+          if (isOwn[at]) await this.#refresh(scope, dataKey, deadline);
+          else elsewhere.set(at, await this.#decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
+        });
+        await Promise.all(reads);
+      },
+      step: (records) => {
+        const entries = dataKeys.map((dataKey, at) => {
+          if (!isOwn[at]) return elsewhere.get(at)!.entry;
+          this.#requireNotApplied(scopes[at]!, replica.at(dataKey, records));
+          return local.entryOf(scopes[at]!, replica.at(dataKey, records));
+        });
+        const effects = decide(entries);
+        for (const [at, effect] of effects.entries()) {
+          if (effect.kind === "put") local.checkPairBytes(lengths[at]! + effect.value.length);
+        }
+        for (const [at, effect] of effects.entries()) {
+          if (effect.kind === "keep") continue;
+          if (isOwn[at]) {
+            const dataKey = dataKeys[at]!;
+            local.apply(scopes[at]!, dataKey, lengths[at]!, replica.at(dataKey, records), effect);
+            stored.push(at);
+          } else toForward.push({ at, spec: specOf(effect, elsewhere.get(at)!) });
+        }
+      },
+    });
+    await Promise.all([
+      ...stored.map((at) => this.#replicate(scopes[at]!, dataKeys[at]!, null)),
+      ...toForward.map(({ at, spec }) => this.#forwardWrite(scopes[at]!, dataKeys[at]!, spec, "in turn")),
+    ]);
+  }
+
+  /** A request that is run a second time finds what the first run wrote; what that answered is not known here. */
+  #requireNotApplied(scope: Scope, view: RecordView | null): void {
+    const writeId = scope.forwarded?.writeId;
+    if (writeId === undefined || view === null || !this.#context.replica.hasWriteAtHand(writeId)) return;
+    throw new OperatingError("QUORUM", "the request took effect on a node that stopped before it could answer");
+  }
+
+  // The parts.
+
+  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
+  async #refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
+    await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
+  }
+
+  #decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
+    return this.#readForDecision(scope, dataKey, this.#deadlineMs(scope), show);
+  }
+
+  #readForDecision<Result>(
+    scope: Scope,
+    dataKey: string,
+    deadlineMs: number,
+    show: (view: RecordView | null) => Result,
+  ): Promise<Result> {
+    const plan = this.#planOf(dataKey);
+    const { quorum, standIns } = scope.consistency;
+    const attempt = (needs: QuorumNeeds): Promise<Result> =>
+      new Promise((resolve, reject) => {
+        const onRecord = (view: RecordView | null): void => {
+          try {
+            resolve(show(view));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        const sink = { onRecord, onFailure: reject };
+        new QuorumRead(this.#context, { plan, dataKey, needs, standIns, deadlineMs, repair: "here", sink }).start();
+      });
+    const wanted = plan.needsOfDecision(quorum);
+    const least = plan.needs(quorum);
+    if (wanted === least) return attempt(least);
+    return attempt(wanted).catch((error: unknown) => {
+      if (!(error instanceof OperatingError) || error.code !== "QUORUM") throw error;
+      return attempt(least);
+    });
+  }
+
+  /** Sends what is stored here to the other owners; resolves at W. */
+  #replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#startQuorumWrite(this.#planOf(dataKey), scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+    });
+  }
+
+  #startQuorumWrite(plan: SlotPlan, scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+    const { quorum, standIns } = scope.consistency;
+    const needs = plan.needs(quorum);
+    const deadlineMs = this.#deadlineMs(scope);
+    new QuorumWrite(this.#context, { plan, dataKey, needs, standIns, deadlineMs, plain, sink }).start();
+  }
+
+  /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
+  async #forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
+    const writeId = scope.forwarded?.writeId ?? this.nextWriteId();
+    const deadlineMs = this.#deadlineMs(scope);
+    const send = (): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const plan = this.#planOf(dataKey);
+        const candidates = this.#candidatesOf(plan);
+        if (candidates.length === 0) {
+          return reject(new OperatingError("QUORUM", `write reached 0 of ${plan.owners.length} replicas; it was not made`));
+        }
+        const forward = new Forward(this.#context, {
+          kind: ForwardKind.write,
+          candidates,
+          here: null,
+          payloadFor: () =>
+            encodeWrite({
+              ringVersion: plan.ring.document.version,
+              consistency: scope.consistency,
+              dataKey,
+              ...spec,
+              writeId,
+              isForStandIn: false,
+            }),
+          deadlineMs,
+          mayRepeat: true,
+          onAnswer: (answer) => {
+            this.#shown.note(dataKey, decodeWritten(answer));
+            resolve();
+          },
+          onFailure: reject,
+        });
+        forward.start();
+      });
+    if (turn === "in turn") return send();
+    const queues = this.#local.queuesOf(scope, dataKey);
+    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
+  }
+
+  /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
+  #candidatesOf(plan: SlotPlan): MemberId[] {
+    const { health, selfId } = this.#context;
+    const linked = plan.owners.filter((owner) => owner !== selfId && health.isUsable(owner));
+    const quiet = linked.filter((owner) => health.isQuiet(owner));
+    return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
+  }
+
+  /** A write that another member passes on. */
+  #onWrite(request: PeerRequest): void {
+    const write = decodeWrite(Buffer.from(request.payload));
+    const slot = slotOfDataKey(write.dataKey);
+    const plan = this.#plans.of(slot);
+    if (this.#plans.isStale(slot, write.ringVersion) || plan.selfPosition < 0) return request.answer(STALE_RING);
+    background(this.#runWrite(write, request));
+  }
+
+  async #runWrite(write: WriteRequest, request: PeerRequest): Promise<void> {
+    const { dataKey, covered, writeId } = write;
+    const forwarded = { writeId, deadlineMs: request.deadlineMs };
+    const scope: Scope = { database: 0, consistency: write.consistency, hold: null, forwarded };
+    try {
+      await this.#mintHere(scope, dataKey, write);
+      const minted = covered.kind === "all" ? this.#context.replica.minted() : null;
+      await this.#replicate(scope, dataKey, minted);
+      request.answer(encodeWritten(await this.#contextOf(dataKey)));
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      request.answer(encodeRefused(error));
+    }
+  }
+
+  async #contextOf(dataKey: string): Promise<VersionVector> {
+    const { replica } = this.#context;
+    const view = replica.peek(dataKey) === "found" ? replica.record : replica.view(await replica.read(dataKey));
+    return view === null ? VersionVector.EMPTY : replica.contextAtHand();
+  }
+
+  /** A plain write supersedes what this node has shown of the key lately. */
+  #coversShown(dataKey: string): Covered {
+    return { kind: "all", seen: this.#shown.of(dataKey) };
+  }
+
+  // What is not about one key.
+
+  hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+    return this.#local.hold(scopes, keys);
+  }
+
+  scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
+    return this.#local.scan(scope, cursor, count);
+  }
+
+  randomKey(scope: Scope): Promise<string | null> {
+    return this.#local.randomKey(scope);
+  }
+
+  size(database: number): number {
+    return this.#local.size(database);
+  }
+
+  expiringSize(database: number): number {
+    return this.#local.expiringSize(database);
+  }
+
+  countKeysInSlot(database: number, slot: number): number {
+    return this.#local.countKeysInSlot(database, slot);
+  }
+
+  keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
+    return this.#local.keysInSlot(scope, slot, count);
+  }
+
+  committed(): Promise<void> {
+    return this.#local.committed();
+  }
+
+  flush(scope: Scope, what: "database" | "all"): Promise<void> {
+    return this.#local.flush(scope, what);
+  }
+
+  // Where.
+
+  #dataKeyOf(scope: Scope, key: Uint8Array): string {
+    return this.#context.replica.keys.of(scope.database, key);
+  }
+
+  #planOf(dataKey: string): SlotPlan {
+    return this.#plans.of(slotOfDataKey(dataKey));
+  }
+
+  /** True when this node's own copy is all that a read needs. */
+  #isAnsweredHere(plan: SlotPlan, scope: Scope): boolean {
+    if (plan.isAlone) return true;
+    return plan.selfPosition >= 0 && isOneOf(plan.needs(scope.consistency.quorum), "reads", plan.selfPosition);
+  }
+
+  /** True when a write is acknowledged once it is stored here. */
+  #isWrittenHere(plan: SlotPlan, scope: Scope): boolean {
+    if (plan.selfPosition < 0 || plan.pairs?.has(plan.selfPosition)) return false;
+    return isOneOf(plan.needs(scope.consistency.quorum), "writes", plan.selfPosition);
+  }
+
+  #deadlineMs(scope: Scope): number {
+    return scope.forwarded?.deadlineMs ?? this.#local.deadline(scope).atMs;
+  }
+}
+
+/** One answer is needed, and that of `position` is one that counts. */
+function isOneOf(needs: QuorumNeeds, what: "reads" | "writes", position: number): boolean {
+  const counts = needs[what];
+  return counts.length === 1 && counts[0] === 1 && needs.groups[position] !== NO_GROUP;
+}
+
+/** What was read of a key that this node does not keep. */
+interface ReadElsewhere {
+  readonly entry: Entry | null;
+  /** What a write that was computed from it supersedes. */
+  readonly covered: Covered;
+}
+
+function readElsewhere(local: LocalKeyspace, scope: Scope, view: RecordView | null): ReadElsewhere {
+  if (view === null) return { entry: null, covered: { kind: "all", seen: VersionVector.EMPTY } };
+  const dot = { actor: view.newestActor(), sequence: view.newestSequence() };
+  return { entry: local.entryOf(scope, view), covered: { kind: "version", dot } };
+}
+
+function specOf(effect: Exclude<Effect, { kind: "keep" }>, { covered }: ReadElsewhere): WriteSpec {
+  if (effect.kind === "remove") return { covered, value: null, expiryMs: 0 };
+  const value = typeof effect.value === "string" ? Buffer.from(effect.value, "latin1") : effect.value;
+  return { covered, value, expiryMs: effect.expiryMs };
+}
+
+/** A GET at a quorum. */
+class EntryRead implements RecordSink {
+  readonly #local: LocalKeyspace;
+  readonly #scope: Scope;
+  readonly #dataKey: string;
+  readonly #sink: Sink<Entry | null>;
+
+  constructor(local: LocalKeyspace, scope: Scope, dataKey: string, sink: Sink<Entry | null>) {
+    this.#local = local;
+    this.#scope = scope;
+    this.#dataKey = dataKey;
+    this.#sink = sink;
+  }
+
+  onRecord(view: RecordView | null): void {
+    let entry: Entry | null;
+    try {
+      entry = this.#local.answer(this.#scope, this.#dataKey, view);
+    } catch (error) {
+      return this.#sink.onFailure(error);
+    }
+    this.#sink.onResult(entry);
+  }
+
+  onFailure(error: unknown): void {
+    this.#sink.onFailure(error);
+  }
+}
+
+/** Keeps in mind what is shown of a key that has no copy here. */
+class NotedRead implements RecordSink {
+  readonly #shown: ShownContexts;
+  readonly #context: QuorumContext;
+  readonly #dataKey: string;
+  readonly #sink: RecordSink;
+
+  constructor(shown: ShownContexts, context: QuorumContext, dataKey: string, sink: RecordSink) {
+    this.#shown = shown;
+    this.#context = context;
+    this.#dataKey = dataKey;
+    this.#sink = sink;
+  }
+
+  onRecord(view: RecordView | null): void {
+    if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    this.#sink.onRecord(view);
+  }
+
+  onFailure(error: unknown): void {
+    this.#sink.onFailure(error);
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * The requests that wait for peers. One timer looks at all of them: those that wait for longer than an answer usually takes
+ * hedge, once; those past their deadline are given up, so that no request waits for ever, whatever it waits for.
+ *
+ * Hedging costs work exactly when there may be too much of it, so it has a budget: a share of all requests, and what was
+ * saved up in quiet times for the moment in which a peer stops.
+ */
+import { OperatingError } from "../errors.js";
+import type { Clock } from "../host/clock.js";
+
+export interface Request {
+  /** Nothing more is expected of anybody. */
+  readonly isSettled: boolean;
+  /** Monotonic: from when on it should hedge, and when it is given up. */
+  readonly hedgeAtMs: number;
+  readonly deadlineMs: number;
+  isHedged: boolean;
+  hedge(): void;
+  expire(): void;
+}
+
+const TICK_MS = 5;
+/** Hedges that a request pays for, and how many may be saved up. */
+const SHARE = 0.1;
+const SAVED_MAX = 2_000;
+
+export class InFlight {
+  readonly #clock: Clock;
+  readonly #requestsMax: () => number;
+  /** In the order in which they began. */
+  readonly #requests: Request[] = [];
+  #isTicking = false;
+  #saved = SAVED_MAX;
+  readonly #onTick = (): void => this.#tick();
+  /** Hedges made, and put off for want of budget; requests given up. */
+  hedged = 0;
+  spared = 0;
+  expired = 0;
+
+  constructor(options: { clock: Clock; requestsMax: () => number }) {
+    this.#clock = options.clock;
+    this.#requestsMax = options.requestsMax;
+  }
+
+  /** Requests under way, some settled since the last look among them. */
+  get count(): number {
+    return this.#requests.length;
+  }
+
+  /** Throws BUSY when too many wait already. Comes before anything of a request is done. */
+  requireRoom(): void {
+    const requestsMax = this.#requestsMax();
+    if (this.#requests.length < requestsMax) return;
+    throw new OperatingError("BUSY", `${requestsMax} requests wait for other nodes; try again (requests-queued-max)`);
+  }
+
+  add(request: Request): void {
+    this.#requests.push(request);
+    if (this.#saved < SAVED_MAX) this.#saved += SHARE;
+    if (this.#isTicking) return;
+    this.#isTicking = true;
+    this.#clock.after(TICK_MS, this.#onTick);
+  }
+
+  #tick(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const requests = this.#requests;
+    let kept = 0;
+    // What hedging adds stands behind and is looked at, too.
+    for (let at = 0; at < requests.length; at++) {
+      const request = requests[at]!;
+      if (request.isSettled) continue;
+      if (nowMs >= request.deadlineMs) {
+        this.expired++;
+        request.expire();
+        continue;
+      }
+      requests[kept++] = request;
+      if (!request.isHedged && nowMs >= request.hedgeAtMs) this.#hedge(request);
+    }
+    requests.length = kept;
+    this.#isTicking = kept > 0;
+    if (this.#isTicking) this.#clock.after(TICK_MS, this.#onTick);
+  }
+
+  #hedge(request: Request): void {
+    if (this.#saved < 1) {
+      this.spared++;
+      return;
+    }
+    this.#saved--;
+    this.hedged++;
+    request.isHedged = true;
+    request.hedge();
+  }
+}

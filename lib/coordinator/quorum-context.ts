@@ -1,0 +1,41 @@
+/** What all requests to a quorum share. One object for the life of the node. */
+import type { MemberId } from "../cluster/member.js";
+import type { Clock } from "../host/clock.js";
+import type { Peers } from "../peer/peer.js";
+import type { Hints } from "../replica/hints.js";
+import type { Replica } from "../replica/replica.js";
+import type { TurnEnd } from "../replica/turn-end.js";
+import type { InFlight } from "./in-flight.js";
+import type { PeerHealth } from "./peer-health.js";
+import type { SlotPlan } from "./slot-plan.js";
+
+export interface QuorumContext {
+  readonly selfId: MemberId;
+  readonly replica: Replica;
+  readonly hints: Hints;
+  readonly peers: Peers;
+  readonly health: PeerHealth;
+  readonly inFlight: InFlight;
+  readonly turn: TurnEnd;
+  readonly clock: Clock;
+  /** A peer answered that it knows a newer ring. */
+  noteNewerRing(from: MemberId): void;
+}
+
+/**
+ * Members that may stand in for a replica of the slot in data centre `centre`, nearest first: linked, prompt, no replicas of
+ * the slot, and not among `used`.
+ */
+export function standInFor(
+  context: QuorumContext,
+  plan: SlotPlan,
+  place: { readonly slot: number; readonly centre: string; readonly used: ReadonlySet<MemberId> | null },
+): MemberId | null {
+  const { members, current } = plan.ring;
+  for (const index of current.candidatesAfter(place.slot, place.centre)) {
+    const { id } = members[index]!;
+    if (id === context.selfId || place.used?.has(id) || plan.isOwner(id)) continue;
+    if (context.health.isPrompt(id)) return id;
+  }
+  return null;
+}

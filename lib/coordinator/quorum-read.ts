@@ -1,0 +1,391 @@
+/**
+ * One read of a key at a quorum: asks as many replicas as the level needs, nearest first and this node before all others,
+ * and one more for each that is slow. What they hold is compared byte by byte; only where it differs is it decoded and
+ * merged, and those who lack something are sent the merged record before the read is answered: what a client was shown is
+ * then held by as many replicas as it asked.
+ */
+import { background } from "../background.js";
+import { merge, type Record } from "../causality/record.js";
+import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
+import type { RecordView } from "../causality/record-view.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
+import type { Request } from "./in-flight.js";
+import { type QuorumContext, standInFor } from "./quorum-context.js";
+import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
+import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
+import { ReadRepair } from "./read-repair.js";
+import type { SlotPlan } from "./slot-plan.js";
+import { Soon } from "./soon.js";
+
+/** Is told the outcome, once. */
+export interface RecordSink {
+  /** What a quorum holds, null where there is no record; the view is valid until the call returns. */
+  onRecord(view: RecordView | null): void;
+  onFailure(error: unknown): void;
+}
+
+export interface QuorumReadOptions {
+  readonly plan: SlotPlan;
+  readonly dataKey: string;
+  readonly needs: QuorumNeeds;
+  readonly standIns: "strict" | "sloppy";
+  /** Monotonic. */
+  readonly deadlineMs: number;
+  /** Whether those who lack something are sent it before the answer; "here": only this node's copy is, where it keeps one. */
+  readonly repair: "everywhere" | "here";
+  readonly sink: RecordSink;
+}
+
+/** What one position holds; a stand-in's hints are the position's, too. */
+interface Answer {
+  readonly position: number;
+  readonly from: MemberId;
+  readonly isStandIn: boolean;
+  /** Null: no record. Owned, or borrowed within the step that completes. */
+  readonly bytes: Buffer | null;
+}
+
+const NOT_ASKED = 0;
+const ASKED = 1;
+const CLOSED = 2;
+
+export class QuorumRead implements Request {
+  readonly #context: QuorumContext;
+  readonly #plan: SlotPlan;
+  readonly #dataKey: string;
+  readonly #needs: QuorumNeeds;
+  readonly #standIns: "strict" | "sloppy";
+  readonly #repair: "everywhere" | "here";
+  readonly #sink: RecordSink;
+  readonly deadlineMs: number;
+  hedgeAtMs: number;
+  isHedged = false;
+  isSettled = false;
+  readonly #tally: QuorumTally;
+  readonly #state: Uint8Array;
+  readonly #answers: Answer[] = [];
+  /** What the disk gave of this node's own copy; undefined where memory told. */
+  #ownBytes: Buffer | null | undefined = undefined;
+  #usesOwn = false;
+  #used: Set<MemberId> | null = null;
+  #isCompleting = false;
+
+  constructor(context: QuorumContext, options: QuorumReadOptions) {
+    this.#context = context;
+    this.#plan = options.plan;
+    this.#dataKey = options.dataKey;
+    this.#needs = options.needs;
+    this.#standIns = options.standIns;
+    this.#repair = options.repair;
+    this.#sink = options.sink;
+    this.deadlineMs = options.deadlineMs;
+    this.hedgeAtMs = options.deadlineMs;
+    this.#tally = new QuorumTally({ groups: options.needs.groups, needs: options.needs.reads, standIns: options.standIns });
+    this.#state = new Uint8Array(options.plan.owners.length);
+  }
+
+  /** Asks. The sink is not called within this call. */
+  start(): void {
+    const { selfPosition } = this.#plan;
+    this.#context.inFlight.add(this);
+    const { groups, reads } = this.#needs;
+    const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP;
+    for (let group = 0; group < reads.length; group++) {
+      let missing = reads[group]!;
+      if (hasSelf && groups[selfPosition] === group) {
+        this.#askSelf();
+        missing--;
+      }
+      for (; missing > 0; missing--) if (!this.#askNext(group)) break;
+      // Who is not linked may have a stand-in; with none of that the read fails, but not within this call.
+      for (; missing > 0; missing--) this.#standInNext(group);
+    }
+    // Nothing that was asked may call back: then the verdict is looked at by itself.
+    if (this.#tally.verdict.kind !== "waiting") this.#context.turn.add(new Soon(() => this.#settle(this.#tally.verdict)));
+  }
+
+  // Request.
+
+  hedge(): void {
+    for (let position = 0; position < this.#state.length; position++) {
+      if (this.#state[position] === ASKED && position !== this.#plan.selfPosition) this.#askAnother(position);
+    }
+  }
+
+  expire(): void {
+    this.#fail(this.#quorumError());
+  }
+
+  // Asking.
+
+  #askSelf(): void {
+    const { replica } = this.#context;
+    const position = this.#plan.selfPosition;
+    this.#state[position] = ASKED;
+    this.#usesOwn = true;
+    if (replica.peek(this.#dataKey) === "unread") {
+      background(this.#readOwn());
+      return;
+    }
+    this.#state[position] = CLOSED;
+    this.#tally.answered(position);
+  }
+
+  async #readOwn(): Promise<void> {
+    const position = this.#plan.selfPosition;
+    try {
+      this.#ownBytes = await this.#context.replica.read(this.#dataKey);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#usesOwn = false;
+      this.#state[position] = CLOSED;
+      if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
+      return;
+    }
+    this.#state[position] = CLOSED;
+    this.#settle(this.#tally.answered(position));
+  }
+
+  /** Asks the nearest owner of the group that was not asked: prompt ones before quiet ones. False when none is linked. */
+  #askNext(group: number): boolean {
+    const { owners } = this.#plan;
+    const { health } = this.#context;
+    let quiet = -1;
+    for (let position = 0; position < owners.length; position++) {
+      if (this.#state[position] !== NOT_ASKED || this.#needs.groups[position] !== group) continue;
+      const owner = owners[position]!;
+      if (owner === this.#context.selfId || !health.isUsable(owner)) continue;
+      if (!health.isQuiet(owner)) {
+        this.#ask(position, owner, "owner");
+        return true;
+      }
+      if (quiet < 0) quiet = position;
+    }
+    if (quiet < 0) return false;
+    this.#ask(quiet, owners[quiet]!, "owner");
+    return true;
+  }
+
+  /** Has a stand-in asked for the nearest owner of the group that was not asked; gives that position up where there is none. */
+  #standInNext(group: number): void {
+    for (let position = 0; position < this.#state.length; position++) {
+      if (this.#state[position] !== NOT_ASKED || this.#needs.groups[position] !== group) continue;
+      this.#state[position] = CLOSED;
+      if (!this.#askStandIn(position)) this.#tally.gaveUp(position);
+      else return;
+    }
+  }
+
+  #askStandIn(position: number): boolean {
+    if (this.#standIns === "strict") return false;
+    const slot = slotOfDataKey(this.#dataKey);
+    const standIn = standInFor(this.#context, this.#plan, { slot, centre: this.#plan.centreOf(position), used: this.#used });
+    if (standIn === null) return false;
+    this.#used ??= new Set();
+    this.#used.add(standIn);
+    this.#ask(position, standIn, "stand-in");
+    return true;
+  }
+
+  /** Asks somebody else besides, or instead of, the owner at `position`. */
+  #askAnother(position: number): boolean {
+    const group = this.#needs.groups[position]!;
+    return this.#askNext(group) || this.#askStandIn(position);
+  }
+
+  #ask(position: number, to: MemberId, role: "owner" | "stand-in"): void {
+    const { peers, health, clock } = this.#context;
+    if (role === "owner") this.#state[position] = ASKED;
+    health.noteCall(to);
+    this.hedgeAtMs = Math.min(this.hedgeAtMs, clock.monotonicMs() + health.hedgeAfterMs(to));
+    const call = new ReadCall(this, { to, position, isStandIn: role === "stand-in" });
+    const out = peers.begin(call, readBytesMax(this.#dataKey));
+    if (out === null) return;
+    const from = this.#standIns === "sloppy" ? "hints too" : "records";
+    out.at = writeRead(out.bytes, out.at, { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from });
+    peers.end();
+  }
+
+  // Answers.
+
+  onAnswer(call: ReadCall, payload: Buffer): void {
+    if (this.isSettled || this.#isCompleting) return;
+    if (payload[0] !== AnswerStatus.ok) {
+      if (payload[0] === AnswerStatus.staleRing) this.#context.noteNewerRing(call.to);
+      return this.onFailed(call);
+    }
+    const { position, isStandIn } = call;
+    if (!isStandIn) this.#state[position] = CLOSED;
+    const borrowed = payload.length > 1 ? payload.subarray(1) : null;
+    const verdict = isStandIn ? this.#tally.stoodIn(position) : this.#tally.answered(position);
+    const isLast = verdict.kind === "ready";
+    const bytes = borrowed === null || isLast ? borrowed : Buffer.from(borrowed);
+    this.#answers.push({ position, from: call.to, isStandIn, bytes });
+    this.#settle(verdict);
+  }
+
+  onFailed(call: ReadCall): void {
+    if (this.isSettled || this.#isCompleting) return;
+    const { position, isStandIn } = call;
+    if (!isStandIn) this.#state[position] = CLOSED;
+    if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
+  }
+
+  #settle(verdict: TallyVerdict): void {
+    if (this.isSettled || this.#isCompleting || verdict.kind === "waiting") return;
+    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
+    this.#isCompleting = true;
+    this.#complete();
+  }
+
+  /** Enough have answered. Compares what they hold, this node's copy as it is now. */
+  #complete(): void {
+    const own = this.#ownRecord();
+    if (own === "unread") {
+      for (const [at, answer] of this.#answers.entries()) {
+        if (answer.bytes !== null) this.#answers[at] = { ...answer, bytes: Buffer.from(answer.bytes) };
+      }
+      background(this.#completeWithDisk());
+      return;
+    }
+    const first = own === undefined ? this.#answers[0]!.bytes : own;
+    const isAgreed = this.#answers.every(({ bytes }) => isSame(bytes, first));
+    if (isAgreed) this.#deliver(first);
+    else this.#reconcile(own);
+  }
+
+  async #completeWithDisk(): Promise<void> {
+    try {
+      this.#ownBytes = await this.#context.replica.read(this.#dataKey);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return this.#fail(error);
+    }
+    if (!this.isSettled) this.#complete();
+  }
+
+  /** This node's own record: undefined where it was not asked, null where there is none. Borrowed. */
+  #ownRecord(): Buffer | null | undefined | "unread" {
+    if (!this.#usesOwn) return undefined;
+    const { replica } = this.#context;
+    switch (replica.peek(this.#dataKey)) {
+      case "found": {
+        const { bytes, start, end } = replica.encodedAtHand();
+        return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
+      }
+      case "absent":
+        return null;
+      default: {
+        const bytes = this.#ownBytes;
+        this.#ownBytes = undefined;
+        return bytes === undefined ? "unread" : bytes;
+      }
+    }
+  }
+
+  /** They differ: merges, and repairs. */
+  #reconcile(own: Buffer | null | undefined): void {
+    const records = this.#answers.map(({ bytes }) => decoded(bytes));
+    const ownRecord = own === undefined ? undefined : decoded(own);
+    let merged: Record | null = ownRecord ?? null;
+    for (const record of records) if (record !== null) merged = merged === null ? record : merge(merged, record);
+    if (merged === null) return this.#deliver(null);
+    const bytes = encodeRecord(merged);
+    const isOwnStale = ownRecord !== undefined && !isSameKnowledge(ownRecord, merged);
+    const stale = this.#answers.filter((_, at) => !isSameKnowledge(records[at]!, merged));
+    if (!isOwnStale && (stale.length === 0 || this.#repair === "here")) return this.#deliver(bytes);
+    const isEverywhere = this.#repair === "everywhere";
+    const repair = new ReadRepair(this.#context, {
+      plan: this.#plan,
+      dataKey: this.#dataKey,
+      bytes,
+      deadlineMs: this.deadlineMs,
+      stale: isEverywhere ? stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })) : [],
+      others: isEverywhere ? this.#othersOf(stale) : [],
+      isOwnStale,
+      onDone: () => this.#deliver(bytes),
+      onFailure: (error) => this.#fail(error),
+    });
+    repair.start();
+  }
+
+  /** Owners of the groups of these answers that hold no answer: they may be brought up to date instead. */
+  #othersOf(stale: readonly Answer[]): readonly number[] {
+    const { groups } = this.#needs;
+    const wanted = new Set(stale.map(({ position }) => groups[position]));
+    const answered = new Set(this.#answers.map(({ position }) => position));
+    const { selfPosition } = this.#plan;
+    return [...groups.keys()].filter((at) => at !== selfPosition && wanted.has(groups[at]) && !answered.has(at));
+  }
+
+  #deliver(bytes: Buffer | null): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    this.#sink.onRecord(this.#context.replica.view(bytes));
+  }
+
+  #fail(error: OperatingError): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    this.#sink.onFailure(error);
+  }
+
+  #quorumError(): OperatingError {
+    const { reached, needed } = this.#tally.progress;
+    return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed)} of ${needed} replicas`);
+  }
+}
+
+/** One READ. */
+class ReadCall implements PeerCallHead {
+  readonly to: MemberId;
+  readonly kind = ReplicaKind.read;
+  readonly deadlineMs: number;
+  readonly position: number;
+  readonly isStandIn: boolean;
+  readonly #read: QuorumRead;
+
+  constructor(read: QuorumRead, place: { to: MemberId; position: number; isStandIn: boolean }) {
+    this.to = place.to;
+    this.deadlineMs = read.deadlineMs;
+    this.position = place.position;
+    this.isStandIn = place.isStandIn;
+    this.#read = read;
+  }
+
+  onAnswer(payload: Buffer): void {
+    this.#read.onAnswer(this, payload);
+  }
+
+  onFailure(_code: PeerFailureCode, _text: string): void {
+    this.#read.onFailed(this);
+  }
+}
+
+function isSame(a: Buffer | null, b: Buffer | null): boolean {
+  if (a === null || b === null) return a === b;
+  return a.equals(b);
+}
+
+function decoded(bytes: Buffer | null): Record | null {
+  return bytes === null ? null : decodeRecord(bytes);
+}
+
+/** True when a replica with `record` lacks nothing of `merged`: it has seen the same and holds the same versions. */
+function isSameKnowledge(record: Record | null, merged: Record): boolean {
+  if (record === null) return false;
+  if (record === merged) return true;
+  const { versions } = record;
+  return (
+    record.context.dominates(merged.context) &&
+    versions.length === merged.versions.length &&
+    versions.every(({ dot }, at) => {
+      const other = merged.versions[at]!.dot;
+      return dot.actor === other.actor && dot.sequence === other.sequence;
+    })
+  );
+}

@@ -1,0 +1,376 @@
+/**
+ * One write on its way to the replicas of its key: this node has stored the record, and sends it to the other owners once its
+ * turn is committed. A member that is down, or slow to answer, is stood in for by the next healthy one, which keeps a hint;
+ * where there is none left, this node keeps a mark that the member lacks the record. The client is told when the tally says so;
+ * the rest is seen to afterwards.
+ *
+ * INVARIANT: every owner that did not acknowledge has a hint, here or on a stand-in, by the time nothing is in flight.
+ */
+import { assert } from "../assert.js";
+import { background } from "../background.js";
+import type { VersionVector } from "../causality/version-vector.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import { AnswerStatus, decodeUncovered, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
+import type { TurnWork } from "../replica/turn-end.js";
+import type { Request } from "./in-flight.js";
+import type { Sink } from "./keyspace.js";
+import { type QuorumContext, standInFor } from "./quorum-context.js";
+import type { QuorumNeeds } from "./quorum-needs.js";
+import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
+import type { SlotPlan } from "./slot-plan.js";
+
+/** A version that was minted here. */
+export interface MintedDot {
+  readonly sequence: number;
+  readonly stamp: number;
+}
+
+export interface QuorumWriteOptions {
+  readonly plan: SlotPlan;
+  readonly dataKey: string;
+  readonly needs: QuorumNeeds;
+  readonly standIns: "strict" | "sloppy";
+  /** Monotonic. */
+  readonly deadlineMs: number;
+  /**
+   * A plain SET or DEL: what its version is. Should a replica hold something newer that this node has not seen, it is minted
+   * once more, above that. Null for all other writes.
+   */
+  readonly plain: MintedDot | null;
+  readonly sink: Sink<void>;
+}
+
+/** A place of the plan, by what its member is to the write. */
+type Role = "owner" | "partner" | "stand-in" | "extra";
+
+const OWNER = 1;
+const PARTNER = 2;
+
+interface BorrowedRecord {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+export class QuorumWrite implements TurnWork, Request {
+  readonly #context: QuorumContext;
+  readonly #plan: SlotPlan;
+  readonly #dataKey: string;
+  readonly #needs: QuorumNeeds;
+  readonly #standIns: "strict" | "sloppy";
+  readonly #sink: Sink<void>;
+  readonly deadlineMs: number;
+  hedgeAtMs: number;
+  isHedged = false;
+  #tally: QuorumTally;
+  /** Counts the sendings: answers to an earlier one do not count for a later. */
+  round = 0;
+  #isLaunched = false;
+  #isTold = false;
+  /** Calls without an answer. */
+  #open = 0;
+  /** By position: calls to its owner, partner or stand-ins without an answer. */
+  readonly #openAt: Uint8Array;
+  /** By position: whose call is open, and who is stood in for: bits OWNER and PARTNER. */
+  readonly #openOf: Uint8Array;
+  readonly #stoodInFor: Uint8Array;
+  /** Members that were asked to stand in. */
+  #used: Set<MemberId> | null = null;
+  #plain: MintedDot | null;
+  #uncoveredStamp = 0;
+  #uncovered: VersionVector | null = null;
+
+  constructor(context: QuorumContext, options: QuorumWriteOptions) {
+    this.#context = context;
+    this.#plan = options.plan;
+    this.#dataKey = options.dataKey;
+    this.#needs = options.needs;
+    this.#standIns = options.standIns;
+    this.#sink = options.sink;
+    this.#plain = options.plain;
+    this.deadlineMs = options.deadlineMs;
+    this.hedgeAtMs = options.deadlineMs;
+    const { length } = options.plan.owners;
+    this.#openAt = new Uint8Array(length);
+    this.#openOf = new Uint8Array(length);
+    this.#stoodInFor = new Uint8Array(length);
+    this.#tally = this.#newTally();
+  }
+
+  /** The record is stored here: sends it at the end of this turn. */
+  start(): void {
+    this.#context.turn.add(this);
+    this.#context.inFlight.add(this);
+  }
+
+  get isSettled(): boolean {
+    return this.#isTold && this.#open === 0;
+  }
+
+  // TurnWork: what the disk says.
+
+  committed(): void {
+    this.#isLaunched = true;
+    this.#launch();
+  }
+
+  durable(): void {
+    const { selfId } = this.#context;
+    const { selfPosition, partners } = this.#plan;
+    if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
+    const asPartner = partners.indexOf(selfId);
+    if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner));
+  }
+
+  lost(error: OperatingError): void {
+    if (!this.#isLaunched) return this.#fail(error);
+    if (this.#plan.selfPosition >= 0) this.#settle(this.#tally.gaveUp(this.#plan.selfPosition));
+  }
+
+  // Request: what time says.
+
+  hedge(): void {
+    this.#withRecord((record) => {
+      const { owners, partners } = this.#plan;
+      for (let position = 0; position < owners.length; position++) {
+        const late = this.#openOf[position]! & ~this.#stoodInFor[position]!;
+        if ((late & OWNER) !== 0) this.#standIn(position, owners[position]!, record);
+        if ((late & PARTNER) !== 0) this.#standIn(position, partners[position]!, record);
+      }
+    });
+  }
+
+  expire(): void {
+    this.#fail(this.#quorumError());
+  }
+
+  // Sending.
+
+  #launch(): void {
+    this.#withRecord((record) => {
+      const { health, selfId } = this.#context;
+      const { owners, partners, extras } = this.#plan;
+      let hedgeAfterMs = 0;
+      for (let position = 0; position < owners.length; position++) {
+        const owner = owners[position]!;
+        const partner = partners[position]!;
+        if (owner !== selfId) {
+          if (health.isUsable(owner)) hedgeAfterMs = Math.max(hedgeAfterMs, health.hedgeAfterMs(owner));
+          this.#sendToOwner(position, owner, "owner", record);
+        }
+        if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
+      }
+      for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record);
+      this.hedgeAtMs = this.#context.clock.monotonicMs() + hedgeAfterMs;
+    });
+  }
+
+  #sendToOwner(position: number, to: MemberId, role: Role, record: BorrowedRecord): void {
+    const { health } = this.#context;
+    if (!health.isUsable(to)) return this.#standIn(position, to, record);
+    const isQuiet = health.isQuiet(to);
+    this.#send(position, to, role, null, record);
+    if (isQuiet) this.#standIn(position, to, record);
+  }
+
+  /** Has the next healthy member keep a hint for `target`; with none left, this node keeps a mark. */
+  #standIn(position: number, target: MemberId, record: BorrowedRecord): void {
+    if (position >= 0) this.#stoodInFor[position]! |= this.#bitOf(position, target);
+    const slot = slotOfDataKey(this.#dataKey);
+    const centre = this.#plan.centreOf(Math.max(0, position));
+    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
+    if (standIn === null) {
+      this.#context.hints.mark(target, this.#dataKey);
+      this.#giveUpIfIdle(position);
+      return;
+    }
+    this.#used ??= new Set();
+    this.#used.add(standIn);
+    this.#send(position, standIn, "stand-in", target, record);
+  }
+
+  #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: BorrowedRecord): void {
+    const { peers, health } = this.#context;
+    health.noteCall(to);
+    const call = new StoreCall(this, { to, position, role, target: hintFor ?? to });
+    this.#open++;
+    if (position >= 0) {
+      this.#openAt[position]!++;
+      if (role !== "stand-in") this.#openOf[position]! |= this.#bitOf(position, to);
+    }
+    const out = peers.begin(call, storeBytesMax(this.#dataKey, record.end - record.start));
+    if (out === null) return;
+    const store = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
+    out.at = writeStore(out.bytes, out.at, store, record);
+    peers.end();
+  }
+
+  /** Gives the record as it is now, which covers what this write stored; reads it from the disk where it has left memory. */
+  #withRecord(use: (record: BorrowedRecord) => void): void {
+    const { replica } = this.#context;
+    switch (replica.peek(this.#dataKey)) {
+      case "found":
+        return use(replica.encodedAtHand());
+      case "absent":
+        // All was cleared since: there is nothing left to keep.
+        return this.#tell();
+      default:
+        background(this.#withReadRecord(use));
+    }
+  }
+
+  async #withReadRecord(use: (record: BorrowedRecord) => void): Promise<void> {
+    try {
+      const bytes = await this.#context.replica.read(this.#dataKey);
+      if (bytes === null) this.#tell();
+      else use({ bytes, start: 0, end: bytes.length });
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#fail(error);
+    }
+  }
+
+  // Answers.
+
+  onStored(call: StoreCall, answer: Buffer): void {
+    switch (answer[0]) {
+      case AnswerStatus.uncovered:
+        if (call.round === this.round) this.#noteUncovered(answer);
+        break;
+      case AnswerStatus.ok:
+        break;
+      case AnswerStatus.staleRing:
+        this.#context.noteNewerRing(call.to);
+        return this.onFailed(call);
+      default:
+        return this.onFailed(call);
+    }
+    this.#close(call);
+    if (call.position < 0 || call.round !== this.round) return;
+    if (call.role === "stand-in") this.#settle(this.#tally.stoodIn(call.position));
+    else this.#settle(this.#tally.answered(call.position));
+  }
+
+  onFailed(call: StoreCall): void {
+    this.#close(call);
+    const { position, role, target } = call;
+    // Who is stood in for has its hint, or will have it; another stand-in takes the place of one that failed.
+    const isSeenTo =
+      role !== "stand-in" && position >= 0 && (this.#stoodInFor[position]! & this.#bitOf(position, target)) !== 0;
+    if (isSeenTo) this.#giveUpIfIdle(position);
+    else this.#withRecord((record) => this.#standIn(position, target, record));
+  }
+
+  #close(call: StoreCall): void {
+    const { position, role } = call;
+    this.#open--;
+    if (position < 0) return;
+    this.#openAt[position]!--;
+    if (role !== "stand-in") this.#openOf[position]! &= ~this.#bitOf(position, call.to);
+  }
+
+  #bitOf(position: number, target: MemberId): number {
+    return this.#plan.owners[position] === target ? OWNER : PARTNER;
+  }
+
+  #giveUpIfIdle(position: number): void {
+    if (position >= 0 && this.#openAt[position] === 0) this.#settle(this.#tally.gaveUp(position));
+  }
+
+  #noteUncovered(answer: Buffer): void {
+    const { stamp, context } = decodeUncovered(answer);
+    this.#uncoveredStamp = Math.max(this.#uncoveredStamp, stamp);
+    this.#uncovered = this.#uncovered === null ? context : this.#uncovered.join(context);
+  }
+
+  // The verdict.
+
+  #settle(verdict: TallyVerdict): void {
+    if (this.#isTold || verdict.kind === "waiting") return;
+    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
+    if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp > this.#plain.stamp) this.#mintAbove();
+    else this.#tell();
+  }
+
+  /** Mints the same once more, above what others hold that this node had not seen. */
+  #mintAbove(): void {
+    const { replica, turn } = this.#context;
+    const { sequence } = this.#plain!;
+    const seen = this.#uncovered!;
+    this.#plain = null;
+    this.#uncovered = null;
+    try {
+      replica.observe(this.#uncoveredStamp);
+      // A later write of this node superseded it: that one sees to the rest.
+      if (!replica.mintAgain(this.#dataKey, sequence, seen)) return this.#tell();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return this.#fail(error);
+    }
+    this.round++;
+    this.#stoodInFor.fill(0);
+    this.#isLaunched = false;
+    this.#tally = this.#newTally();
+    this.isHedged = false;
+    this.hedgeAtMs = this.deadlineMs;
+    turn.add(this);
+  }
+
+  #tell(): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#sink.onResult();
+  }
+
+  #fail(error: OperatingError): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    this.#sink.onFailure(error);
+  }
+
+  #quorumError(): OperatingError {
+    const { reached, needed } = this.#tally.progress;
+    return new OperatingError("QUORUM", `write reached ${reached} of ${needed} replicas; it may still take effect`);
+  }
+
+  #newTally(): QuorumTally {
+    const { groups, writes } = this.#needs;
+    const { pairs } = this.#plan;
+    return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, ...(pairs !== undefined && { pairs }) });
+  }
+}
+
+/** One STORE of a write. */
+class StoreCall implements PeerCallHead {
+  readonly to: MemberId;
+  readonly kind = ReplicaKind.store;
+  readonly deadlineMs: number;
+  readonly position: number;
+  readonly role: Role;
+  /** The owner that it is for: itself, or whom it stands in for. */
+  readonly target: MemberId;
+  readonly round: number;
+  readonly #write: QuorumWrite;
+
+  constructor(write: QuorumWrite, place: { to: MemberId; position: number; role: Role; target: MemberId }) {
+    assert(place.role === "stand-in" || place.to === place.target, "write: who does not stand in is sent its own");
+    this.to = place.to;
+    this.deadlineMs = write.deadlineMs;
+    this.position = place.position;
+    this.role = place.role;
+    this.target = place.target;
+    this.round = write.round;
+    this.#write = write;
+  }
+
+  onAnswer(payload: Buffer): void {
+    this.#write.onStored(this, payload);
+  }
+
+  onFailure(_code: PeerFailureCode, _text: string): void {
+    this.#write.onFailed(this);
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * Brings the replicas that answered a read to what they hold together, before the read is answered. Where one of them fails
+ * or is slow, another owner is brought there instead: what counts is how many hold the merged record.
+ */
+import { background } from "../background.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
+import type { TurnWork } from "../replica/turn-end.js";
+import type { Request } from "./in-flight.js";
+import type { QuorumContext } from "./quorum-context.js";
+import type { SlotPlan } from "./slot-plan.js";
+
+export interface StalePlace {
+  readonly to: MemberId;
+  /** `to` keeps a hint for the owner at `position`. */
+  readonly isStandIn: boolean;
+  readonly position: number;
+}
+
+export interface ReadRepairOptions {
+  readonly plan: SlotPlan;
+  readonly dataKey: string;
+  /** The merged record. Owned. */
+  readonly bytes: Buffer;
+  readonly deadlineMs: number;
+  readonly stale: readonly StalePlace[];
+  /** Positions of owners that may take the place of one that fails. */
+  readonly others: readonly number[];
+  /** This node's own copy lacks something, too. */
+  readonly isOwnStale: boolean;
+  /** One of the two is called, once, and never within `start`. */
+  readonly onDone: () => void;
+  readonly onFailure: (error: OperatingError) => void;
+}
+
+export class ReadRepair implements TurnWork, Request {
+  readonly #context: QuorumContext;
+  readonly #options: ReadRepairOptions;
+  readonly deadlineMs: number;
+  hedgeAtMs: number;
+  isHedged = false;
+  isSettled = false;
+  /** Copies that have to hold it yet, and calls that may still say that one does. */
+  #missing: number;
+  #open = 0;
+  readonly #others: number[];
+
+  constructor(context: QuorumContext, options: ReadRepairOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.deadlineMs = options.deadlineMs;
+    this.hedgeAtMs = options.deadlineMs;
+    this.#missing = options.stale.length + (options.isOwnStale ? 1 : 0);
+    this.#others = [...options.others];
+  }
+
+  start(): void {
+    this.#context.inFlight.add(this);
+    for (const place of this.#options.stale) this.#send(place);
+    if (this.#options.isOwnStale) background(this.#repairOwn());
+  }
+
+  // Request.
+
+  hedge(): void {
+    for (let open = this.#open; open > 0; open--) this.#sendToAnother();
+  }
+
+  expire(): void {
+    this.#fail();
+  }
+
+  // TurnWork: this node's own copy.
+
+  committed(): void {}
+
+  durable(): void {
+    this.#repaired();
+  }
+
+  lost(): void {
+    this.#fail();
+  }
+
+  async #repairOwn(): Promise<void> {
+    const { dataKey, bytes } = this.#options;
+    try {
+      await this.#context.replica.mergeRead(dataKey, bytes);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return this.#fail();
+    }
+    this.#context.turn.add(this);
+  }
+
+  #send({ to, isStandIn, position }: StalePlace): void {
+    const { plan, dataKey, bytes } = this.#options;
+    const { peers, health, clock } = this.#context;
+    health.noteCall(to);
+    this.hedgeAtMs = Math.min(this.hedgeAtMs, clock.monotonicMs() + health.hedgeAfterMs(to));
+    this.#open++;
+    const out = peers.begin(new RepairCall(this, to), storeBytesMax(dataKey, bytes.length));
+    if (out === null) return;
+    const hintFor = isStandIn ? plan.owners[position]! : null;
+    const store = { ringVersion: plan.ring.document.version, hintFor, dataKey };
+    out.at = writeStore(out.bytes, out.at, store, { bytes, start: 0, end: bytes.length });
+    peers.end();
+  }
+
+  #sendToAnother(): boolean {
+    for (;;) {
+      const position = this.#others.shift();
+      if (position === undefined) return false;
+      const owner = this.#options.plan.owners[position]!;
+      if (!this.#context.health.isUsable(owner)) continue;
+      this.#send({ to: owner, isStandIn: false, position });
+      return true;
+    }
+  }
+
+  onAnswer(answer: Buffer): void {
+    this.#open--;
+    if (answer[0] === AnswerStatus.ok || answer[0] === AnswerStatus.uncovered) this.#repaired();
+    else this.#missed();
+  }
+
+  onMissed(): void {
+    this.#open--;
+    this.#missed();
+  }
+
+  #missed(): void {
+    if (this.isSettled || this.#sendToAnother() || this.#open >= this.#missing) return;
+    this.#fail();
+  }
+
+  #repaired(): void {
+    if (--this.#missing > 0 || this.isSettled) return;
+    this.isSettled = true;
+    this.#options.onDone();
+  }
+
+  #fail(): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    this.#options.onFailure(
+      new OperatingError(
+        "QUORUM",
+        "the replicas that answered hold different versions, and too few could be brought up to date",
+      ),
+    );
+  }
+}
+
+class RepairCall implements PeerCallHead {
+  readonly to: MemberId;
+  readonly kind = ReplicaKind.store;
+  readonly deadlineMs: number;
+  readonly #repair: ReadRepair;
+
+  constructor(repair: ReadRepair, to: MemberId) {
+    this.to = to;
+    this.deadlineMs = repair.deadlineMs;
+    this.#repair = repair;
+  }
+
+  onAnswer(payload: Buffer): void {
+    this.#repair.onAnswer(payload);
+  }
+
+  onFailure(_code: PeerFailureCode, _text: string): void {
+    this.#repair.onMissed();
+  }
+}

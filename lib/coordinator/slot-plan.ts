@@ -1,0 +1,165 @@
+/**
+ * Who keeps a slot, worked out once for each ring: slots with the same owners share one plan, so that a request looks it up
+ * with an array read. A *position* is one intended replica; while the ring changes, its old owner may have a *partner* that
+ * takes it over, and the position counts when both have a write. Pure.
+ */
+import { assert } from "../assert.js";
+import { SLOTS } from "../bytes/slot.js";
+import type { MemberId } from "../cluster/member.js";
+import type { Ring } from "../cluster/ring.js";
+import type { Quorum } from "./consistency.js";
+import { LEVELS } from "./consistency.js";
+import { type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
+
+export class SlotPlan {
+  /** The ring that it is of. */
+  readonly ring: Ring;
+  /** By position, nearest first. */
+  readonly owners: readonly MemberId[];
+  /** By position: who takes it over, or null. */
+  readonly partners: readonly (MemberId | null)[];
+  /** Owners after the change that take over no position: they are sent every write, and count for nothing yet. */
+  readonly extras: readonly MemberId[];
+  /** Positions with a partner; undefined where there is none. */
+  readonly pairs: ReadonlySet<number> | undefined;
+  /** This node's position, or -1. */
+  readonly selfPosition: number;
+  /** This node is the only owner, before and after. */
+  readonly isAlone: boolean;
+  readonly #centres: readonly string[];
+  readonly #localCentre: string;
+  /** By level, then by numbers. */
+  readonly #needsOfLevel: (QuorumNeeds | null)[] = LEVELS.map(() => null);
+  readonly #needsOfNumbers = new Map<number, QuorumNeeds>();
+  #majority: QuorumNeeds | null = null;
+
+  constructor(options: {
+    ring: Ring;
+    old: readonly number[];
+    next: readonly number[];
+    selfId: MemberId;
+    localCentre: string;
+  }) {
+    const { ring, old, next, selfId } = options;
+    const { members } = ring;
+    const idOf = (index: number): MemberId => members[index]!.id;
+    const arriving = next.filter((index) => !old.includes(index)).map(idOf);
+    this.ring = ring;
+    this.owners = old.map(idOf);
+    this.partners = old.map((index) => (next.includes(index) ? null : (arriving.shift() ?? null)));
+    this.extras = arriving;
+    const paired = this.partners.flatMap((partner, position) => (partner === null ? [] : position));
+    this.pairs = paired.length === 0 ? undefined : new Set(paired);
+    this.selfPosition = this.owners.indexOf(selfId);
+    this.isAlone = this.owners.length === 1 && this.selfPosition === 0 && paired.length === 0 && arriving.length === 0;
+    this.#centres = old.map((index) => members[index]!.dc);
+    this.#localCentre = options.localCentre;
+  }
+
+  /** What a request at this quorum waits for. The same object each time. */
+  needs(quorum: Quorum): QuorumNeeds {
+    if (quorum.kind === "level") {
+      const at = LEVELS.indexOf(quorum.level);
+      const known = this.#needsOfLevel[at] ?? null;
+      if (known !== null) return known;
+      const needs = quorumNeeds(quorum, this.#centres, this.#localCentre);
+      this.#needsOfLevel[at] = needs;
+      return needs;
+    }
+    const key = quorum.read * 65_536 + quorum.write;
+    const known = this.#needsOfNumbers.get(key);
+    if (known !== undefined) return known;
+    const needs = quorumNeeds(quorum, this.#centres, this.#localCentre);
+    this.#needsOfNumbers.set(key, needs);
+    return needs;
+  }
+
+  /** What a read-modify-write reads first: the larger of what the quorum reads and a majority of all. */
+  needsOfDecision(quorum: Quorum): QuorumNeeds {
+    const needs = this.needs(quorum);
+    const total = needs.reads.reduce((sum, count) => sum + count, 0);
+    const half = Math.floor(this.owners.length / 2) + 1;
+    if (total >= half) return needs;
+    this.#majority ??= quorumNeeds({ kind: "level", level: "QUORUM" }, this.#centres, this.#localCentre);
+    return this.#majority;
+  }
+
+  /** The data centre of a position. */
+  centreOf(position: number): string {
+    return this.#centres[position]!;
+  }
+
+  /** Who keeps the slot before or after the change. */
+  isOwner(id: MemberId): boolean {
+    return this.owners.includes(id) || this.partners.includes(id) || this.extras.includes(id);
+  }
+}
+
+/** The plans of all slots of the newest ring. */
+export class SlotPlans {
+  readonly #selfId: MemberId;
+  #ring: Ring;
+  #bySlot: (SlotPlan | undefined)[] = [];
+  #byOwners = new Map<string, SlotPlan>();
+  /** By slot: the version of the ring in which its owners last became others, as far as this node saw. */
+  readonly #changedAt = new Float64Array(SLOTS);
+
+  constructor(options: { ring: Ring; selfId: MemberId }) {
+    this.#ring = options.ring;
+    this.#selfId = options.selfId;
+    this.#changedAt.fill(options.ring.document.version);
+  }
+
+  get ring(): Ring {
+    return this.#ring;
+  }
+
+  /** A newer ring: plans that requests hold stay what they were. */
+  update(ring: Ring): void {
+    const before = this.#ring;
+    this.#ring = ring;
+    this.#bySlot = [];
+    this.#byOwners = new Map();
+    for (let slot = 0; slot < SLOTS; slot++) {
+      if (!haveSameOwners(before, ring, slot)) this.#changedAt[slot] = ring.document.version;
+    }
+  }
+
+  of(slot: number): SlotPlan {
+    return this.#bySlot[slot] ?? this.#make(slot);
+  }
+
+  /** True when whoever holds the ring of this version takes others for the owners of the slot. */
+  isStale(slot: number, version: number): boolean {
+    return version < this.#changedAt[slot]!;
+  }
+
+  #make(slot: number): SlotPlan {
+    const { old, new: next } = this.#ring.owners(slot);
+    const key = `${old.join()}>${next.join()}`;
+    let plan = this.#byOwners.get(key);
+    if (plan === undefined) {
+      const self = this.#ring.indexOf(this.#selfId);
+      const localCentre = self === null ? "" : this.#ring.members[self]!.dc;
+      plan = new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], selfId: this.#selfId, localCentre });
+      this.#byOwners.set(key, plan);
+    }
+    assert(this.#bySlot.length <= SLOTS, "plans: one a slot");
+    if (this.#bySlot.length === 0) this.#bySlot = new Array<SlotPlan | undefined>(SLOTS).fill(undefined);
+    this.#bySlot[slot] = plan;
+    return plan;
+  }
+}
+
+/** True when both rings send the writes of a slot to the same members. */
+function haveSameOwners(one: Ring, other: Ring, slot: number): boolean {
+  const a = one.owners(slot);
+  const b = other.owners(slot);
+  return isSameList(one, a.old, other, b.old) && isSameList(one, a.new, other, b.new);
+}
+
+function isSameList(one: Ring, a: Uint16Array, other: Ring, b: Uint16Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let at = 0; at < a.length; at++) if (one.members[a[at]!]!.id !== other.members[b[at]!]!.id) return false;
+  return true;
+}
