@@ -155,6 +155,7 @@ export class LocalKeyspace implements Keyspace {
   tryRemoveAt(scope: Scope, dataKey: string): boolean | typeof NOT_IN_MEMORY {
     const replica = this.#replica;
     if (this.isTaken(scope, dataKey) || replica.backlog() !== "open") return NOT_IN_MEMORY;
+    replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return NOT_IN_MEMORY;
     return this.removeAtHand(dataKey, peeked === "found" ? replica.record : null);
@@ -370,7 +371,7 @@ export class LocalKeyspace implements Keyspace {
         return;
       case "remove":
         if (old === null) return;
-        if (old.versionCount === 1) replica.remove(dataKey);
+        if (old.versionCount === 1) replica.mintRemoval(dataKey, old);
         else replica.mintOverNewest(dataKey, null, 0);
         return;
       default:
@@ -382,7 +383,7 @@ export class LocalKeyspace implements Keyspace {
   removeAtHand(dataKey: string, old: RecordView | null): boolean {
     if (old === null) return false;
     const wasLive = old.isLive(this.#clock.wallMs());
-    this.#replica.remove(dataKey);
+    this.#replica.mintRemoval(dataKey, old);
     return wasLive;
   }
 
@@ -466,7 +467,7 @@ export class LocalKeyspace implements Keyspace {
   /** True when no other database has keys. */
   #isAlone(database: number): boolean {
     for (let other = 0; other < DATABASES; other++) {
-      if (other !== database && this.#replica.size(other) > 0) return false;
+      if (other !== database && this.#replica.size(other) + this.#replica.hiddenSize(other) > 0) return false;
     }
     return true;
   }
