@@ -18,7 +18,8 @@ export type StoreNames = (storeId: string) => string | null;
 
 export const STORE_ID_BYTES = 8;
 export const ACTOR_BYTES = 12;
-const EPOCH_MAX = 0xffff_ffff;
+/** Epochs are 1 to this. */
+export const EPOCH_MAX = 0xffff_ffff;
 
 /** The actor of a store (id: 8 latin1 characters, random) in its `epoch` (1 to 2^32 - 1). */
 export function actorOf(storeId: string, epoch: number): Actor {

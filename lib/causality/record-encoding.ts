@@ -94,6 +94,16 @@ export function decodeRecord(bytes: Uint8Array, start = 0, end = bytes.length): 
   return { context, versions };
 }
 
+/** The context of a record that was read into `view`, without what else it holds. Throws CORRUPT. */
+export function contextOf({ bytes, bodyStart, valueStart: end, flags, kind }: RecordView): VersionVector {
+  const cursor: Cursor = { at: bodyStart };
+  const dot = readDot(bytes, cursor, end);
+  if ((flags & CONTEXT) === 0) return VersionVector.of(dot);
+  if ((kind & WRITE_ID) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
+  if ((kind & FIELDS) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
+  return readContext(bytes, cursor, end);
+}
+
 /** The replica-local area of a stored record: borrowed bytes, empty where there is none. Throws CORRUPT. */
 export function localAreaOf(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
   const view = new RecordView();

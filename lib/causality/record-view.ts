@@ -17,6 +17,8 @@ import {
   readAtLeast,
   readStamp,
   SIBLINGS,
+  TYPE_MASK,
+  TYPE_TOMBSTONE,
 } from "./record-format.js";
 
 /** Format, flags, kind and body length. */
@@ -77,6 +79,24 @@ export class RecordView {
   /** True when the newest version has a value to show at `nowMs`, the answering node's wall clock. */
   isLive(nowMs: number): boolean {
     return !this.isTombstone && (this.expiryMs === 0 || this.expiryMs > nowMs);
+  }
+
+  /**
+   * True when the newest version is a tombstone by type: a removal, or what the reaper left of an expired value. Unlike
+   * `isTombstone`, no compaction changes it.
+   */
+  get isRemoved(): boolean {
+    return (this.kind & TYPE_MASK) === TYPE_TOMBSTONE;
+  }
+
+  /** True when something of this replica's own follows the value, in `bytes[valueEnd, end)`. */
+  get hasLocalArea(): boolean {
+    return this.valueEnd < this.end;
+  }
+
+  /** True when the newest version can expire and has: a value that is kept, or was dropped by compaction, past its time. */
+  isExpired(nowMs: number): boolean {
+    return this.expiryMs !== 0 && this.expiryMs <= nowMs && !this.isRemoved;
   }
 
   /** The newest version's value as an owned latin1 string. */

@@ -19,6 +19,7 @@ export interface Version {
   readonly stamp: number;
   /** Unix time in milliseconds at which it becomes a tombstone; 0 when it does not. */
   readonly expiryMs: number;
+  /** An expired string becomes a tombstone, with its expiry, when the reaper has seen to it. */
   readonly type: "string" | "tombstone";
   /** Null for a tombstone, and where compaction dropped the value of an expired version. */
   readonly value: Uint8Array | null;
@@ -124,6 +125,21 @@ export function isLive(version: Version, nowMs: number): boolean {
   return version.value !== null && !isExpired(version, nowMs);
 }
 
+/** The record with its expired versions as the tombstones that they are, values dropped; the record itself where there are none. */
+export function buryExpired(record: Record, nowMs: number): Record {
+  const isDue = (version: Version): boolean => version.type !== "tombstone" && isExpired(version, nowMs);
+  if (!record.versions.some(isDue)) return record;
+  const versions = record.versions.map(
+    (version): Version => (isDue(version) ? { ...version, type: "tombstone", value: null } : version),
+  );
+  return { context: record.context, versions };
+}
+
+/** The newest stamp of the versions that `context` has not seen; 0 when it has seen them all. */
+export function uncoveredStamp(record: Record, context: VersionVector): number {
+  return record.versions.find(({ dot }) => !context.covers(dot))?.stamp ?? 0;
+}
+
 /** The versions as they are shown and counted, newest first: of the copies of one forwarded write only the newest. */
 export function distinctVersions(record: Record): readonly Version[] {
   if (record.versions.length === 1) return record.versions;
@@ -180,9 +196,16 @@ function byActor(a: Dot, b: Dot): number {
   return a.sequence - b.sequence;
 }
 
-/** Copies of one write differ only where one side dropped the value; keeping it wins, so that no fast clock destroys it. */
+/**
+ * Copies of one write differ only where the value of an expired one was dropped: by compaction, or by the reaper, which makes a
+ * tombstone of it. Keeping the value wins, so that no fast clock destroys it; after that the reaper's word does.
+ */
 function fuller(a: Version, b: Version): Version {
-  return a.value === null && b.value !== null ? b : a;
+  return fullnessOf(b) > fullnessOf(a) ? b : a;
+}
+
+function fullnessOf(version: Version): number {
+  return version.value !== null ? 2 : version.type === "tombstone" ? 1 : 0;
 }
 
 function isSameList(a: readonly Version[], b: readonly Version[]): boolean {

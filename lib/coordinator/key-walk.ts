@@ -1,7 +1,7 @@
 /**
  * Walks the keys of a database in the engine's order: slot by slot, in a slot by hash. A cursor is (slot, hash) of the
  * next key to look at, 0 for both ends, so a walk needs no state on any node: every key that stays from the first page to
- * the last appears in one of them. Slots without keys are skipped by their live counts.
+ * the last appears in one of them. Slots without live keys are skipped by their counts.
  */
 import { SLOTS } from "../bytes/slot.js";
 import { RecordView } from "../causality/record-view.js";
@@ -55,9 +55,11 @@ export class KeyWalk {
 
   async keysInSlot(database: number, slot: number, count: number): Promise<readonly string[]> {
     const keys: string[] = [];
-    for (let hash = 0; hash < HASHES && keys.length < count; ) {
-      const part = await this.#part(database, slot, hash, count - keys.length);
+    // The more of them turn out removed or expired, the more are looked at together.
+    for (let hash = 0, lookedAt = 0; hash < HASHES && keys.length < count; ) {
+      const part = await this.#part(database, slot, hash, count - keys.length + lookedAt);
       keys.push(...part.keys);
+      lookedAt += part.lookedAt;
       hash = part.nextHash;
     }
     return keys.slice(0, count);
@@ -73,10 +75,11 @@ export class KeyWalk {
       while (slot < SLOTS - 1 && rank >= this.#replica.sizeOfSlot(database, slot)) {
         rank -= this.#replica.sizeOfSlot(database, slot++);
       }
-      const key = rank < RANK_MAX ? await this.#keyOfRank(database, slot, rank) : await this.#keyNear(database, slot);
+      const key =
+        rank < RANK_MAX ? await this.#keyOfRank(database, slot, rank) : await this.#keyNear(database, slot, 2 ** attempt);
       if (key !== null) return key;
     }
-    // Nearly all is expired and not yet collected: take the first that is not.
+    // Nearly all is removed or expired: take the first that is not.
     for (let cursor = 0n; ; ) {
       const page = await this.page(database, cursor, PAGE_KEYS_MAX);
       if (page.keys.length > 0) return page.keys[0]!;
@@ -90,7 +93,7 @@ export class KeyWalk {
     const replica = this.#replica;
     let found: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
-      if (replica.sizeOfSlot(database, slot) === 0) continue;
+      if (replica.sizeOfSlot(database, slot) === 0 && replica.hiddenSize(database) === 0) continue;
       const range = slotRange(database, slot, 0);
       // Only onwards: a client that keeps writing to the slot does not keep this from ending.
       for (let from: string | null = range.from; from !== null; ) {
@@ -117,16 +120,23 @@ export class KeyWalk {
 
   async #removeOne(dataKey: string, queues: KeyQueues): Promise<void> {
     const replica = this.#replica;
+    replica.reserve(1);
     if (!queues.isTaken(dataKey) && replica.peek(dataKey) === "found") {
-      replica.remove(dataKey);
+      this.#removeAtHand(dataKey);
       return;
     }
     await queues.run(dataKey, async () => {
       const fetched: Records = new Map();
       let records = replica.gather([dataKey], fetched);
       for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);
-      if (replica.at(dataKey, records) !== null) replica.remove(dataKey);
+      replica.reserve(1);
+      if (replica.at(dataKey, records) !== null) this.#removeAtHand(dataKey);
     });
+  }
+
+  #removeAtHand(dataKey: string): void {
+    const { record } = this.#replica;
+    if (!record.isRemoved || record.versionCount > 1) this.#replica.mintRemoval(dataKey, record);
   }
 
   async #keyOfRank(database: number, slot: number, rank: number): Promise<string | null> {
@@ -134,9 +144,9 @@ export class KeyWalk {
     return keys[Math.min(rank, keys.length - 1)] ?? null;
   }
 
-  /** In a slot of many keys: the first one from a random hash on. */
-  async #keyNear(database: number, slot: number): Promise<string | null> {
-    const part = await this.#part(database, slot, Math.floor(this.#random.fraction() * HASHES), 1);
+  /** In a slot of many keys: the first one from a random hash on, if it is among so many records. */
+  async #keyNear(database: number, slot: number, records: number): Promise<string | null> {
+    const part = await this.#part(database, slot, Math.floor(this.#random.fraction() * HASHES), records);
     return part.keys[0] ?? null;
   }
 

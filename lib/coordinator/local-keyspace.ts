@@ -156,6 +156,7 @@ export class LocalKeyspace implements Keyspace {
   tryRemoveAt(scope: Scope, dataKey: string): boolean | typeof NOT_IN_MEMORY {
     const replica = this.#replica;
     if (this.isTaken(scope, dataKey) || replica.backlog() !== "open") return NOT_IN_MEMORY;
+    replica.reserve(1);
     const peeked = replica.peek(dataKey);
     if (peeked === "unread") return NOT_IN_MEMORY;
     return this.removeAtHand(dataKey, peeked === "found" ? replica.record : null);
@@ -371,7 +372,7 @@ export class LocalKeyspace implements Keyspace {
         return;
       case "remove":
         if (old === null) return;
-        if (old.versionCount === 1) replica.remove(dataKey);
+        if (old.versionCount === 1) replica.mintRemoval(dataKey, old);
         else replica.mintOverNewest(dataKey, null, 0);
         return;
       default:
@@ -399,7 +400,7 @@ export class LocalKeyspace implements Keyspace {
   removeAtHand(dataKey: string, old: RecordView | null): boolean {
     if (old === null) return false;
     const wasLive = old.isLive(this.#clock.wallMs());
-    this.#replica.remove(dataKey);
+    this.#replica.mintRemoval(dataKey, old);
     return wasLive;
   }
 
@@ -496,7 +497,7 @@ export class LocalKeyspace implements Keyspace {
   /** True when no other database has keys. */
   #isAlone(database: number): boolean {
     for (let other = 0; other < DATABASES; other++) {
-      if (other !== database && this.#replica.size(other) > 0) return false;
+      if (other !== database && this.#replica.size(other) + this.#replica.hiddenSize(other) > 0) return false;
     }
     return true;
   }

@@ -1,7 +1,7 @@
 /**
- * Active expiry: walks the index of expiries in time order and removes the records that have nothing live left. On a ring
- * of one nobody else has to agree, so they go at once; what the index names is checked against the record first, inside
- * the key's queue.
+ * Active expiry: walks the index of expiries in time order. On a ring of one records that have nothing live left go at once;
+ * elsewhere expired versions become tombstones, which go when all replicas agree. What the index names is checked against
+ * the record first, inside the key's queue.
  *
  * It starts each pass where the last one stopped, because everything before it is gone; when the wall clock goes back, or
  * after a pass that found no more, it looks from the start again now and then.
@@ -37,7 +37,7 @@ export class Reaper {
   #from = EXPIRY_START;
   #passes = 0;
   #lastWallMs = 0;
-  /** Records removed because they expired, since the start. */
+  /** Keys that went because they expired, since the start. */
   expiredKeys = 0;
 
   constructor(options: ReaperOptions) {
@@ -56,17 +56,18 @@ export class Reaper {
   }
 
   /**
-   * Removes a record that a read found expired when its key's turn comes, paused or not. Where others wait for the key or
-   * for room it stays for a later pass.
+   * Collects a record that a read found expired when its key's turn comes, paused or not. Where others wait for the key or
+   * for room it stays for a later pass. REQUIRES that it is the record at hand: one that was removed needs nothing.
    */
   collectSoon(dataKey: string): void {
+    if (this.#replica.record.isRemoved) return;
     if (this.#replica.queues.isTaken(dataKey) || this.#replica.backlog() !== "open") return;
     background(this.#collectRead(dataKey));
   }
 
   async #collectRead(dataKey: string): Promise<void> {
     try {
-      await this.#removeIfDead(dataKey);
+      await this.#reapInTurn(dataKey);
     } catch (error) {
       // The next pass meets it again, and says so.
       if (!(error instanceof OperatingError)) throw error;
@@ -117,18 +118,18 @@ export class Reaper {
   }
 
   async #collectOne(indexKey: string): Promise<void> {
-    await this.#removeIfDead(splitExpiryKey(indexKey).dataKey, () => this.#replica.dropIndexEntry(indexKey));
+    await this.#reapInTurn(splitExpiryKey(indexKey).dataKey, () => this.#replica.dropIndexEntry(indexKey));
   }
 
   /** Looks at the record in its key's turn; `onAbsent` is called where there is none. */
-  async #removeIfDead(dataKey: string, onAbsent: () => void = () => {}): Promise<void> {
+  async #reapInTurn(dataKey: string, onAbsent: () => void = () => {}): Promise<void> {
     const replica = this.#replica;
     await replica.queues.run(dataKey, async () => {
       const fetched: Records = new Map();
       let records = replica.gather([dataKey], fetched);
       for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);
       if (replica.at(dataKey, records) === null) onAbsent();
-      else if (replica.removeIfDead(dataKey)) this.expiredKeys++;
+      else if (replica.reap(dataKey)) this.expiredKeys++;
     });
   }
 }

@@ -1,19 +1,30 @@
 /**
- * This node's copies: records by data key in the engine, with what must change together with a record in the same atomic
- * batch: the live count of its slot, the index of expiries. It mints (gives new versions their dot and stamp) and stores;
- * which quorum that takes is the coordinator's business.
+ * This node's copies: records by data key in the engine (stored-records.ts), and all that changes them. It mints (gives new
+ * versions their dot and stamp), merges what comes from elsewhere, and stores; which quorum that takes is the coordinator's
+ * business.
  *
- * Invariants: whoever reads a record, decides and stores does so in one synchronous step or inside the key's queue; the
- * expiry index holds exactly one entry for each distinct expiry of a record. Nothing is committed inside a step: what one
- * step changes is in one batch.
+ * Invariants: whoever reads a record, decides and mints does so in one synchronous step or inside the key's queue; a merge is
+ * one synchronous step and takes no turn. Nothing is committed inside a step: what one step changes is in one batch.
  *
- * On a ring of one a tombstone has nobody to tell: a record without a live version is removed at once.
+ * On a ring of one a tombstone has nobody to tell: a record without a live version is removed at once. From the first other
+ * member on tombstones stay, and an expired version becomes one, with the same dot.
  */
 import { assert } from "../assert.js";
-import { SLOTS } from "../bytes/slot.js";
 import type { Actor } from "../causality/actor.js";
 import type { HybridClock } from "../causality/hybrid-clock.js";
-import { type Covered, distinctVersions, isLive, newest, type Record, supersede, type Version } from "../causality/record.js";
+import {
+  buryExpired,
+  type Covered,
+  distinctVersions,
+  isLive,
+  merge,
+  newest,
+  type Record,
+  supersede,
+  uncoveredStamp,
+  type Version,
+} from "../causality/record.js";
+import { RecordComparison } from "../causality/record-compare.js";
 import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import { RecordWriter } from "../causality/record-writer.js";
@@ -21,32 +32,41 @@ import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
-import { Peek } from "../lsm/peek.js";
-import { DATABASES, DataKeys, databaseOfDataKey, expiryKey, slotOfDataKey } from "./data-key.js";
+import type { Records } from "./fetch-watch.js";
 import type { KeyQueues } from "./key-queues.js";
 import type { MetaStore } from "./meta-store.js";
+import { footprintOf, footprintOfValue, footprintOfView, NO_FOOTPRINT, REPLICA_COUNTERS } from "./record-index.js";
+import type { Uncovered } from "./replica-messages.js";
 import type { StoreIdentity } from "./store-identity.js";
+import { type EncodedRecord, type Look, StoredRecords } from "./stored-records.js";
 
-/** Slots of the ring times databases: the live counts; then one count of expiring keys a database. */
-const LIVE_COUNTS = SLOTS * DATABASES;
-/** Counters that the engine must be opened with. */
-export const REPLICA_COUNTERS = LIVE_COUNTS + DATABASES;
-
-/** Expiries from here on (the year 10889) are kept in the record only: nothing will come to collect them. */
-const EXPIRY_INDEXED_MAX = 2 ** 48;
-
-export type { Backlog, ScanPage };
-
-/** What memory tells of a record: where it says `unread`, only the disk can tell. */
-export type Look = "found" | "absent" | "unread";
-
-/** Encoded records by data key; null where there is none. */
-export type Records = Map<string, Buffer | null>;
+export { type Backlog, type EncodedRecord, type Look, REPLICA_COUNTERS, type Records, type ScanPage };
 
 /** What a new version holds: a value, or null for a tombstone; `expiryMs` 0 for never. */
 export interface NewValue {
   readonly value: Uint8Array | null;
   readonly expiryMs: number;
+  /** Latin1, not empty: the id of the forwarded request that writes it. */
+  readonly writeId?: string | null;
+}
+
+/** What became of a record from elsewhere. */
+export interface MergeResult {
+  readonly kind: "unchanged" | "stored";
+  /** The newest stamp of the versions here that it has not seen; 0 when it has seen them all. */
+  readonly uncoveredStamp: number;
+}
+
+/** The same for those who had to wait; `uncovered` null where what came has seen all that there is. */
+export interface MergeReadResult {
+  readonly kind: "unchanged" | "stored";
+  readonly uncovered: Uncovered | null;
+}
+
+/** Until when a change may still be made. */
+export interface Limit {
+  readonly isPast: boolean;
+  error(): OperatingError;
 }
 
 /** May change while the node runs. */
@@ -64,12 +84,8 @@ export interface ReplicaOptions {
   readonly settings: ReplicaSettings;
 }
 
-export class Replica {
-  /** The record found by the last `peek` or opened by the last `view`; valid until the next of either or the next await. */
-  readonly record = new RecordView();
-  readonly keys = new DataKeys();
+export class Replica extends StoredRecords {
   readonly queues: KeyQueues;
-  readonly #lsm: Lsm;
   readonly #meta: MetaStore;
   readonly #clock: Clock;
   readonly #hybridClock: HybridClock;
@@ -77,16 +93,18 @@ export class Replica {
   readonly #settings: ReplicaSettings;
   readonly #writer = new RecordWriter();
   readonly #mint = { actor: "", sequence: 0, stamp: 0 };
-  readonly #appearances = new Uint32Array(SLOTS);
-  /** Where `record` starts in its bytes. */
-  #recordStart = 0;
+  readonly #incoming = new RecordView();
+  readonly #comparison: RecordComparison;
+  readonly #merged = { kind: "unchanged" as MergeResult["kind"], uncoveredStamp: 0 };
+  #keepsTombstones = false;
 
   constructor(options: ReplicaOptions) {
-    this.#lsm = options.lsm;
+    super(options.lsm);
     this.#meta = options.meta;
     this.#clock = options.clock;
     this.#hybridClock = options.hybridClock;
     this.#identity = options.identity;
+    this.#comparison = new RecordComparison(options.identity.storeId);
     this.queues = options.queues;
     this.#settings = options.settings;
   }
@@ -96,78 +114,14 @@ export class Replica {
     return this.#identity.actor;
   }
 
-  /** Looks in memory. Where it is found, `record` shows it. */
-  peek(dataKey: string): Look {
-    const peeked = this.#lsm.peek(dataKey);
-    if (peeked !== Peek.FOUND) return peeked === Peek.ABSENT ? "absent" : "unread";
-    const { buffer, start, end } = this.#lsm.found;
-    this.record.read(buffer, start, end);
-    this.#recordStart = start;
-    return "found";
+  /** True where what is removed leaves a tombstone: the ring has, or had, other members. */
+  get keepsTombstones(): boolean {
+    return this.#keepsTombstones;
   }
 
-  /** The encoded record as of the call, or null. */
-  read(dataKey: string): Promise<Buffer | null> {
-    return this.#lsm.read(dataKey);
-  }
-
-  /** Reads those of the keys into `fetched` that memory says nothing of. REQUIRES the keys' turns. */
-  async fetch(dataKeys: readonly string[], fetched: Records): Promise<void> {
-    const unread = dataKeys.filter((dataKey) => !fetched.has(dataKey) && this.peek(dataKey) === "unread");
-    await Promise.all(unread.map(async (dataKey) => fetched.set(dataKey, await this.#lsm.read(dataKey))));
-  }
-
-  /**
-   * Copies of all these records at one instant, or null when some are neither in memory nor fetched: what was in memory may
-   * have left it while others were fetched, so whoever fetches tries again. Valid for the synchronous step that follows.
-   */
-  gather(dataKeys: readonly string[], fetched: Records): Records | null {
-    const gathered: Records = new Map();
-    for (const dataKey of dataKeys) {
-      const look = this.peek(dataKey);
-      const fromDisk = fetched.get(dataKey);
-      if (look === "unread" && fromDisk === undefined) return null;
-      const bytes = look === "found" ? this.#copyAtHand() : look === "absent" ? null : fromDisk!;
-      gathered.set(dataKey, bytes);
-    }
-    return gathered;
-  }
-  /** The gathered record of a key, or what an earlier change of this same step has made of it. */
-  at(dataKey: string, gathered: Records): RecordView | null {
-    switch (this.peek(dataKey)) {
-      case "found":
-        return this.record;
-      case "absent":
-        return null;
-      default: {
-        // A look-up of another key may have pushed it out of the cache, but then this step has not changed it.
-        const bytes = gathered.get(dataKey);
-        assert(bytes !== undefined, "replica: gathered before it is looked at");
-        return this.view(bytes);
-      }
-    }
-  }
-
-  /** Shows bytes that `read` returned through `record`. */
-  view(bytes: Buffer | null): RecordView | null {
-    if (bytes === null) return null;
-    this.record.read(bytes, 0, bytes.length);
-    this.#recordStart = 0;
-    return this.record;
-  }
-
-  /** May writes go on at once, a little later, or not before `room` resolves? */
-  backlog(): Backlog {
-    return this.#lsm.backlog();
-  }
-
-  /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
-  committed(): Promise<void> {
-    return this.#lsm.committed();
-  }
-
-  room(): Promise<void> {
-    return this.#lsm.room();
+  /** From now on, and as long as the node runs, removals leave tombstones: somebody else may hold what they remove. */
+  keepTombstones(): void {
+    this.#keepsTombstones = true;
   }
 
   /**
@@ -178,37 +132,52 @@ export class Replica {
     this.#identity.reserve(mints);
   }
 
+  /** Takes notice of a stamp from elsewhere: what is minted from now on is newer, unless it is too far ahead. */
+  observe(stamp: number): void {
+    this.#hybridClock.observe(stamp, this.#clock.wallMs());
+  }
+
   /**
    * Mints and stores a version that supersedes all of `old`: the record that was just peeked or viewed, or null where
    * there is none. REQUIRES `reserve`.
    */
   mintPlain(dataKey: string, old: RecordView | null, value: Uint8Array | string, expiryMs: number): void {
     assert(old === null || old === this.record, "replica: the old record is the one at hand");
-    const mint = this.#mint;
-    mint.sequence = this.#identity.nextSequence();
-    mint.actor = this.#identity.actor;
-    mint.stamp = this.#hybridClock.next(this.#clock.wallMs());
+    const nowMs = this.#clock.wallMs();
+    const before = footprintOfView(old);
+    const mint = this.#nextMint(nowMs);
     const oldBytes = old === null ? null : old.bytes;
+    const oldStart = old === null ? 0 : old.start;
     const oldEnd = old === null ? 0 : old.end;
     const writer = this.#writer;
-    if (typeof value === "string") writer.putString(mint, value, expiryMs, oldBytes, this.#recordStart, oldEnd);
-    else writer.putBytes(mint, value, expiryMs, oldBytes, this.#recordStart, oldEnd);
-    if (expiryMs !== 0 || (old !== null && (old.expiryMs !== 0 || old.versionCount > 1))) {
-      this.#reindex(dataKey, old === null ? [] : this.#expiriesAtHand(), expiryMs === 0 ? [] : [expiryMs]);
-    }
-    if (old === null) this.#lsm.count(liveCount(dataKey), 1);
-    if (old === null || (old.expiryMs !== 0 && !old.isLive(this.#clock.wallMs()))) this.#noteAppearance(dataKey);
-    this.#lsm.put(dataKey, writer.bytes, 0, writer.end);
+    if (typeof value === "string") writer.putString(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
+    else writer.putBytes(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
+    if (old === null || !old.isLive(nowMs)) this.noteAppearance(dataKey);
+    this.put(dataKey, old, writer.bytes, 0, writer.end, before, footprintOfValue(expiryMs));
+  }
+
+  /**
+   * Removes all of `old` (as for `mintPlain`) as DEL does: by a tombstone over it, or, where nobody else has it, for good.
+   * Nothing is stored where there is no record. REQUIRES `reserve`.
+   */
+  mintRemoval(dataKey: string, old: RecordView | null): void {
+    if (old === null) return;
+    assert(old === this.record, "replica: the old record is the one at hand");
+    if (!this.#keepsTombstones) return this.remove(dataKey);
+    const before = footprintOfView(old);
+    this.#writer.remove(this.#nextMint(this.#clock.wallMs()), old.bytes, old.start, old.end);
+    this.put(dataKey, old, this.#writer.bytes, 0, this.#writer.end, before, NO_FOOTPRINT);
   }
 
   /**
    * Mints and stores a version that supersedes what `covered` says of `old` (as for `mintPlain`); the rest stays as
-   * siblings. Throws ARGUMENT when that would make more siblings than `siblings-max`; nothing is stored then. REQUIRES
+   * siblings. A plain write of a client that was shown more than is held here covers `all`, with that as `seen`. Throws ARGUMENT when that would make more siblings than `siblings-max`; nothing is stored then. REQUIRES
    * `reserve`, and `goBeyond` for a context that came from outside.
    */
   mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
-    const before = old === null ? null : decodeRecord(old.bytes, this.#recordStart, old.end);
-    const stamp = this.#hybridClock.next(this.#clock.wallMs());
+    const before = old === null ? null : decodeRecord(old.bytes, old.start, old.end);
+    const nowMs = this.#clock.wallMs();
+    const stamp = this.#hybridClock.next(nowMs);
     const version: Version = {
       dot: { actor: this.#identity.actor, sequence: this.#identity.nextSequence() },
       // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
@@ -216,7 +185,7 @@ export class Replica {
       expiryMs: fresh.expiryMs,
       type: fresh.value === null ? "tombstone" : "string",
       value: fresh.value,
-      writeId: null,
+      writeId: fresh.writeId ?? null,
       fields: [],
     };
     const after = supersede(before, covered, version);
@@ -227,7 +196,7 @@ export class Replica {
         `the key has ${siblings - 1} siblings already; resolve them with SIBLINGS key RESOLVE context value (siblings-max ${this.#settings.siblingsMax})`,
       );
     }
-    this.#store(dataKey, before, after);
+    this.#store(dataKey, old, before, after, nowMs);
   }
 
   /**
@@ -246,118 +215,119 @@ export class Replica {
     this.mint(dataKey, record, { kind: "version", dot }, { value: bytes, expiryMs });
   }
 
-  /** Removes the record at hand for good, with its count and index entries. */
-  remove(dataKey: string): void {
-    this.#reindex(dataKey, this.#expiriesAtHand(), []);
-    this.#lsm.count(liveCount(dataKey), -1);
-    this.#lsm.remove(dataKey);
+  /**
+   * Merges the record in `bytes[start, end)`, which comes from elsewhere (a local area in it is left out; the bytes are not the
+   * engine's), into `old` (as for `mintPlain`), out of any turn. What the two came to is then at hand; the result is reused.
+   *
+   * Where what came has seen dots of this store that it does not know to have given, a new epoch begins first. Throws CORRUPT
+   * (nothing is stored), or IO when the disk refuses the epoch (nothing is stored, and the next one tries again).
+   */
+  merge(dataKey: string, old: RecordView | null, bytes: Uint8Array, start: number, end: number): MergeResult {
+    assert(old === null || old === this.record, "replica: the old record is the one at hand");
+    // A record from elsewhere proves that there are others.
+    this.#keepsTombstones = true;
+    const incoming = this.#incoming;
+    incoming.read(bytes, start, end);
+    const nowMs = this.#clock.wallMs();
+    const standing = incoming.isExpired(nowMs) ? "apart" : this.#comparison.compare(old, incoming);
+    if (standing === "apart") return this.#mergeDecoded(dataKey, old, decodeRecord(bytes, start, end), nowMs);
+    const stamp = incoming.newestStamp();
+    const { ownEpoch, ownSequence } = this.#comparison;
+    if (ownEpoch > 0 && !this.#identity.hasGiven(ownEpoch, ownSequence)) {
+      this.#ownRecord(old);
+      this.#identity.beginEpoch(ownEpoch);
+    }
+    this.#hybridClock.observe(stamp, nowMs);
+    const merged = this.#merged;
+    merged.kind = standing === "ahead" ? "stored" : "unchanged";
+    merged.uncoveredStamp = standing === "behind" && !this.#comparison.isSameVersion ? old!.newestStamp() : 0;
+    if (standing !== "ahead") return merged;
+    if (incoming.isLive(nowMs) && (old === null || !old.isLive(nowMs))) this.noteAppearance(dataKey);
+    this.put(dataKey, old, bytes, start, end, footprintOfView(old), footprintOfView(incoming));
+    return merged;
   }
 
-  /** Removes the record at hand when it is nothing but tombstones and expired versions. Returns whether it was. */
-  removeIfDead(dataKey: string): boolean {
+  /**
+   * The same where memory says nothing of the record: reads it first. `bytes` may change when this has returned. Rejects with
+   * what `limit` says once that is past (nothing was stored), with what `merge` throws, and with IO or CORRUPT of the read. It
+   * waits for the disk as long as that takes: whoever must not wraps it.
+   */
+  async mergeRead(dataKey: string, bytes: Uint8Array, start: number, end: number, limit: Limit): Promise<MergeReadResult> {
+    const own = Buffer.from(bytes.subarray(start, end));
+    const fetched: Records = new Map();
+    let records = this.gather([dataKey], fetched);
+    for (; records === null; records = this.gather([dataKey], fetched)) await this.fetch([dataKey], fetched);
+    if (limit.isPast) throw limit.error();
+    const { kind, uncoveredStamp: stamp } = this.merge(dataKey, this.at(dataKey, records), own, 0, own.length);
+    return { kind, uncovered: stamp === 0 ? null : { stamp, context: this.contextAtHand() } };
+  }
+
+  /**
+   * Makes tombstones of the expired versions of the record at hand; where nobody else has it, removes it when nothing else is
+   * left of it. Returns whether a key has gone that counted until now.
+   */
+  reap(dataKey: string): boolean {
     const { record } = this;
     const nowMs = this.#clock.wallMs();
-    if (record.isLive(nowMs)) return false;
-    if (record.versionCount > 1) {
-      const { versions } = decodeRecord(record.bytes, this.#recordStart, record.end);
-      if (versions.some((version) => isLive(version, nowMs))) return false;
+    if (record.versionCount === 1 && record.isLive(nowMs)) return false;
+    const before = decodeRecord(record.bytes, record.start, record.end);
+    if (this.#keepsTombstones) {
+      const after = buryExpired(before, nowMs);
+      if (after === before) return false;
+      this.#store(dataKey, record, before, after, nowMs);
+      return newest(after) !== newest(before);
     }
+    if (before.versions.some((version) => isLive(version, nowMs))) return false;
     this.remove(dataKey);
     return true;
-  }
-
-  /** Removes an index entry whose record is no longer there or expires at another time. */
-  dropIndexEntry(key: string): void {
-    this.#lsm.remove(key);
-  }
-
-  scan(range: { from: string; to: string | null; limit: number; values: "with" | "without" }): Promise<ScanPage> {
-    return this.#lsm.scan(range);
   }
 
   /** Removes all records at once. */
   clear(): void {
     this.#meta.clearOthers();
+    this.watch.noteChangeOfAll();
   }
 
-  /** How often a key of this one's slot that could not be read came to be, since the start: whether this one did meanwhile. */
-  appearances(dataKey: string): number {
-    return this.#appearances[slotOfDataKey(dataKey)]!;
+  #mergeDecoded(dataKey: string, old: RecordView | null, incoming: Record, nowMs: number): MergeResult {
+    this.#ownRecord(old);
+    this.#identity.goBeyond(incoming.context);
+    this.#hybridClock.observe(newest(incoming).stamp, nowMs);
+    const before = old === null ? null : decodeRecord(old.bytes, old.start, old.end);
+    // An expired version comes as what it is: its value would go with the reaper's next pass, and come back with the next merge.
+    const fresh = buryExpired(incoming, nowMs);
+    const after = before === null ? fresh : merge(before, fresh);
+    if (after.versions.length === 0) {
+      throw new OperatingError("CORRUPT", "two records of a key supersede each other: a dot was given twice");
+    }
+    const merged = this.#merged;
+    merged.kind = after === before ? "unchanged" : "stored";
+    merged.uncoveredStamp = uncoveredStamp(after, incoming.context);
+    if (after !== before) this.#store(dataKey, old, before, after, nowMs);
+    return merged;
   }
 
-  /** Keys of one database whose record is stored, expired ones that are not yet collected included. */
-  size(database: number): number {
-    let keys = 0;
-    for (let index = database; index < LIVE_COUNTS; index += DATABASES) keys += this.#lsm.counter(index);
-    return keys;
-  }
-
-  sizeOfSlot(database: number, slot: number): number {
-    return this.#lsm.counter(slot * DATABASES + database);
-  }
-
-  expiringSize(database: number): number {
-    return this.#lsm.counter(LIVE_COUNTS + database);
-  }
-
-  /** True when some record in some database expires. */
-  hasExpiring(): boolean {
-    for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;
-    return false;
-  }
-
-  #store(dataKey: string, before: Record | null, after: Record): void {
-    const nowMs = this.#clock.wallMs();
-    if (!after.versions.some((version) => isLive(version, nowMs))) {
-      if (before !== null) {
-        this.#reindex(dataKey, distinctExpiries(before), []);
-        this.#lsm.count(liveCount(dataKey), -1);
-        this.#lsm.remove(dataKey);
-      }
+  /** Stores what `before`, which `old` shows (null: there was none), has become. */
+  #store(dataKey: string, old: RecordView | null, before: Record | null, after: Record, nowMs: number): void {
+    if (!this.#keepsTombstones && !after.versions.some((version) => isLive(version, nowMs))) {
+      if (before !== null) this.remove(dataKey);
       return;
     }
     const bytes = encodeRecord(after);
-    this.#reindex(dataKey, before === null ? [] : distinctExpiries(before), distinctExpiries(after));
-    if (before === null) this.#lsm.count(liveCount(dataKey), 1);
-    if (before === null || !before.versions.some((version) => isLive(version, nowMs))) this.#noteAppearance(dataKey);
-    this.#lsm.put(dataKey, bytes, 0, bytes.length);
+    if (isLive(newest(after), nowMs) && (before === null || !isLive(newest(before), nowMs))) this.noteAppearance(dataKey);
+    const left = before === null ? NO_FOOTPRINT : footprintOf(before);
+    this.put(dataKey, old, bytes, 0, bytes.length, left, footprintOf(after));
   }
 
-  #noteAppearance(dataKey: string): void {
-    this.#appearances[slotOfDataKey(dataKey)]!++;
+  #nextMint(nowMs: number): { actor: Actor; sequence: number; stamp: number } {
+    const mint = this.#mint;
+    mint.sequence = this.#identity.nextSequence();
+    mint.actor = this.#identity.actor;
+    mint.stamp = this.#hybridClock.next(nowMs);
+    return mint;
   }
 
-  #copyAtHand(): Buffer {
-    return Buffer.from(this.record.bytes.subarray(this.#recordStart, this.record.end));
+  /** Before something that may commit and with that give away the engine's buffers: `old` shows a copy from now on. */
+  #ownRecord(old: RecordView | null): void {
+    if (old !== null) this.view(this.copyAtHand());
   }
-
-  #expiriesAtHand(): readonly number[] {
-    const { record } = this;
-    if (record.versionCount === 1) return record.expiryMs === 0 ? [] : [record.expiryMs];
-    return distinctExpiries(decodeRecord(record.bytes, this.#recordStart, record.end));
-  }
-
-  #reindex(dataKey: string, before: readonly number[], after: readonly number[]): void {
-    for (const expiryMs of before) {
-      if (expiryMs < EXPIRY_INDEXED_MAX && !after.includes(expiryMs)) this.#lsm.remove(expiryKey(expiryMs, dataKey));
-    }
-    for (const expiryMs of after) {
-      if (expiryMs < EXPIRY_INDEXED_MAX && !before.includes(expiryMs))
-        this.#lsm.put(expiryKey(expiryMs, dataKey), NOTHING, 0, 0);
-    }
-    const change = Math.sign(after.length) - Math.sign(before.length);
-    if (change !== 0) this.#lsm.count(LIVE_COUNTS + databaseOfDataKey(dataKey), change);
-  }
-}
-
-const NOTHING = new Uint8Array(0);
-
-function liveCount(dataKey: string): number {
-  return slotOfDataKey(dataKey) * DATABASES + databaseOfDataKey(dataKey);
-}
-
-function distinctExpiries(record: Record): readonly number[] {
-  const expiries = new Set(record.versions.map((version) => version.expiryMs));
-  expiries.delete(0);
-  return [...expiries];
 }

@@ -8,7 +8,7 @@
 import { assert } from "../assert.js";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
-import { type Actor, actorOf, epochOf, STORE_ID_BYTES, storeIdOf } from "../causality/actor.js";
+import { type Actor, actorOf, EPOCH_MAX, epochOf, STORE_ID_BYTES, storeIdOf } from "../causality/actor.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
@@ -79,17 +79,30 @@ export class StoreIdentity {
    * or lost its data. Blocks on one sync of the disk then. Throws IO, and nothing has changed then.
    */
   goBeyond(context: VersionVector): void {
-    let last = this.#epoch;
+    let last = 0;
     for (const { actor, sequence } of context.entries) {
-      if (storeIdOf(actor) !== this.storeId) continue;
-      const epoch = epochOf(actor);
-      const isKnown = epoch < this.#epoch || (epoch === this.#epoch && sequence < this.#next);
-      if (!isKnown) last = Math.max(last, epoch + 1);
+      if (storeIdOf(actor) === this.storeId && !this.hasGiven(epochOf(actor), sequence)) last = Math.max(last, epochOf(actor));
     }
-    if (last === this.#epoch) return;
-    this.#extendLease(last);
-    this.#epoch = last;
-    this.#actor = actorOf(this.storeId, last);
+    if (last > 0) this.beginEpoch(last);
+  }
+
+  /** False for a dot of this store (sequence from 1) that it does not know to have given: of a time that it has forgotten. */
+  hasGiven(epoch: number, sequence: number): boolean {
+    return epoch < this.#epoch || (epoch === this.#epoch && sequence < this.#next);
+  }
+
+  /**
+   * Goes on as a new actor, of the epoch after `after`: for whenever the store may not hold all its own dots of a key, as one
+   * does that stands in for others, or regains a slot. It is on the disk when this returns, and so is what this turn has
+   * done so far. Throws IO, or CORRUPT where epochs end (nobody has had so many), and nothing has changed then.
+   */
+  beginEpoch(after = this.#epoch): void {
+    assert(after >= this.#epoch, "identity: epochs only rise");
+    if (after >= EPOCH_MAX)
+      throw new OperatingError("CORRUPT", `a record claims epoch ${after} of this store, the last there is`);
+    this.#extendLease(after + 1);
+    this.#epoch = after + 1;
+    this.#actor = actorOf(this.storeId, after + 1);
   }
 
   /** Makes sure of the next `count` sequences. Blocks on one sync of the disk when a lease ends. Throws IO. */

@@ -70,7 +70,22 @@ describe("siblings on one node", () => {
     world.coordinator.tryUpdate(SCOPE, KEY, () => REMOVE);
     expect(await values(world)).to.deep.equal([null, "a"]);
     expect(world.coordinator.peek(SCOPE, KEY)).to.equal(null);
-    expect(world.coordinator.size(0)).to.equal(1);
+    expect([world.coordinator.size(0), world.replica.hiddenSize(0)]).to.deep.equal([0, 1]);
+  });
+
+  it("that no read finds are spared by the flush of another database, and not by that of their own", async () => {
+    const world = await withSiblings();
+    const { coordinator, replica } = world;
+    coordinator.tryUpdate(SCOPE, KEY, () => REMOVE);
+    const other = scopeOf({ database: 1 });
+    coordinator.tryPut(other, bytes("x"), bytes("v"), 0);
+    await world.run(coordinator.flush(other, "database"));
+    expect(coordinator.size(1)).to.equal(0);
+    expect(await values(world)).to.deep.equal([null, "a"]);
+    coordinator.tryPut(other, bytes("x"), bytes("v"), 0);
+    await world.run(coordinator.flush(SCOPE, "database"));
+    expect(await values(world)).to.equal(null);
+    expect([coordinator.size(1), replica.hiddenSize(0)]).to.deep.equal([1, 0]);
   });
 
   it("all go with a removal, whatever the scope says of conflicts", async () => {

@@ -117,8 +117,10 @@ class ModelRun extends Clients {
       this.compare(target, record, expected);
       const distinct = new Set(expected.map(({ expiryMs }) => expiryMs).filter((expiryMs) => expiryMs !== 0));
       for (const expiryMs of distinct) expiries.push(expiryKey(expiryMs, target.dataKey));
-      add(`${target.database}`);
-      add(`${target.database}/${slotOf(bytes(target.key))}`);
+      if (expected[0]!.value !== null) {
+        add(`${target.database}`);
+        add(`${target.database}/${slotOf(bytes(target.key))}`);
+      } else add(`${target.database} hidden`);
       if (distinct.size > 0) add(`${target.database} expiring`);
     }
     if (stored.size !== this.model.records.size) throw new Error("there are keys that nobody put");
@@ -127,6 +129,7 @@ class ModelRun extends Clients {
       throw new Error(`the expiry index has ${found.length} entries, not ${expiries.length}`);
     for (let database = 0; database < DATABASES; database++) {
       requireCount(`size of ${database}`, replica.size(database), sizes.get(`${database}`));
+      requireCount(`hidden of ${database}`, replica.hiddenSize(database), sizes.get(`${database} hidden`));
       requireCount(`expiring of ${database}`, replica.expiringSize(database), sizes.get(`${database} expiring`));
     }
     for (const { database, key } of this.targets) {

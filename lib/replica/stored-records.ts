@@ -1,0 +1,240 @@
+/**
+ * The records of this node as they are stored: what is looked up in memory or fetched from the disk, and, for Replica, the
+ * changes underneath: each goes with what must change in the same batch (record-index.ts), and with notice to those who have
+ * fetched the record (fetch-watch.ts).
+ *
+ * Invariant: what was fetched in a turn is used only if nothing was stored under its key since. Which changes there may be is
+ * decided in replica.ts.
+ */
+import { assert } from "../assert.js";
+import { SLOTS } from "../bytes/slot.js";
+import { contextOf, forSending, withLocalArea } from "../causality/record-encoding.js";
+import { RecordView } from "../causality/record-view.js";
+import type { VersionVector } from "../causality/version-vector.js";
+import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
+import { Peek } from "../lsm/peek.js";
+import { DATABASES, DataKeys, slotOfDataKey } from "./data-key.js";
+import { FetchWatch, type Records } from "./fetch-watch.js";
+import { type Footprint, footprintOfView, NO_FOOTPRINT, RecordIndex } from "./record-index.js";
+
+/** What memory tells of a record: where it says `unread`, only the disk can tell. */
+export type Look = "found" | "absent" | "unread";
+
+/** A record in `bytes[start, end)`. */
+export interface EncodedRecord {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+export class StoredRecords {
+  /**
+   * The record found by the last `peek` or opened by the last `view`; valid until the next of either, a change or the next
+   * await.
+   */
+  readonly record = new RecordView();
+  readonly keys = new DataKeys();
+  protected readonly watch = new FetchWatch();
+  readonly #lsm: Lsm;
+  readonly #index: RecordIndex;
+  readonly #appearances = new Uint32Array(SLOTS);
+  /** What was stored since `record` was found or opened; `bytes` null: nothing. */
+  readonly #stored = { bytes: null as Uint8Array | null, start: 0, end: 0 };
+  readonly #sent = new RecordView();
+
+  constructor(lsm: Lsm) {
+    this.#lsm = lsm;
+    this.#index = new RecordIndex(lsm);
+  }
+
+  /** Looks in memory. Where it is found, `record` shows it. */
+  peek(dataKey: string): Look {
+    const peeked = this.#lsm.peek(dataKey);
+    if (peeked !== Peek.FOUND) return peeked === Peek.ABSENT ? "absent" : "unread";
+    const { buffer, start, end } = this.#lsm.found;
+    this.record.read(buffer, start, end);
+    this.#stored.bytes = null;
+    return "found";
+  }
+
+  /** The encoded record as of the call, or null. */
+  read(dataKey: string): Promise<Buffer | null> {
+    return this.#lsm.read(dataKey);
+  }
+
+  /**
+   * Reads those of the keys into `fetched` that memory says nothing of. REQUIRES the keys' turns, and that whoever fetches
+   * goes on to `gather` until that succeeds, or this rejects. Rejects with IO or CORRUPT.
+   */
+  async fetch(dataKeys: readonly string[], fetched: Records): Promise<void> {
+    const unread = dataKeys.filter((dataKey) => !fetched.has(dataKey) && this.peek(dataKey) === "unread");
+    for (const dataKey of unread) this.watch.begin(dataKey, fetched);
+    try {
+      const reads = unread.map(async (dataKey) => this.watch.add(dataKey, fetched, await this.#lsm.read(dataKey)));
+      await Promise.all(reads);
+    } catch (error) {
+      this.watch.end([...unread, ...fetched.keys()], fetched);
+      throw error;
+    }
+  }
+
+  /**
+   * Copies of all these records at one instant, or null when some are neither in memory nor fetched, or were stored anew since
+   * they were: what was in memory may have left it while others were fetched, so whoever fetches tries again. Valid for the
+   * synchronous step that follows; what was fetched is spent.
+   */
+  gather(dataKeys: readonly string[], fetched: Records): Records | null {
+    const gathered: Records = new Map();
+    for (const dataKey of dataKeys) {
+      const look = this.peek(dataKey);
+      const fromDisk = fetched.get(dataKey);
+      if (look === "unread" && fromDisk === undefined) return null;
+      const bytes = look === "found" ? this.copyAtHand() : look === "absent" ? null : fromDisk!;
+      gathered.set(dataKey, bytes);
+    }
+    this.watch.end(fetched.keys(), fetched);
+    return gathered;
+  }
+
+  /** The gathered record of a key, or what an earlier change of this same step has made of it. */
+  at(dataKey: string, gathered: Records): RecordView | null {
+    switch (this.peek(dataKey)) {
+      case "found":
+        return this.record;
+      case "absent":
+        return null;
+      default: {
+        // A look-up of another key may have pushed it out of the cache, but then this step has not changed it.
+        const bytes = gathered.get(dataKey);
+        assert(bytes !== undefined, "replica: gathered before it is looked at");
+        return this.view(bytes);
+      }
+    }
+  }
+
+  /** Shows bytes that `read` returned through `record`. */
+  view(bytes: Buffer | null): RecordView | null {
+    if (bytes === null) return null;
+    this.record.read(bytes, 0, bytes.length);
+    this.#stored.bytes = null;
+    return this.record;
+  }
+
+  /**
+   * The record at hand as others may see it, usually the very bytes: what `record` shows, or what was minted or merged over it
+   * since. REQUIRES that there is one. Borrowed until the next look-up or change and the next await.
+   */
+  encodedAtHand(): EncodedRecord {
+    const { bytes, start, end } = this.#atHand();
+    const view = this.#sent;
+    view.read(bytes, start, end);
+    const sent = view.hasLocalArea ? forSending(bytes, start, end) : null;
+    return sent === null ? { bytes, start, end } : { bytes: sent, start: 0, end: sent.length };
+  }
+
+  /** All that this replica has seen of the key whose record is at hand, as for `encodedAtHand`. */
+  contextAtHand(): VersionVector {
+    const { bytes, start, end } = this.#atHand();
+    this.#sent.read(bytes, start, end);
+    return contextOf(this.#sent);
+  }
+
+  /** May writes go on at once, a little later, or not before `room` resolves? */
+  backlog(): Backlog {
+    return this.#lsm.backlog();
+  }
+
+  /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
+  committed(): Promise<void> {
+    return this.#lsm.committed();
+  }
+
+  room(): Promise<void> {
+    return this.#lsm.room();
+  }
+
+  /** Removes the record that `record` shows for good, with its count and index entries: for what nobody else has to be told. */
+  remove(dataKey: string): void {
+    this.#index.move(dataKey, footprintOfView(this.record), NO_FOOTPRINT);
+    this.#lsm.remove(dataKey);
+    this.watch.noteChange(dataKey);
+  }
+
+  /** Removes an index entry whose record is no longer there or expires at another time. */
+  dropIndexEntry(key: string): void {
+    this.#lsm.remove(key);
+  }
+
+  scan(range: { from: string; to: string | null; limit: number; values: "with" | "without" }): Promise<ScanPage> {
+    return this.#lsm.scan(range);
+  }
+
+  /** How often a key of this one's slot that could not be read came to be, since the start: whether this one did meanwhile. */
+  appearances(dataKey: string): number {
+    return this.#appearances[slotOfDataKey(dataKey)]!;
+  }
+
+  /** Keys of one database whose newest version is a value, expired ones that are not yet collected included. */
+  size(database: number): number {
+    return this.#index.size(database);
+  }
+
+  sizeOfSlot(database: number, slot: number): number {
+    return this.#index.sizeOfSlot(database, slot);
+  }
+
+  /** Keys with a version that expires. */
+  expiringSize(database: number): number {
+    return this.#index.expiringSize(database);
+  }
+
+  /** Keys that read as removed though an older sibling is a value; `size` does not count them. */
+  hiddenSize(database: number): number {
+    return this.#index.hiddenSize(database);
+  }
+
+  /** True when some record in some database expires. */
+  hasExpiring(): boolean {
+    for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;
+    return false;
+  }
+
+  /** Stores a record over `old`, whose local area it keeps. Counters and index change from `before` to `after`. */
+  protected put(
+    dataKey: string,
+    old: RecordView | null,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    before: Footprint,
+    after: Footprint,
+  ): void {
+    const stored = this.#stored;
+    stored.bytes = bytes;
+    stored.start = start;
+    stored.end = end;
+    if (old?.hasLocalArea) {
+      stored.bytes = withLocalArea(bytes, start, end, old.bytes.subarray(old.valueEnd, old.end));
+      stored.start = 0;
+      stored.end = stored.bytes.length;
+    }
+    this.#index.move(dataKey, before, after);
+    this.#lsm.put(dataKey, stored.bytes, stored.start, stored.end);
+    this.watch.noteChange(dataKey);
+  }
+
+  /** A key came to be: a read would have found nothing, and finds a value now. */
+  protected noteAppearance(dataKey: string): void {
+    this.#appearances[slotOfDataKey(dataKey)]!++;
+  }
+
+  /** An owned copy of what `record` shows. */
+  protected copyAtHand(): Buffer {
+    return Buffer.from(this.record.bytes.subarray(this.record.start, this.record.end));
+  }
+
+  #atHand(): EncodedRecord {
+    const { bytes, start, end } = this.#stored;
+    return bytes === null ? this.record : { bytes, start, end };
+  }
+}
