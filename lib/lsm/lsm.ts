@@ -79,6 +79,8 @@ export class Lsm {
   /** Written since the start, and of those known durable by the policy's own syncs. */
   #batches = 0;
   #syncedBatches = 0;
+  #commitsTried = 0;
+  #commitsRefused = 0;
   readonly #room = new Room();
   #refusal: OperatingError | null = null;
   /** Why a batch of this turn was undone. */
@@ -202,11 +204,13 @@ export class Lsm {
     const table = this.#active;
     const batch = this.#batch;
     if (batch.isEmpty && this.#turnRefusal === null) return;
+    this.#commitsTried++;
     try {
       if (this.#turnRefusal !== null) throw this.#turnRefusal;
       this.#requireWritable(table);
       this.#writer.append(batch.bytes, 0, batch.end);
     } catch (error) {
+      this.#commitsRefused++;
       if (!batch.isEmpty) this.#undo();
       this.#refusal = error instanceof OperatingError ? error : null;
       this.#refuseTurn(error);
@@ -222,6 +226,16 @@ export class Lsm {
     else if (this.#keeper.frozen.length > 0 || this.#fillOf(table) >= 1) this.#relieve();
     if (this.#fsync === "always") background(this.#syncInBackground());
     else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
+  }
+
+  /** Commits so far, those that were refused included: what is put between two of them shares its fate. */
+  get commitsTried(): number {
+    return this.#commitsTried;
+  }
+
+  /** The same twice: nothing that was read between them was taken back before the second. */
+  get commitsRefused(): number {
+    return this.#commitsRefused;
   }
 
   /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */

@@ -40,6 +40,12 @@ export class MetaStore {
     this.#records.set(metaKey(name), bytes);
   }
 
+  /** Stores a record with this turn's batch, for what may be lost with the tail of the log. `bytes` must not change afterwards. */
+  put(name: string, bytes: Buffer): void {
+    this.#lsm.put(metaKey(name), bytes, 0, bytes.length);
+    this.#records.set(metaKey(name), bytes);
+  }
+
   /** Empties the engine but for these records. */
   clearOthers(): void {
     this.#lsm.clear();

@@ -39,6 +39,14 @@ export class ColdStore {
     this.#random = random;
   }
 
+  get commitsTried(): number {
+    return this.#lsm.commitsTried;
+  }
+
+  get commitsRefused(): number {
+    return this.#lsm.commitsRefused;
+  }
+
   /** As the replica takes it: an engine in all that it uses of one. */
   asLsm(): Lsm {
     return this as unknown as Lsm;
