@@ -7,20 +7,22 @@
  *         answer: status u8 | [stamp u56, context: status UNCOVERED]
  *     READ: ring version varint | flags u8 | data key
  *         answer: status u8 | record, empty where there is none
- *     RANGE: ring version varint | slot u16 | data key to begin with, empty for the slot's first
- *         answer: status u8 | data key to go on with (length varint, bytes; empty: the slot is done) | (key and record, each length varint, bytes)*
+ *     RANGE: ring version varint | number of spans varint | (slots to pass over varint, slots that are meant varint)*
+ *            | data key to begin with, empty for the first of the first slot
+ *         answer: status u8 | data key to go on with (length varint, bytes; empty: all is told) | (key and record, each length varint, bytes)*
  *
  * Data keys and records are as they are stored, records without their local area.
  */
 import { copyBytes } from "../bytes/copy.js";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
+import { SLOTS } from "../bytes/slot.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { contextLength, readContext, readStamp, STAMP_BYTES, writeContext, writeStamp } from "../causality/record-format.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import { MEMBER_ID_BYTES, type MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { BACKGROUND_KIND_MIN } from "../peer/peer.js";
-import { DATA_PREFIX } from "./data-key.js";
+import { DATA_PREFIX, isDataKey } from "./data-key.js";
 
 export const ReplicaKind = {
   /** Merge this record into yours, or keep it as a hint. */
@@ -28,7 +30,7 @@ export const ReplicaKind = {
   read: 4,
   /** A hint for the receiver: as `store`, in the background. */
   handover: BACKGROUND_KIND_MIN + 1,
-  /** Some records of a slot. */
+  /** Some records of some slots. */
   range: BACKGROUND_KIND_MIN + 2,
 } as const;
 
@@ -154,15 +156,20 @@ export class ReadRequest {
 
 export interface RangeRequest {
   readonly ringVersion: number;
-  readonly slot: number;
-  /** Null: from the slot's beginning. */
+  /** Ascending, each once, at least one: so a request for a ring without records is answered at once. */
+  readonly slots: readonly number[];
+  /** Null: from the beginning. */
   readonly from: string | null;
 }
 
-export function encodeRangeRequest({ ringVersion, slot, from }: RangeRequest): Buffer {
+export function encodeRangeRequest({ ringVersion, slots, from }: RangeRequest): Buffer {
   const key = from ?? "";
-  const bytes = Buffer.allocUnsafe(varintLength(ringVersion) + 2 + key.length);
-  const at = bytes.writeUInt16BE(slot, writeVarint(bytes, 0, ringVersion));
+  const spans = spansOf(slots);
+  let length = varintLength(ringVersion) + varintLength(spans.length) + key.length;
+  for (const { skipped, meant } of spans) length += varintLength(skipped) + varintLength(meant);
+  const bytes = Buffer.allocUnsafe(length);
+  let at = writeVarint(bytes, writeVarint(bytes, 0, ringVersion), spans.length);
+  for (const { skipped, meant } of spans) at = writeVarint(bytes, writeVarint(bytes, at, skipped), meant);
   writeLatin1(bytes, at, key);
   return bytes;
 }
@@ -170,16 +177,38 @@ export function encodeRangeRequest({ ringVersion, slot, from }: RangeRequest): B
 /** Throws CORRUPT. */
 export function decodeRangeRequest(bytes: Buffer): RangeRequest {
   const cursor: Cursor = { at: 0 };
-  const ringVersion = readVarint(bytes, cursor, bytes.length);
-  if (bytes.length - cursor.at < 2) throw cutOff();
-  const slot = bytes.readUInt16BE(cursor.at);
-  const from = latin1Of(bytes, cursor.at + 2, bytes.length);
-  return { ringVersion, slot, from: from === "" ? null : from };
+  const end = bytes.length;
+  const ringVersion = readVarint(bytes, cursor, end);
+  const slots: number[] = [];
+  let slot = 0;
+  for (let left = readVarint(bytes, cursor, end); left > 0; left--) {
+    slot += readVarint(bytes, cursor, end);
+    const stop = slot + readVarint(bytes, cursor, end);
+    if (stop > SLOTS) throw new OperatingError("CORRUPT", "a message of a peer names slots that there are not");
+    for (; slot < stop; slot++) slots.push(slot);
+  }
+  if (slots.length === 0) throw new OperatingError("CORRUPT", "a message of a peer asks for the records of no slot");
+  const from = latin1Of(bytes, cursor.at, end);
+  if (from !== "" && from.length < DATA_PREFIX) throw cutOff();
+  return { ringVersion, slots, from: from === "" ? null : from };
+}
+
+/** Runs of slots that follow each other, each with how many slots lie before it since the last. */
+function spansOf(slots: readonly number[]): { readonly skipped: number; meant: number }[] {
+  const spans: { readonly skipped: number; meant: number }[] = [];
+  let next = 0;
+  for (const slot of slots) {
+    const last = spans.at(-1);
+    if (last !== undefined && slot === next) last.meant++;
+    else spans.push({ skipped: slot - next, meant: 1 });
+    next = slot + 1;
+  }
+  return spans;
 }
 
 export interface RangePage {
   readonly records: readonly { readonly dataKey: string; readonly record: Uint8Array }[];
-  /** Null: the slot is done. */
+  /** Null: all is told. */
   readonly next: string | null;
 }
 
@@ -218,7 +247,7 @@ export function decodeRangePage(answer: Buffer): RangePage {
 
 function readDataKey(bytes: Buffer, cursor: Cursor, end: number): string {
   const text = readText(bytes, cursor, end);
-  if (text.length < DATA_PREFIX) throw cutOff();
+  if (text.length < DATA_PREFIX || !isDataKey(text)) throw cutOff();
   return text;
 }
 

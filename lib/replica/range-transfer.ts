@@ -1,0 +1,264 @@
+/**
+ * A member takes in the records of the slots that the pending change gives it. Of each slot it reads from the owner that it
+ * displaces, whose copy it replaces: with every quorum of the old owners the new ones then form one that knows the same.
+ * Where nobody is displaced (the ring has fewer members than copies), or that owner cannot be had, it reads from all old
+ * owners that answer.
+ *
+ * Records are merged, so what is read twice, or was written meanwhile, does no harm. Slots are asked for in batches: those
+ * without records cost next to nothing. A transfer that was cut off by a crash begins anew.
+ */
+import type { MemberId } from "../cluster/member.js";
+import type { Ring } from "../cluster/ring.js";
+import { messageOf, OperatingError } from "../errors.js";
+import { type Clock, pause } from "../host/clock.js";
+import type { Log } from "../log.js";
+import { PeerCallError, type Peers } from "../peer/peer.js";
+import { AnswerStatus, decodeRangePage, encodeRangeRequest, type RangePage, ReplicaKind } from "./replica-messages.js";
+import { TokenBucket } from "./token-bucket.js";
+
+/** Slots of one piece of work; their records are read one page after the other. */
+const SLOTS_PER_PIECE = 512;
+const PIECES_IN_FLIGHT = 8;
+const CALL_MS = 5_000;
+/** The wait before an owner is asked again: doubles from the first to the second. */
+const BACK_OFF_MS_MIN = 50;
+const BACK_OFF_MS_MAX = 1_000;
+
+export interface TransferOptions {
+  readonly ring: Ring;
+  /** This node's index in the ring. */
+  readonly selfIndex: number;
+  readonly peers: Pick<Peers, "call" | "isUsable">;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly settings: {
+    /** Bytes of records a second. Read at each use. */
+    readonly transferRateBytes: number;
+    /** How long an owner may give nothing, in milliseconds, before it is done without. */
+    readonly patienceMs: number;
+  };
+  /** Merges a record into this node's copy, and resolves when that is stored. `bytes` stay valid until then. */
+  readonly store: (dataKey: string, bytes: Uint8Array, start: number, end: number) => Promise<void>;
+  readonly onProgress?: (progress: TransferProgress) => void;
+  /** Asked between pages: true ends the transfer. */
+  readonly isCancelled?: () => boolean;
+}
+
+export interface TransferProgress {
+  readonly slotsDone: number;
+  readonly slots: number;
+  /** Read so far, those read twice included. */
+  readonly records: number;
+  readonly bytes: number;
+}
+
+export interface TransferResult extends TransferProgress {
+  /** Slots whose displaced owner, or the majority of whose old owners, did not answer: they may lack acknowledged writes. */
+  readonly slotsInDoubt: number;
+}
+
+/** Slots that are read from the same members, indexes into the ring. */
+export interface TransferPiece {
+  readonly slots: readonly number[];
+  /** Whose copy this node's replaces; null where it is one more. */
+  readonly displaced: number | null;
+  /** The other old owners. */
+  readonly others: readonly number[];
+}
+
+/** What a member has to read when the pending change of a ring gives it slots; nothing without one. Pure. */
+export function planTransfer(ring: Ring, selfIndex: number): TransferPiece[] {
+  const bySources = new Map<string, { slots: number[]; displaced: number | null; others: number[] }>();
+  for (const slot of ring.changingSlots()) {
+    const owners = ring.owners(slot);
+    if (owners.old.includes(selfIndex) || !owners.new.includes(selfIndex)) continue;
+    const gained = [...owners.new].filter((member) => !owners.old.includes(member));
+    const lost = [...owners.old].filter((member) => !owners.new.includes(member));
+    const displaced = lost[gained.indexOf(selfIndex)] ?? null;
+    const others = [...owners.old].filter((member) => member !== displaced).sort((a, b) => a - b);
+    const sources = `${displaced}|${others}`;
+    const piece = bySources.get(sources) ?? { slots: [], displaced, others };
+    piece.slots.push(slot);
+    bySources.set(sources, piece);
+  }
+  return [...bySources.values()].flatMap(cutIntoPieces);
+}
+
+function cutIntoPieces({ slots, displaced, others }: TransferPiece): TransferPiece[] {
+  const pieces: TransferPiece[] = [];
+  for (let at = 0; at < slots.length; at += SLOTS_PER_PIECE) {
+    pieces.push({ slots: slots.slice(at, at + SLOTS_PER_PIECE), displaced, others });
+  }
+  return pieces;
+}
+
+/**
+ * Reads all slots that this node is to own. Rejects with UNAVAILABLE when one could be had from nobody, with what `store`
+ * rejects with, and with CLOSED when it was cancelled.
+ */
+export function pullRanges(options: TransferOptions): Promise<TransferResult> {
+  return new Transfer(options).run();
+}
+
+/** An old owner, as the transfer knows it. */
+interface Source {
+  readonly id: MemberId;
+  readonly name: string;
+  /** Monotonic time at which it last gave something. */
+  heardMs: number;
+  /** It has used up the patience there is, and gave nothing since. */
+  isLost: boolean;
+  /** Why it was done without, told once. */
+  complaint: string | null;
+}
+
+class Transfer {
+  readonly #options: TransferOptions;
+  readonly #pieces: readonly TransferPiece[];
+  readonly #sources = new Map<number, Source>();
+  readonly #bucket = new TokenBucket();
+  readonly #slots: number;
+  #slotsDone = 0;
+  #slotsInDoubt = 0;
+  #records = 0;
+  #bytes = 0;
+  /** The first thing that ended it; the other pieces stop then. */
+  #failure: unknown = null;
+
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    this.#pieces = planTransfer(options.ring, options.selfIndex);
+    this.#slots = this.#pieces.reduce((sum, piece) => sum + piece.slots.length, 0);
+  }
+
+  async run(): Promise<TransferResult> {
+    const waiting = [...this.#pieces];
+    const work = async (): Promise<void> => {
+      for (let piece = waiting.shift(); piece !== undefined && this.#failure === null; piece = waiting.shift()) {
+        await this.#take(piece);
+        this.#slotsDone += piece.slots.length;
+        this.#options.onProgress?.(this.#progress());
+      }
+    };
+    const workers = Array.from({ length: PIECES_IN_FLIGHT }, () =>
+      work().catch((error: unknown) => {
+        this.#failure ??= error;
+      }),
+    );
+    await Promise.all(workers);
+    if (this.#failure !== null) throw this.#failure;
+    return { ...this.#progress(), slotsInDoubt: this.#slotsInDoubt };
+  }
+
+  #progress(): TransferProgress {
+    return { slotsDone: this.#slotsDone, slots: this.#slots, records: this.#records, bytes: this.#bytes };
+  }
+
+  async #take({ slots, displaced, others }: TransferPiece): Promise<void> {
+    if (displaced !== null) {
+      const source = this.#sourceAt(displaced);
+      if (await this.#readFrom(source, slots)) return;
+      this.#options.log.warn(
+        { owner: source.id, slots: slots.length },
+        `${source.name} gives up slots and cannot be read; the other owners are read instead`,
+      );
+    }
+    const read = await Promise.all(others.map((other) => this.#readFrom(this.#sourceAt(other), slots)));
+    const answered = read.filter((isRead) => isRead).length;
+    if (answered === 0) throw new OperatingError("UNAVAILABLE", this.#nobodyHas(slots, displaced, others));
+    if (displaced !== null || 2 * answered <= others.length) this.#slotsInDoubt += slots.length;
+  }
+
+  #nobodyHas(slots: readonly number[], displaced: number | null, others: readonly number[]): string {
+    const owners = displaced === null ? others : [displaced, ...others];
+    const complaints = owners.map((owner) => {
+      const { name, complaint } = this.#sourceAt(owner);
+      return `${name}: ${complaint ?? "no answer"}`;
+    });
+    return `${slots.length} slots (${slots[0]} and others) could be read from none of their owners (${complaints.join("; ")})`;
+  }
+
+  #sourceAt(index: number): Source {
+    let source = this.#sources.get(index);
+    if (source === undefined) {
+      const { id, name } = this.#options.ring.members[index]!;
+      source = { id, name, heardMs: this.#options.clock.monotonicMs(), isLost: false, complaint: null };
+      this.#sources.set(index, source);
+    }
+    return source;
+  }
+
+  /** Reads all records of the slots from one owner. False when it was not to be had. */
+  async #readFrom(source: Source, slots: readonly number[]): Promise<boolean> {
+    for (let from: string | null = null; ; ) {
+      const page: RangePage | null = await this.#page(source, slots, from);
+      if (page === null) return false;
+      await Promise.all(page.records.map(({ dataKey, record }) => this.#store(dataKey, record)));
+      if (page.next === null) return true;
+      from = page.next;
+    }
+  }
+
+  async #store(dataKey: string, record: Uint8Array): Promise<void> {
+    this.#records++;
+    this.#bytes += record.length;
+    this.#bucket.take(dataKey.length + record.length);
+    await this.#options.store(dataKey, record, 0, record.length);
+  }
+
+  /** One page, asked for as often as patience allows; null when it was not to be had. */
+  async #page(source: Source, slots: readonly number[], from: string | null): Promise<RangePage | null> {
+    const { clock, settings } = this.#options;
+    const startedMs = clock.monotonicMs();
+    for (let backOffMs = BACK_OFF_MS_MIN; ; backOffMs = Math.min(2 * backOffMs, BACK_OFF_MS_MAX)) {
+      await this.#turn();
+      const page = await this.#ask(source, slots, from);
+      if (page !== null) {
+        source.heardMs = clock.monotonicMs();
+        source.isLost = false;
+        return page;
+      }
+      const sinceMs = source.isLost ? source.heardMs : Math.max(source.heardMs, startedMs);
+      if (clock.monotonicMs() - sinceMs >= settings.patienceMs) {
+        source.isLost = true;
+        return null;
+      }
+      await pause(clock, backOffMs);
+    }
+  }
+
+  /** Waits until the rate allows more. Rejects when the transfer has ended. */
+  async #turn(): Promise<void> {
+    const { clock, settings, isCancelled } = this.#options;
+    for (;;) {
+      if (isCancelled?.() === true) throw new OperatingError("CLOSED", "the transfer of slots was cancelled");
+      if (this.#failure !== null) throw this.#failure;
+      const waitMs = this.#bucket.waitMs(clock.monotonicMs(), settings.transferRateBytes);
+      if (waitMs === 0) return;
+      await pause(clock, Math.min(waitMs, BACK_OFF_MS_MAX));
+    }
+  }
+
+  async #ask(source: Source, slots: readonly number[], from: string | null): Promise<RangePage | null> {
+    const { clock, peers, ring } = this.#options;
+    if (!peers.isUsable(source.id)) {
+      source.complaint = "there is no link to it";
+      return null;
+    }
+    const payload = encodeRangeRequest({ ringVersion: ring.document.version, slots, from });
+    const deadlineMs = clock.monotonicMs() + CALL_MS;
+    try {
+      const answer = await peers.call({ to: source.id, kind: ReplicaKind.range, payload, deadlineMs });
+      if (answer[0] === AnswerStatus.ok) {
+        const page = decodeRangePage(answer);
+        if (page.next === null || from === null || page.next > from) return page;
+        throw new OperatingError("CORRUPT", "a page does not go on from where it was asked for");
+      }
+      source.complaint = "it does not know of the change of the ring yet";
+    } catch (error) {
+      if (!(error instanceof PeerCallError) && !(error instanceof OperatingError && error.code === "CORRUPT")) throw error;
+      source.complaint = messageOf(error);
+    }
+    return null;
+  }
+}
