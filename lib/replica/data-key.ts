@@ -2,7 +2,7 @@
  * Where things live in the engine. Keys are latin1 strings that sort bytewise:
  *
  *     data    00 | slot u16 | database u8 | hash32 of the key u32 | key
- *     hints   01 | ...
+ *     hints   01 | ... (hint-key.ts)
  *     expiry  02 | expiry in ms u48 | data key without its space byte
  *     meta    03 | name
  *

@@ -44,6 +44,8 @@ export type HandoffOutcome = "done" | "gone" | "stale ring" | "refused" | "stopp
 
 /** How long the target has for one hint, in milliseconds. */
 const HANDOVER_MS = 5_000;
+/** A run that is stopped ends so soon, however large the record that used up the rate. */
+const WAIT_MS_MAX = 100;
 /** Hints that are made ready at once. */
 const BATCH = 64;
 
@@ -90,7 +92,7 @@ export class HandoffRun {
     return this.#delivered;
   }
 
-  /** Ends the run soon; what is under way may still be acknowledged, and is then deleted. */
+  /** Ends the run soon. What is acknowledged from now on stays, and is handed over again one day: the engine may be closed. */
   stop(): void {
     this.#verdict = "stopped";
     this.#wakeUp();
@@ -179,7 +181,7 @@ export class HandoffRun {
     while (this.#verdict === null) {
       const nowMs = clock.monotonicMs();
       const waitMs = Math.max(this.#window.restMs(nowMs), this.#bucket.waitMs(nowMs, settings.handoffRateBytes));
-      if (waitMs > 0) await pause(clock, waitMs);
+      if (waitMs > 0) await pause(clock, Math.min(waitMs, WAIT_MS_MAX));
       else if (!this.#window.isOpen(nowMs)) await this.#woken();
       else return;
     }
@@ -206,7 +208,7 @@ export class HandoffRun {
       case AnswerStatus.ok:
       case AnswerStatus.uncovered:
         this.#window.acknowledged(this.#node.settings.handoffInFlight);
-        background(this.#remove(hint));
+        if (this.#verdict !== "stopped") background(this.#remove(hint));
         break;
       case AnswerStatus.staleRing:
         this.#window.failed();

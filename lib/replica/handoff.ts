@@ -19,7 +19,7 @@ import { TokenBucket } from "./token-bucket.js";
 const LOOK_EVERY_MS = 1_000;
 /** A target that took nothing, or could not be read for, is left alone: for so long at first, then twice as long each time. */
 const REST_MS_MIN = 1_000;
-const REST_MS_MAX = 60_000;
+const REST_MS_MAX = 30_000;
 /** Looking for hints that are too old walks over all of a target: not more often than this. */
 const SWEEP_EVERY_MS = 60_000;
 /** Work between two turns of others when hints are re-addressed. */
@@ -60,6 +60,7 @@ export class Handoff {
   readonly #work = new Set<Promise<void>>();
   readonly #rests = new Map<MemberId, Rest>();
   readonly #sweptMs = new Map<MemberId, number>();
+  #ringVersion = 0;
   #timer: Timer | null = null;
   #isStopped = true;
 
@@ -71,6 +72,7 @@ export class Handoff {
     });
   }
 
+  /** REQUIRES that the ring is known: who is no member of it is taken for gone. */
   start(): void {
     this.#isStopped = false;
     this.#look();
@@ -109,8 +111,11 @@ export class Handoff {
   }
 
   #look(): void {
-    for (const { target } of this.#options.hints.totals()) this.#drive(target);
-    const { hints, isMember } = this.#options;
+    const { hints, isMember, ringVersion } = this.#options;
+    // Who was refused for the ring that was known here need not wait longer.
+    if (ringVersion() !== this.#ringVersion) this.#rests.clear();
+    this.#ringVersion = ringVersion();
+    for (const { target } of hints.totals()) this.#drive(target);
     for (const member of hints.dirtySlots.members())
       if (!isMember(member) && !hints.has(member)) hints.dirtySlots.forget(member);
     this.#timer = this.#options.clock.after(LOOK_EVERY_MS, () => this.#look());
@@ -186,7 +191,7 @@ export class Handoff {
   async #dropOld(target: MemberId): Promise<HandoffOutcome> {
     const { hints, log, nameOf } = this.#options;
     const before = hints.droppedOld;
-    await hints.dropOld(target);
+    await hints.dropOld(target, () => this.#isStopped);
     const dropped = hints.droppedOld - before;
     if (dropped > 0) log.warn({ target, dropped }, `hints for ${nameOf(target)} were too old and were dropped (hints-max-age)`);
     return "done";

@@ -266,9 +266,9 @@ export class Hints {
 
   /**
    * Drops the hints for a target that are older than they may be; their slots are dirty from then on. Walks over all hints
-   * for it. Rejects with IO or CORRUPT.
+   * for it, until `isCancelled`. Rejects with IO or CORRUPT.
    */
-  async dropOld(target: MemberId): Promise<void> {
+  async dropOld(target: MemberId, isCancelled: () => boolean): Promise<void> {
     const nowMs = this.#clock.wallMs();
     let oldestMs = nowMs;
     for (let from: string | null = null; ; ) {
@@ -284,6 +284,7 @@ export class Hints {
       if (next === null) break;
       from = next;
       await pause(this.#clock, 0);
+      if (isCancelled()) return;
     }
     const waiting = this.#totals.of(target);
     waiting.oldestMs = waiting.count === 0 ? Number.POSITIVE_INFINITY : oldestMs;

@@ -376,6 +376,29 @@ describe("the engine", () => {
     expect(second).to.deep.equal({ entries: [{ key: "d", value: null }], next: null });
   });
 
+  it("ends a page of a range with the entry that makes it long enough", async () => {
+    const engine = await machine.start();
+    for (const key of ["a", "b", "c", "d"]) put(engine, key, "v".repeat(99));
+    const pageOf = (bytesMax: number) => engine.scan({ from: "", to: null, limit: 10, values: "with", bytesMax });
+    expect((await pageOf(1)).entries.length).to.equal(1);
+    expect((await pageOf(200)).next).to.equal("c");
+    expect((await pageOf(201)).next).to.equal("d");
+    expect(await pageOf(400)).to.include({ next: null });
+  });
+
+  it("counts commits, and those that were refused", async () => {
+    const engine = await machine.start();
+    const [tried, refused] = [engine.commitsTried, engine.commitsRefused];
+    engine.commit();
+    put(engine, "a", "1");
+    engine.commit();
+    expect([engine.commitsTried - tried, engine.commitsRefused - refused]).to.deep.equal([1, 0]);
+    machine.disk.faults.appendFailure = 1;
+    put(engine, "a", "2");
+    expect(codeOf(() => engine.commit())).to.equal("IO");
+    expect([engine.commitsTried - tried, engine.commitsRefused - refused]).to.deep.equal([2, 1]);
+  });
+
   it("refuses a directory that holds data but no manifest", async () => {
     const engine = await machine.start();
     put(engine, "key", "value");

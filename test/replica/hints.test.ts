@@ -193,7 +193,7 @@ describe("hints", () => {
     keeper.keep(AWAY, keyOf("young"), recordOf("x", 2, "v"));
     const youngMs = keeper.clock.wallMs();
     const keptUntil = keeper.lsm.commitsTried;
-    await keeper.clock.run(keeper.hints.dropOld(AWAY));
+    await keeper.clock.run(keeper.hints.dropOld(AWAY, () => false));
     await keeper.clock.advance(1);
     expect(keeper.lsm.commitsTried - keptUntil).to.be.at.most(2);
     expect((await keeper.all(AWAY)).map((hint) => hint.dataKey)).to.deep.equal([keyOf("young")]);
