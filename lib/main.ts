@@ -183,6 +183,7 @@ function progressLine(what: string): { show(done: number, total: number): void; 
 function machineFacts(configFile: string): Machine {
   let usedPeak = 0;
   return {
+    hostName: os.hostname(),
     version: packageJson.version,
     operatingSystem: `${os.type()} ${os.release()} ${os.arch()}`,
     runtimeVersion: process.version,

@@ -37,8 +37,10 @@ export interface NodeFacts {
   traffic(): TrafficFacts;
   keyspace(): KeyspaceFacts;
   durability(): DurabilityFacts;
-  /** The lines of `# Storage`. */
+  /** The lines of `# Storage`, `# Hints` and `# Peers`. */
   storage(): Iterable<InfoField>;
+  hints(): Iterable<InfoField>;
+  peers(): Iterable<InfoField>;
   /** Sets counters that INFO shows back to 0 (CONFIG RESETSTAT). */
   resetCounters(): void;
 }
@@ -106,6 +108,8 @@ export function nodeInfo(options: InfoOptions): InfoSections {
     always("Cluster", () => [["cluster_enabled", options.facts.mode === "cluster" ? 1 : 0]]),
     always("Keyspace", () => keyspaceFields(options.keyspace)),
     always("Storage", () => options.facts.storage()),
+    always("Hints", () => options.facts.hints()),
+    always("Peers", () => options.facts.peers()),
   ]);
 }
 

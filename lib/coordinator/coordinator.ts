@@ -157,9 +157,8 @@ export class Coordinator implements Keyspace {
     const { quorum, standIns } = scope.consistency;
     const isReplica = plan.selfPosition >= 0;
     const read = new QuorumRead(this.#context, {
-      plan,
       dataKey,
-      needs: plan.needs(quorum),
+      needsIn: (current) => current.needs(quorum),
       standIns,
       deadlineMs: this.#deadlineMs(scope),
       repair: "everywhere",
@@ -179,7 +178,7 @@ export class Coordinator implements Keyspace {
     const dataKey = this.#dataKeyOf(scope, key);
     const plan = this.#planOf(dataKey);
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs);
-    return this.#isWrittenHere(plan, scope) && this.#tryStore(plan, scope, dataKey, value, expiryMs, NOBODY);
+    return this.#isWrittenHere(plan, scope) && this.#tryStore(scope, dataKey, value, expiryMs, NOBODY);
   }
 
   startPut(
@@ -195,15 +194,15 @@ export class Coordinator implements Keyspace {
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs) ? "done" : "later";
     if (plan.selfPosition < 0) return "later";
     const isDone = this.#isWrittenHere(plan, scope);
-    if (!this.#tryStore(plan, scope, dataKey, value, expiryMs, isDone ? NOBODY : sink)) return "later";
+    if (!this.#tryStore(scope, dataKey, value, expiryMs, isDone ? NOBODY : sink)) return "later";
     return isDone ? "done" : STARTED;
   }
 
   /** Stores a plain write here and sends it on; false when that takes waiting. */
-  #tryStore(plan: SlotPlan, scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
+  #tryStore(scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
     this.#context.inFlight.requireRoom();
     if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
-    this.#startQuorumWrite(plan, scope, dataKey, this.#context.replica.minted(), sink);
+    this.#startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
     return true;
   }
 
@@ -388,7 +387,7 @@ export class Coordinator implements Keyspace {
   ): Promise<Result> {
     const plan = this.#planOf(dataKey);
     const { quorum, standIns } = scope.consistency;
-    const attempt = (needs: QuorumNeeds): Promise<Result> =>
+    const attempt = (needsIn: (current: SlotPlan) => QuorumNeeds): Promise<Result> =>
       new Promise((resolve, reject) => {
         const onRecord = (view: RecordView | null): void => {
           try {
@@ -398,29 +397,26 @@ export class Coordinator implements Keyspace {
           }
         };
         const sink = { onRecord, onFailure: reject };
-        new QuorumRead(this.#context, { plan, dataKey, needs, standIns, deadlineMs, repair: "here", sink }).start();
+        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
       });
-    const wanted = plan.needsOfDecision(quorum);
-    const least = plan.needs(quorum);
-    if (wanted === least) return attempt(least);
-    return attempt(wanted).catch((error: unknown) => {
+    if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
+    return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
       if (!(error instanceof OperatingError) || error.code !== "QUORUM") throw error;
-      return attempt(least);
+      return attempt((current) => current.needs(quorum));
     });
   }
 
   /** Sends what is stored here to the other owners; resolves at W. */
   #replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#startQuorumWrite(this.#planOf(dataKey), scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+      this.#startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
     });
   }
 
-  #startQuorumWrite(plan: SlotPlan, scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+  #startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
     const { quorum, standIns } = scope.consistency;
-    const needs = plan.needs(quorum);
     const deadlineMs = this.#deadlineMs(scope);
-    new QuorumWrite(this.#context, { plan, dataKey, needs, standIns, deadlineMs, plain, sink }).start();
+    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */

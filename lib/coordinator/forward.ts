@@ -104,7 +104,7 @@ export class Forward implements Request {
         this.isSettled = true;
         return this.#options.onAnswer(answer);
       case ForwardStatus.staleRing:
-        if (from !== null) this.#context.noteNewerRing(from);
+        if (from !== null) background(this.#context.fetchRing(from));
         return this.#goOn();
       default: {
         const error = decodeRefused(answer);

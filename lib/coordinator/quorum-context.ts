@@ -7,7 +7,7 @@ import type { Replica } from "../replica/replica.js";
 import type { TurnEnd } from "../replica/turn-end.js";
 import type { InFlight } from "./in-flight.js";
 import type { PeerHealth } from "./peer-health.js";
-import type { SlotPlan } from "./slot-plan.js";
+import type { SlotPlan, SlotPlans } from "./slot-plan.js";
 
 export interface QuorumContext {
   readonly selfId: MemberId;
@@ -18,8 +18,9 @@ export interface QuorumContext {
   readonly inFlight: InFlight;
   readonly turn: TurnEnd;
   readonly clock: Clock;
-  /** A peer answered that it knows a newer ring. */
-  noteNewerRing(from: MemberId): void;
+  readonly plans: SlotPlans;
+  /** A peer answered that it knows a newer ring: resolves when it is known here, or could not be had. */
+  fetchRing(from: MemberId): Promise<void>;
 }
 
 /**

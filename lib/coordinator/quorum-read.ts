@@ -29,9 +29,9 @@ export interface RecordSink {
 }
 
 export interface QuorumReadOptions {
-  readonly plan: SlotPlan;
   readonly dataKey: string;
-  readonly needs: QuorumNeeds;
+  /** What it waits for, by who keeps the key. */
+  readonly needsIn: (plan: SlotPlan) => QuorumNeeds;
   readonly standIns: "strict" | "sloppy";
   /** Monotonic. */
   readonly deadlineMs: number;
@@ -49,15 +49,19 @@ interface Answer {
   readonly bytes: Buffer | null;
 }
 
+/** A read begins anew at most so often because the ring changed. */
+const ROUNDS_MAX = 3;
+
 const NOT_ASKED = 0;
 const ASKED = 1;
 const CLOSED = 2;
 
 export class QuorumRead implements Request {
   readonly #context: QuorumContext;
-  readonly #plan: SlotPlan;
+  #plan: SlotPlan;
   readonly #dataKey: string;
-  readonly #needs: QuorumNeeds;
+  readonly #needsIn: (plan: SlotPlan) => QuorumNeeds;
+  #needs: QuorumNeeds;
   readonly #standIns: "strict" | "sloppy";
   readonly #repair: "everywhere" | "here";
   readonly #sink: RecordSink;
@@ -65,9 +69,12 @@ export class QuorumRead implements Request {
   hedgeAtMs: number;
   isHedged = false;
   isSettled = false;
-  readonly #tally: QuorumTally;
-  readonly #state: Uint8Array;
-  readonly #answers: Answer[] = [];
+  #tally: QuorumTally;
+  #state: Uint8Array;
+  #answers: Answer[] = [];
+  /** Counts the askings: answers to an earlier one are of no use to a later. */
+  round = 0;
+  #isRingAwaited = false;
   /** What the disk gave of this node's own copy; undefined where memory told. */
   #ownBytes: Buffer | null | undefined = undefined;
   #usesOwn = false;
@@ -76,22 +83,32 @@ export class QuorumRead implements Request {
 
   constructor(context: QuorumContext, options: QuorumReadOptions) {
     this.#context = context;
-    this.#plan = options.plan;
     this.#dataKey = options.dataKey;
-    this.#needs = options.needs;
+    this.#needsIn = options.needsIn;
+    this.#plan = context.plans.of(slotOfDataKey(options.dataKey));
+    this.#needs = options.needsIn(this.#plan);
     this.#standIns = options.standIns;
     this.#repair = options.repair;
     this.#sink = options.sink;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
-    this.#tally = new QuorumTally({ groups: options.needs.groups, needs: options.needs.reads, standIns: options.standIns });
-    this.#state = new Uint8Array(options.plan.owners.length);
+    this.#tally = this.#newTally();
+    this.#state = new Uint8Array(this.#plan.owners.length);
   }
 
   /** Asks. The sink is not called within this call. */
   start(): void {
-    const { selfPosition } = this.#plan;
     this.#context.inFlight.add(this);
+    this.#askAll();
+  }
+
+  #newTally(): QuorumTally {
+    const { groups, reads } = this.#needs;
+    return new QuorumTally({ groups, needs: reads, standIns: this.#standIns });
+  }
+
+  #askAll(): void {
+    const { selfPosition } = this.#plan;
     const { groups, reads } = this.#needs;
     const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP;
     for (let group = 0; group < reads.length; group++) {
@@ -137,10 +154,14 @@ export class QuorumRead implements Request {
 
   async #readOwn(): Promise<void> {
     const position = this.#plan.selfPosition;
+    const { round } = this;
     try {
-      this.#ownBytes = await this.#context.replica.read(this.#dataKey);
+      const bytes = await this.#context.replica.read(this.#dataKey);
+      if (round !== this.round) return;
+      this.#ownBytes = bytes;
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
+      if (round !== this.round) return;
       this.#usesOwn = false;
       this.#state[position] = CLOSED;
       if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
@@ -213,11 +234,9 @@ export class QuorumRead implements Request {
   // Answers.
 
   onAnswer(call: ReadCall, payload: Buffer): void {
-    if (this.isSettled || this.#isCompleting) return;
-    if (payload[0] !== AnswerStatus.ok) {
-      if (payload[0] === AnswerStatus.staleRing) this.#context.noteNewerRing(call.to);
-      return this.onFailed(call);
-    }
+    if (this.isSettled || this.#isCompleting || call.round !== this.round) return;
+    if (payload[0] === AnswerStatus.staleRing) return this.#onStaleRing(call.to);
+    if (payload[0] !== AnswerStatus.ok) return this.onFailed(call);
     const { position, isStandIn } = call;
     if (!isStandIn) this.#state[position] = CLOSED;
     const borrowed = payload.length > 1 ? payload.subarray(1) : null;
@@ -228,8 +247,33 @@ export class QuorumRead implements Request {
     this.#settle(verdict);
   }
 
-  onFailed(call: ReadCall): void {
+  /** The slot has other owners by now: asks those. */
+  #onStaleRing(from: MemberId): void {
+    if (this.#isRingAwaited) return;
+    this.#isRingAwaited = true;
+    background(this.#goOnWithRing(from));
+  }
+
+  async #goOnWithRing(from: MemberId): Promise<void> {
+    await this.#context.fetchRing(from);
+    this.#isRingAwaited = false;
     if (this.isSettled || this.#isCompleting) return;
+    if (++this.round > ROUNDS_MAX) return this.#fail(this.#quorumError());
+    this.#plan = this.#context.plans.of(slotOfDataKey(this.#dataKey));
+    this.#needs = this.#needsIn(this.#plan);
+    this.#tally = this.#newTally();
+    this.#state = new Uint8Array(this.#plan.owners.length);
+    this.#answers = [];
+    this.#usesOwn = false;
+    this.#ownBytes = undefined;
+    this.#used = null;
+    this.isHedged = false;
+    this.hedgeAtMs = this.deadlineMs;
+    this.#askAll();
+  }
+
+  onFailed(call: ReadCall): void {
+    if (this.isSettled || this.#isCompleting || call.round !== this.round) return;
     const { position, isStandIn } = call;
     if (!isStandIn) this.#state[position] = CLOSED;
     if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
@@ -347,6 +391,7 @@ class ReadCall implements PeerCallHead {
   readonly deadlineMs: number;
   readonly position: number;
   readonly isStandIn: boolean;
+  readonly round: number;
   readonly #read: QuorumRead;
 
   constructor(read: QuorumRead, place: { to: MemberId; position: number; isStandIn: boolean }) {
@@ -354,6 +399,7 @@ class ReadCall implements PeerCallHead {
     this.deadlineMs = read.deadlineMs;
     this.position = place.position;
     this.isStandIn = place.isStandIn;
+    this.round = read.round;
     this.#read = read;
   }
 

@@ -8,6 +8,7 @@
  */
 import { assert } from "../assert.js";
 import { background } from "../background.js";
+import { forSending } from "../causality/record-encoding.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
@@ -15,10 +16,10 @@ import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import { AnswerStatus, decodeUncovered, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
+import type { Quorum } from "./consistency.js";
 import type { Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
-import type { QuorumNeeds } from "./quorum-needs.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 
@@ -29,9 +30,8 @@ export interface MintedDot {
 }
 
 export interface QuorumWriteOptions {
-  readonly plan: SlotPlan;
   readonly dataKey: string;
-  readonly needs: QuorumNeeds;
+  readonly quorum: Quorum;
   readonly standIns: "strict" | "sloppy";
   /** Monotonic. */
   readonly deadlineMs: number;
@@ -46,6 +46,9 @@ export interface QuorumWriteOptions {
 /** A place of the plan, by what its member is to the write. */
 type Role = "owner" | "partner" | "stand-in" | "extra";
 
+/** A write is sent anew at most so often: above what others held, and by a newer ring. */
+const ROUNDS_MAX = 4;
+
 const OWNER = 1;
 const PARTNER = 2;
 
@@ -57,9 +60,9 @@ interface BorrowedRecord {
 
 export class QuorumWrite implements TurnWork, Request {
   readonly #context: QuorumContext;
-  readonly #plan: SlotPlan;
+  #plan: SlotPlan;
   readonly #dataKey: string;
-  readonly #needs: QuorumNeeds;
+  readonly #quorum: Quorum;
   readonly #standIns: "strict" | "sloppy";
   readonly #sink: Sink<void>;
   readonly deadlineMs: number;
@@ -73,10 +76,15 @@ export class QuorumWrite implements TurnWork, Request {
   /** Calls without an answer. */
   #open = 0;
   /** By position: calls to its owner, partner or stand-ins without an answer. */
-  readonly #openAt: Uint8Array;
+  #openAt: Uint8Array;
   /** By position: whose call is open, and who is stood in for: bits OWNER and PARTNER. */
-  readonly #openOf: Uint8Array;
-  readonly #stoodInFor: Uint8Array;
+  #openOf: Uint8Array;
+  #stoodInFor: Uint8Array;
+  /** Members that this node is to mark, once the record at hand is sent to the others; what it marked, to take back. */
+  #toMark: MemberId[] = [];
+  #marks: { readonly target: MemberId; readonly tag: number }[] | null = null;
+  /** A newer ring is being fetched, after which it is sent anew. */
+  #isRingAwaited = false;
   /** Members that were asked to stand in. */
   #used: Set<MemberId> | null = null;
   #plain: MintedDot | null;
@@ -85,15 +93,15 @@ export class QuorumWrite implements TurnWork, Request {
 
   constructor(context: QuorumContext, options: QuorumWriteOptions) {
     this.#context = context;
-    this.#plan = options.plan;
     this.#dataKey = options.dataKey;
-    this.#needs = options.needs;
+    this.#quorum = options.quorum;
+    this.#plan = context.plans.of(slotOfDataKey(options.dataKey));
     this.#standIns = options.standIns;
     this.#sink = options.sink;
     this.#plain = options.plain;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
-    const { length } = options.plan.owners;
+    const { length } = this.#plan.owners;
     this.#openAt = new Uint8Array(length);
     this.#openOf = new Uint8Array(length);
     this.#stoodInFor = new Uint8Array(length);
@@ -114,6 +122,8 @@ export class QuorumWrite implements TurnWork, Request {
 
   committed(): void {
     this.#isLaunched = true;
+    // By the ring as it is now: whoever reads this node's copy for a new owner relies on it.
+    this.#usePlan(this.#context.plans.of(slotOfDataKey(this.#dataKey)));
     this.#launch();
   }
 
@@ -183,7 +193,7 @@ export class QuorumWrite implements TurnWork, Request {
     const centre = this.#plan.centreOf(Math.max(0, position));
     const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
     if (standIn === null) {
-      this.#context.hints.mark(target, this.#dataKey);
+      this.#toMark.push(target);
       this.#giveUpIfIdle(position);
       return;
     }
@@ -213,7 +223,8 @@ export class QuorumWrite implements TurnWork, Request {
     const { replica } = this.#context;
     switch (replica.peek(this.#dataKey)) {
       case "found":
-        return use(replica.encodedAtHand());
+        use(replica.encodedAtHand());
+        return this.#mark();
       case "absent":
         // All was cleared since: there is nothing left to keep.
         return this.#tell();
@@ -225,12 +236,31 @@ export class QuorumWrite implements TurnWork, Request {
   async #withReadRecord(use: (record: BorrowedRecord) => void): Promise<void> {
     try {
       const bytes = await this.#context.replica.read(this.#dataKey);
-      if (bytes === null) this.#tell();
-      else use({ bytes, start: 0, end: bytes.length });
+      if (bytes === null) return this.#tell();
+      const sent = forSending(bytes);
+      use({ bytes: sent, start: 0, end: sent.length });
+      this.#mark();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       this.#fail(error);
     }
+  }
+
+  /** Comes last: looking into the engine ends what is at hand. */
+  #mark(): void {
+    if (this.#toMark.length === 0) return;
+    this.#marks ??= [];
+    for (const target of this.#toMark) {
+      this.#marks.push({ target, tag: this.#context.hints.mark(target, this.#dataKey) });
+    }
+    this.#toMark = [];
+  }
+
+  #unmark(target: MemberId): void {
+    const at = this.#marks?.findIndex((mark) => mark.target === target) ?? -1;
+    if (at < 0) return;
+    const [mark] = this.#marks!.splice(at, 1);
+    this.#context.hints.unmark(target, this.#dataKey, mark!.tag);
   }
 
   // Answers.
@@ -243,19 +273,36 @@ export class QuorumWrite implements TurnWork, Request {
       case AnswerStatus.ok:
         break;
       case AnswerStatus.staleRing:
-        this.#context.noteNewerRing(call.to);
-        return this.onFailed(call);
+        return this.#onStaleRing(call);
       default:
         return this.onFailed(call);
     }
     this.#close(call);
+    if (call.role !== "stand-in") this.#unmark(call.to);
     if (call.position < 0 || call.round !== this.round) return;
     if (call.role === "stand-in") this.#settle(this.#tally.stoodIn(call.position));
     else this.#settle(this.#tally.answered(call.position));
   }
 
+  /** The slot has other owners by now: once they are known here, they are sent the record. */
+  #onStaleRing(call: StoreCall): void {
+    this.#close(call);
+    if (this.#isRingAwaited || call.round !== this.round) return;
+    this.#isRingAwaited = true;
+    background(this.#goOnWithRing(call.to));
+  }
+
+  async #goOnWithRing(from: MemberId): Promise<void> {
+    await this.#context.fetchRing(from);
+    this.#isRingAwaited = false;
+    this.round++;
+    if (this.round <= ROUNDS_MAX) this.#sendAnew();
+    else this.#fail(this.#quorumError());
+  }
+
   onFailed(call: StoreCall): void {
     this.#close(call);
+    if (call.round !== this.round) return;
     const { position, role, target } = call;
     // Who is stood in for has its hint, or will have it; another stand-in takes the place of one that failed.
     const isSeenTo =
@@ -267,7 +314,7 @@ export class QuorumWrite implements TurnWork, Request {
   #close(call: StoreCall): void {
     const { position, role } = call;
     this.#open--;
-    if (position < 0) return;
+    if (position < 0 || call.round !== this.round) return;
     this.#openAt[position]!--;
     if (role !== "stand-in") this.#openOf[position]! &= ~this.#bitOf(position, call.to);
   }
@@ -297,7 +344,7 @@ export class QuorumWrite implements TurnWork, Request {
 
   /** Mints the same once more, above what others hold that this node had not seen. */
   #mintAbove(): void {
-    const { replica, turn } = this.#context;
+    const { replica } = this.#context;
     const { sequence } = this.#plain!;
     const seen = this.#uncovered!;
     this.#plain = null;
@@ -311,12 +358,31 @@ export class QuorumWrite implements TurnWork, Request {
       return this.#fail(error);
     }
     this.round++;
-    this.#stoodInFor.fill(0);
+    this.#sendAnew();
+  }
+
+  /** Sends what is stored here now, by the newest ring, at the end of this turn. */
+  #sendAnew(): void {
     this.#isLaunched = false;
-    this.#tally = this.#newTally();
     this.isHedged = false;
     this.hedgeAtMs = this.deadlineMs;
-    turn.add(this);
+    this.#used = null;
+    this.#reset();
+    this.#context.turn.add(this);
+  }
+
+  #usePlan(plan: SlotPlan): void {
+    if (plan === this.#plan) return;
+    this.#plan = plan;
+    this.#reset();
+  }
+
+  #reset(): void {
+    const { length } = this.#plan.owners;
+    this.#openAt = new Uint8Array(length);
+    this.#openOf = new Uint8Array(length);
+    this.#stoodInFor = new Uint8Array(length);
+    this.#tally = this.#newTally();
   }
 
   #tell(): void {
@@ -337,7 +403,7 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   #newTally(): QuorumTally {
-    const { groups, writes } = this.#needs;
+    const { groups, writes } = this.#plan.needs(this.#quorum);
     const { pairs } = this.#plan;
     return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, ...(pairs !== undefined && { pairs }) });
   }

@@ -6,6 +6,7 @@ import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import type { Limit } from "../replica/replica.js";
 import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Request } from "./in-flight.js";
@@ -87,12 +88,23 @@ export class ReadRepair implements TurnWork, Request {
   async #repairOwn(): Promise<void> {
     const { dataKey, bytes } = this.#options;
     try {
-      await this.#context.replica.mergeRead(dataKey, bytes);
+      await this.#context.replica.mergeRead(dataKey, bytes, 0, bytes.length, this.#limit());
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       return this.#fail();
     }
     this.#context.turn.add(this);
+  }
+
+  #limit(): Limit {
+    const { clock } = this.#context;
+    const { deadlineMs } = this;
+    return {
+      get isPast() {
+        return clock.monotonicMs() >= deadlineMs;
+      },
+      error: () => new OperatingError("TIMEOUT", "the read that found it took too long"),
+    };
   }
 
   #send({ to, isStandIn, position }: StalePlace): void {

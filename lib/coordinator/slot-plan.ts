@@ -6,9 +6,9 @@
 import { assert } from "../assert.js";
 import { SLOTS } from "../bytes/slot.js";
 import type { MemberId } from "../cluster/member.js";
+import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
-import type { Quorum } from "./consistency.js";
-import { LEVELS } from "./consistency.js";
+import { type Copies, LEVELS, type Quorum } from "./consistency.js";
 import { type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
 
 export class SlotPlan {
@@ -89,6 +89,11 @@ export class SlotPlan {
     return this.#centres[position]!;
   }
 
+  /** Everybody who keeps the slot before or after the change. */
+  allOwners(): readonly MemberId[] {
+    return [...this.owners, ...this.partners.flatMap((partner) => partner ?? []), ...this.extras];
+  }
+
   /** Who keeps the slot before or after the change. */
   isOwner(id: MemberId): boolean {
     return this.owners.includes(id) || this.partners.includes(id) || this.extras.includes(id);
@@ -98,13 +103,16 @@ export class SlotPlan {
 /** The plans of all slots of the newest ring. */
 export class SlotPlans {
   readonly #selfId: MemberId;
+  /** The data centre of this node. */
+  readonly #centre: string;
   #ring: Ring;
   #bySlot: (SlotPlan | undefined)[] = [];
   #byOwners = new Map<string, SlotPlan>();
   /** By slot: the version of the ring in which its owners last became others, as far as this node saw. */
   readonly #changedAt = new Float64Array(SLOTS);
 
-  constructor(options: { ring: Ring; selfId: MemberId }) {
+  constructor(options: { ring: Ring; selfId: MemberId; centre: string }) {
+    this.#centre = options.centre;
     this.#ring = options.ring;
     this.#selfId = options.selfId;
     this.#changedAt.fill(options.ring.document.version);
@@ -129,6 +137,21 @@ export class SlotPlans {
     return this.#bySlot[slot] ?? this.#make(slot);
   }
 
+  /** How many copies there are of each key, seen from this node. */
+  copies(): Copies {
+    const { current, document } = this.#ring;
+    const holders = current.members.filter((member) => member.tokens.length > 0);
+    const counts = dcsOf(holders).map((dc) => {
+      const members = holders.filter((member) => member.dc === dc).length;
+      return { dc, copies: Math.min(members, replicasOfDc(document.replicas, dc)) };
+    });
+    const local = counts.find(({ dc }) => dc === this.#centre)?.copies ?? 0;
+    const elsewhere = counts.filter(({ dc, copies }) => dc !== this.#centre && copies > 0).map(({ copies }) => copies);
+    // Without copies of its own a data centre is served from the others, which then count as local ones.
+    if (local > 0 || elsewhere.length === 0) return { local: Math.max(1, local), elsewhere };
+    return { local: elsewhere.reduce((sum, copies) => sum + copies, 0), elsewhere: [] };
+  }
+
   /** True when whoever holds the ring of this version takes others for the owners of the slot. */
   isStale(slot: number, version: number): boolean {
     return version < this.#changedAt[slot]!;
@@ -139,9 +162,8 @@ export class SlotPlans {
     const key = `${old.join()}>${next.join()}`;
     let plan = this.#byOwners.get(key);
     if (plan === undefined) {
-      const self = this.#ring.indexOf(this.#selfId);
-      const localCentre = self === null ? "" : this.#ring.members[self]!.dc;
-      plan = new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], selfId: this.#selfId, localCentre });
+      const place = { selfId: this.#selfId, localCentre: this.#centre };
+      plan = new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], ...place });
       this.#byOwners.set(key, plan);
     }
     assert(this.#bySlot.length <= SLOTS, "plans: one a slot");

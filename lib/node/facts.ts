@@ -1,16 +1,19 @@
 /** What INFO tells of the node: facts of the machine, handed in by main, and figures of the layers. */
-import type { ClusterMember } from "../commands/cluster-view.js";
+import type { MemberLoad } from "../cluster/cluster.js";
 import type { InfoField } from "../commands/info.js";
 import type { DurabilityFacts, KeyspaceFacts, MemoryFacts, NodeFacts, TrafficFacts } from "../commands/info-sections.js";
-import type { LocalKeyspace } from "../coordinator/local-keyspace.js";
+import type { RateMeter } from "../commands/rate-meter.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Lsm } from "../lsm/lsm.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { RespCounters } from "../resp/connection-owner.js";
+import type { RingParts } from "./ring-stack.js";
 
 /** What only the process itself can tell. */
 export interface Machine {
+  /** The name of the physical server. */
+  readonly hostName: string;
   /** Kindred's version. */
   readonly version: string;
   readonly operatingSystem: string;
@@ -28,14 +31,10 @@ export interface FactsOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly lsm: Lsm;
-  readonly coordinator: LocalKeyspace;
   readonly reaper: Reaper;
 }
 
 const RUN_ID_BYTES = 20;
-const MEMBER_ID_DIGITS = 40;
-const PEER_PORT_OFFSET = 10_000;
-const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "localhost"]);
 
 export class Facts implements NodeFacts {
   readonly version: string;
@@ -49,6 +48,8 @@ export class Facts implements NodeFacts {
   readonly mode = "standalone";
   port = 0;
   #counters: RespCounters | null = null;
+  #ring: RingParts | null = null;
+  #rate: RateMeter | null = null;
   readonly #options: FactsOptions;
 
   constructor(options: FactsOptions) {
@@ -70,14 +71,18 @@ export class Facts implements NodeFacts {
     this.#counters = counters;
   }
 
-  /** This node as cluster clients see it. An address that stands for all of them is shown as one that they can reach. */
-  member(storeId: string, bind: string): ClusterMember {
+  /** The rest of the node is built. */
+  ringIsKnown(ring: RingParts, rate: RateMeter): void {
+    this.#ring = ring;
+    this.#rate = rate;
+  }
+
+  /** How much this member has to do, as the others are told. */
+  load(): MemberLoad {
     return {
-      id: Buffer.from(storeId, "latin1").toString("hex").padEnd(MEMBER_ID_DIGITS, "0"),
-      ip: ANY_ADDRESS.has(bind) ? "127.0.0.1" : bind,
-      port: this.port,
-      peerPort: this.port + PEER_PORT_OFFSET,
-      health: "online",
+      requestsPerSecond: this.#rate?.perSecond() ?? 0,
+      storedBytes: this.#options.lsm.stats().tableBytes,
+      waitingHints: this.#ring?.context.hints.count ?? 0,
     };
   }
 
@@ -99,8 +104,8 @@ export class Facts implements NodeFacts {
   }
 
   keyspace(): KeyspaceFacts {
-    const { coordinator, reaper } = this.#options;
-    return { hits: coordinator.hits, misses: coordinator.misses, expired: reaper.expiredKeys };
+    const local = this.#ring?.local;
+    return { hits: local?.hits ?? 0, misses: local?.misses ?? 0, expired: this.#options.reaper.expiredKeys };
   }
 
   durability(): DurabilityFacts {
@@ -122,11 +127,33 @@ export class Facts implements NodeFacts {
     }
   }
 
+  hints(): Iterable<InfoField> {
+    return this.#ring?.handoff.fields() ?? [];
+  }
+
+  *peers(): Iterable<InfoField> {
+    if (this.#ring === null) return;
+    const { service, context } = this.#ring;
+    const { inFlight, peers } = context;
+    yield ["requests_in_flight", inFlight.count];
+    yield ["requests_hedged", inFlight.hedged];
+    yield ["hedges_spared", inFlight.spared];
+    yield ["requests_expired", inFlight.expired];
+    yield ["records_stored_for_others", service.stored];
+    yield ["records_read_for_others", service.given];
+    for (const id of peers.peerIds()) {
+      const state = peers.state(id);
+      if (state === null) continue;
+      const { status, latencyMs, callsInFlight, queuedBytes } = state;
+      const latency = `latency_ms=${Math.max(0, latencyMs).toFixed(2)}`;
+      yield [`peer_${id}`, `status=${status},${latency},in_flight=${callsInFlight},queued_bytes=${queuedBytes}`];
+    }
+  }
+
   resetCounters(): void {
-    const { coordinator, reaper } = this.#options;
-    coordinator.hits = 0;
-    coordinator.misses = 0;
-    reaper.expiredKeys = 0;
+    const local = this.#ring?.local;
+    if (local !== undefined) Object.assign(local, { hits: 0, misses: 0 });
+    this.#options.reaper.expiredKeys = 0;
     const counters = this.#counters;
     if (counters !== null) Object.assign(counters, { connectionsRejected: 0, inputBytes: 0, outputBytes: 0 });
   }

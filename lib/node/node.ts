@@ -2,19 +2,15 @@
  * The composition root of one member: builds the layers from the bottom up on a Host, starts them, and stops them in the
  * opposite order. No logic of its own.
  */
-import { ContextTokens } from "../causality/context-token.js";
 import { HybridClock } from "../causality/hybrid-clock.js";
-import { decodeRingDocument, encodeRingDocument, mintRingDocument, type RingDocument } from "../cluster/ring-document.js";
 import { protectedModeRefusal } from "../commands/authentication.js";
 import type { ClientSession } from "../commands/client-session.js";
-import { ringOfOne } from "../commands/cluster-view.js";
 import { expiryCommands } from "../commands/expiry.js";
 import { keyCommands } from "../commands/keys.js";
 import { buildCommands, type NodeCommands } from "../commands/node-commands.js";
 import { memoryUsage } from "../commands/object.js";
 import { stringCommands } from "../commands/strings.js";
-import type { Config } from "../config.js";
-import { LocalKeyspace } from "../coordinator/local-keyspace.js";
+import { type Config, peerPortOf } from "../config.js";
 import type { Disk } from "../host/disk.js";
 import type { Host } from "../host/host.js";
 import type { Processes } from "../host/processes.js";
@@ -28,8 +24,10 @@ import { Replica } from "../replica/replica.js";
 import { StoreIdentity } from "../replica/store-identity.js";
 import { RespServer } from "../resp/server.js";
 import { Facts, type Machine } from "./facts.js";
+import { FrontDoor } from "./front-door.js";
 import { LiveConfig } from "./live-config.js";
-import { commandSettings, coordinatorSettings, lsmSettings, replicaSettings, respSettings, storePaths } from "./settings.js";
+import { type RingParts, RingStack, reachableHost } from "./ring-stack.js";
+import { commandSettings, lsmSettings, replicaSettings, respSettings, storePaths } from "./settings.js";
 
 export interface NodeOptions {
   readonly host: Host;
@@ -43,47 +41,37 @@ export interface NodeOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-const RING_RECORD = "ring";
 /** How long a stop waits for clients to read their last replies. */
 const STOP_MS_MAX = 5_000;
 
+interface NodeParts {
+  readonly lock: DirectoryLock;
+  readonly lsm: Lsm;
+  readonly identity: StoreIdentity;
+  readonly reaper: Reaper;
+  readonly ring: RingStack;
+  readonly server: RespServer<ClientSession>;
+  readonly commands: NodeCommands;
+  readonly log: Log;
+  readonly port: number;
+}
+
 export class Node {
-  readonly #lock: DirectoryLock;
-  readonly #lsm: Lsm;
-  readonly #identity: StoreIdentity;
-  readonly #reaper: Reaper;
-  readonly #server: RespServer<ClientSession>;
-  readonly #commands: NodeCommands;
-  readonly #log: Log;
+  readonly #parts: NodeParts;
   /** The port that clients connect to. */
   readonly port: number;
   /** How the last run of this store ended. */
   readonly lastStop: StoreIdentity["start"];
 
-  private constructor(parts: {
-    lock: DirectoryLock;
-    lsm: Lsm;
-    identity: StoreIdentity;
-    reaper: Reaper;
-    server: RespServer<ClientSession>;
-    commands: NodeCommands;
-    log: Log;
-    port: number;
-  }) {
-    this.#lock = parts.lock;
-    this.#lsm = parts.lsm;
-    this.#identity = parts.identity;
-    this.#reaper = parts.reaper;
-    this.#server = parts.server;
-    this.#commands = parts.commands;
-    this.#log = parts.log;
+  private constructor(parts: NodeParts) {
+    this.#parts = parts;
     this.port = parts.port;
     this.lastStop = parts.identity.start;
   }
 
   /**
-   * Opens the data directory, recovers, and serves. Rejects with an `OperatingError`: LOCKED, CORRUPT, IO, or UNAVAILABLE
-   * for the address.
+   * Opens the data directory, recovers, finds its ring, and serves. Rejects with an `OperatingError`: LOCKED, CORRUPT, IO,
+   * CONFIG, or UNAVAILABLE for an address. While it looks for a ring to join it goes on until it finds one.
    */
   static async start(options: NodeOptions): Promise<Node> {
     const { host, config, log } = options;
@@ -105,7 +93,6 @@ export class Node {
       const meta = await MetaStore.open(lsm);
       const identity = StoreIdentity.open({ meta, random, hasLostData: exists(disk, lossMark) });
       disk.remove(lossMark);
-      const ring = openRing(meta, (length) => random.bytes(length));
       const replica = new Replica({
         lsm,
         meta,
@@ -116,42 +103,35 @@ export class Node {
         settings: replicaSettings(live),
       });
       const reaper = new Reaper({ replica, clock, log });
-      // Names are made when they are shown: with --port 0 the port is known only once the server listens.
-      let name = config.name;
-      const coordinator = new LocalKeyspace({
-        replica,
-        clock,
-        random,
-        tokens: new ContextTokens({ clusterId: ring.clusterId.toString("hex"), clusterKey: ring.clusterKey }),
-        names: (storeId) => (storeId === identity.storeId ? name : null),
-        settings: coordinatorSettings(live),
-        reaper,
-      });
-      const facts = new Facts({ machine: options.machine, clock, random, lsm, coordinator, reaper });
-      const commands = buildCommands({
-        keyspace: coordinator,
-        clock,
-        keyed: [...stringCommands, ...keyCommands, ...expiryCommands],
-        memoryUsage,
-        settings: commandSettings(live),
-        runtimeSettings: live,
-        facts,
-        cluster: ringOfOne(() => facts.member(identity.storeId, config.bind)),
-        copies: () => ({ local: 1, elsewhere: [] }),
-        replicasMax: () => 1,
-        makeDurable: () => lsm.sync(),
-        shutdown: options.requestStop,
-        setActiveExpiry: (mode) => reaper.setPaused({ isPaused: mode === "off" }),
+      const facts = new Facts({ machine: options.machine, clock, random, lsm, reaper });
+      // With --port 0 the name that is made of it is known only once the server listens.
+      const clientPort = (): number => config.announcePort || facts.port;
+      const ring = await RingStack.open({
+        host,
+        config,
+        live,
         log,
+        lsm,
+        meta,
+        identity,
+        replica,
+        reaper,
+        softwareVersion: options.machine.version,
+        hostName: options.machine.hostName,
+        name: () => config.name || `${config.bind}:${facts.port}`,
+        clientAddress: () => ({ host: reachableHost(config), port: clientPort() }),
+        load: () => facts.load(),
       });
+      const door = new FrontDoor();
       const server = new RespServer<ClientSession>({
         network: host.network,
         clock,
         log,
-        dispatcher: commands.commands,
+        dispatcher: door,
         commitGate: lsm,
         settings: respSettings(live),
         refusal: (connection) =>
+          door.refusal ??
           protectedModeRefusal({
             isProtected: live.values.protectedMode,
             requirePassword: live.values.requirepass,
@@ -159,11 +139,15 @@ export class Node {
           }),
       });
       const port = await server.listen({ host: config.bind, port: config.port });
-      name ||= `${config.bind}:${port}`;
       facts.listening(port, server.counters);
+      await ring.listen({ host: config.bind, port: peerPortOf(config) });
+      const parts = await ring.join();
+      const commands = commandsOf({ ...options, live, lsm, reaper, facts, ring: parts });
+      facts.ringIsKnown(parts, commands.rate);
+      door.admitTo(commands.commands);
       commands.rate.start();
       reaper.start();
-      return new Node({ lock, lsm, identity, reaper, server, commands, log, port });
+      return new Node({ lock, lsm, identity, reaper, ring, server, commands, log, port });
     } catch (error) {
       lock.release();
       throw error;
@@ -172,22 +156,42 @@ export class Node {
 
   /** Stops accepting, answers what is in flight, makes everything durable and gives the directory back. */
   async stop(): Promise<void> {
-    await this.#server.stop(STOP_MS_MAX);
-    this.#commands.rate.stop();
-    await this.#reaper.stop();
-    this.#identity.stop();
-    await this.#lsm.close();
-    this.#lock.release();
-    this.#log.info({}, "stopped: everything acknowledged is on the disk");
+    const { server, commands, reaper, ring, identity, lsm, lock, log } = this.#parts;
+    await server.stop(STOP_MS_MAX);
+    commands.rate.stop();
+    await reaper.stop();
+    await ring.stop();
+    identity.stop();
+    await lsm.close();
+    lock.release();
+    log.info({}, "stopped: everything acknowledged is on the disk");
   }
 }
 
-function openRing(meta: MetaStore, mintBytes: (length: number) => Buffer): RingDocument {
-  const stored = meta.get(RING_RECORD);
-  if (stored !== null) return decodeRingDocument(stored);
-  const document = mintRingDocument(mintBytes);
-  meta.putNow(RING_RECORD, encodeRingDocument(document));
-  return document;
+function commandsOf(
+  options: NodeOptions & { live: LiveConfig; lsm: Lsm; reaper: Reaper; facts: Facts; ring: RingParts },
+): NodeCommands {
+  const { live, lsm, reaper, facts, ring, host, log } = options;
+  return buildCommands({
+    keyspace: ring.coordinator,
+    routing: ring.forwarding,
+    clock: host.clock,
+    keyed: [...stringCommands, ...keyCommands, ...expiryCommands],
+    memoryUsage,
+    settings: commandSettings(live),
+    runtimeSettings: live,
+    facts,
+    cluster: ring.view,
+    copies: () => ring.plans.copies(),
+    replicasMax: () => {
+      const { local, elsewhere } = ring.plans.copies();
+      return elsewhere.reduce((sum, copies) => sum + copies, local);
+    },
+    makeDurable: () => lsm.sync(),
+    shutdown: options.requestStop,
+    setActiveExpiry: (mode) => reaper.setPaused({ isPaused: mode === "off" }),
+    log,
+  });
 }
 
 function exists(disk: Disk, path: string): boolean {

@@ -4,6 +4,9 @@ import type { Config } from "../config.js";
 import type { Consistency, Level } from "../coordinator/consistency.js";
 import type { CoordinatorSettings } from "../coordinator/local-keyspace.js";
 import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
+import { defaultPeerSettings, type PeerSettings } from "../peer/peer.js";
+import type { HandoffSettings } from "../replica/handoff.js";
+import type { HintSettings } from "../replica/hints.js";
 import { REPLICA_COUNTERS, type ReplicaSettings } from "../replica/replica.js";
 import { defaultRespSettings, type RespSettings } from "../resp/settings.js";
 import type { LiveConfig } from "./live-config.js";
@@ -94,6 +97,46 @@ export function coordinatorSettings(live: LiveConfig): CoordinatorSettings {
     },
     get requestTimeoutMs() {
       return live.values.requestTimeout;
+    },
+  };
+}
+
+export function hintSettings(live: LiveConfig): HintSettings {
+  return {
+    get hintsMaxBytes() {
+      return live.values.hintsMaxBytes;
+    },
+    get hintsMaxAgeMs() {
+      return 1_000 * live.values.hintsMaxAge;
+    },
+  };
+}
+
+export function handoffSettings(live: LiveConfig): HandoffSettings & Pick<HintSettings, "hintsMaxAgeMs"> {
+  return {
+    get handoffInFlight() {
+      return live.values.handoffInFlight;
+    },
+    get handoffRateBytes() {
+      return live.values.handoffRateBytes;
+    },
+    get hintsMaxAgeMs() {
+      return 1_000 * live.values.hintsMaxAge;
+    },
+  };
+}
+
+/** A record may hold many siblings, and a page of records many of those. */
+const FRAME_PAIRS = 2;
+const FRAME_BYTES_EXTRA = 1_048_576;
+
+export function peerSettings(live: LiveConfig): PeerSettings {
+  const standard = defaultPeerSettings();
+  return {
+    ...standard,
+    clusterSecret: live.values.clusterSecret === "" ? null : live.values.clusterSecret,
+    get frameBytesMax() {
+      return Math.max(standard.frameBytesMax, FRAME_PAIRS * live.values.maxPairBytes + FRAME_BYTES_EXTRA);
     },
   };
 }

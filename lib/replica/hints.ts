@@ -210,6 +210,11 @@ export class Hints {
     );
   }
 
+  /** True when no whole record waits: then a read need not look for one. */
+  get hasNoRecords(): boolean {
+    return this.#totals.records === 0;
+  }
+
   /** True when hints for the target wait. */
   has(target: MemberId): boolean {
     const waiting = this.#totals.find(target);

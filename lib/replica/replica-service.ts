@@ -7,14 +7,14 @@
 import { background } from "../background.js";
 import { copyBytes } from "../bytes/copy.js";
 import { merge } from "../causality/record.js";
-import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
+import { decodeRecord, encodeRecord, forSending } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
 import { slotOfDataKey } from "./data-key.js";
 import type { Hints } from "./hints.js";
-import type { Replica } from "./replica.js";
+import type { Limit, Replica } from "./replica.js";
 import { AnswerStatus, encodeUncovered, ReadRequest, ReplicaKind, StoreRequest } from "./replica-messages.js";
 import type { TurnEnd, TurnWork } from "./turn-end.js";
 
@@ -32,6 +32,7 @@ export interface ReplicaServiceOptions {
   readonly isAwaitingSync: () => boolean;
 }
 
+const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
 const OK = Buffer.from([AnswerStatus.ok]);
 const STALE_RING = Buffer.from([AnswerStatus.staleRing]);
 const FULL = Buffer.from([AnswerStatus.full]);
@@ -69,26 +70,22 @@ export class ReplicaService {
       return;
     }
     const old = look === "found" ? replica.record : null;
-    const result = replica.merge(dataKey, old, request.payload, recordStart, recordEnd);
-    turn.add(new StoreAnswer(request, this.#answerOf(result.uncoveredStamp)));
+    const { uncoveredStamp: stamp } = replica.merge(dataKey, old, request.payload, recordStart, recordEnd);
+    const answer = stamp === 0 ? OK : encodeUncovered({ stamp, context: replica.contextAtHand() });
+    turn.add(new StoreAnswer(request, answer));
     this.stored++;
   }
 
   async #storeLater(request: PeerRequest, dataKey: string, record: Buffer): Promise<void> {
+    // A merge that comes late does no harm: whoever sent it was told that it may have taken effect.
     try {
-      const result = await this.#options.replica.mergeRead(dataKey, record);
-      this.#options.turn.add(new StoreAnswer(request, this.#answerOf(result.uncoveredStamp)));
+      const { uncovered } = await this.#options.replica.mergeRead(dataKey, record, 0, record.length, NO_LIMIT);
+      this.#options.turn.add(new StoreAnswer(request, uncovered === null ? OK : encodeUncovered(uncovered)));
       this.stored++;
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
     }
-  }
-
-  /** REQUIRES that the merge was the last thing done. */
-  #answerOf(uncoveredStamp: number): Buffer {
-    if (uncoveredStamp === 0) return OK;
-    return encodeUncovered({ stamp: uncoveredStamp, context: this.#options.replica.mergedContext() });
   }
 
   #keepHint(request: PeerRequest, target: MemberId, dataKey: string): void {
@@ -119,7 +116,7 @@ export class ReplicaService {
     const { dataKey } = read;
     if (isStale(slotOfDataKey(dataKey), read.ringVersion)) return request.answer(STALE_RING);
     this.given++;
-    const mayHaveHints = read.isWithHints && !hints.isEmpty;
+    const mayHaveHints = read.isWithHints && !hints.hasNoRecords;
     const look = mayHaveHints ? "unread" : replica.peek(dataKey);
     if (look === "unread") {
       background(this.#readLater(request, dataKey, mayHaveHints));
@@ -134,7 +131,8 @@ export class ReplicaService {
   async #readLater(request: PeerRequest, dataKey: string, mayHaveHints: boolean): Promise<void> {
     const { replica, hints, ownersOf } = this.#options;
     try {
-      let record = await replica.readForSending(dataKey);
+      let record = await replica.read(dataKey);
+      if (record !== null) record = Buffer.from(forSending(record));
       if (mayHaveHints) {
         const hinted = await hints.read(dataKey, ownersOf(slotOfDataKey(dataKey)));
         if (hinted !== null) record = record === null ? hinted : mergedBytes(record, hinted);

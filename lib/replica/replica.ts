@@ -171,17 +171,19 @@ export class Replica extends StoredRecords {
 
   /**
    * Mints and stores a version that supersedes what `covered` says of `old` (as for `mintPlain`); the rest stays as
-   * siblings. A plain write of a client that was shown more than is held here covers `all`, with that as `seen`. Throws ARGUMENT when that would make more siblings than `siblings-max`; nothing is stored then. REQUIRES
-   * `reserve`, and `goBeyond` for a context that came from outside.
+   * siblings. A plain write of a client that was shown more than is held here covers `all`, with that as `seen`. Throws
+   * ARGUMENT when that would make more siblings than `siblings-max`; nothing is stored then. REQUIRES `reserve`, and
+   * `goBeyond` for a context that came from outside.
    */
   mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
     const before = old === null ? null : decodeRecord(old.bytes, old.start, old.end);
     const nowMs = this.#clock.wallMs();
-    const stamp = this.#hybridClock.next(nowMs);
+    const { actor, sequence, stamp } = this.#nextMint(nowMs);
+    // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
+    if (before !== null) this.#mint.stamp = Math.max(stamp, newest(before).stamp + 1);
     const version: Version = {
-      dot: { actor: this.#identity.actor, sequence: this.#identity.nextSequence() },
-      // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
-      stamp: before === null ? stamp : Math.max(stamp, newest(before).stamp + 1),
+      dot: { actor, sequence },
+      stamp: this.#mint.stamp,
       expiryMs: fresh.expiryMs,
       type: fresh.value === null ? "tombstone" : "string",
       value: fresh.value,
@@ -197,6 +199,37 @@ export class Replica extends StoredRecords {
       );
     }
     this.#store(dataKey, old, before, after, nowMs);
+  }
+
+  /** The version that was minted last. */
+  minted(): { readonly sequence: number; readonly stamp: number } {
+    const { sequence, stamp } = this.#mint;
+    return { sequence, stamp };
+  }
+
+  /**
+   * Mints the version with this sequence once more, above what `seen` covers besides: others hold something newer that it did
+   * not see. False when it is no longer among the versions here, or memory does not tell: a later write sees to the rest. Throws
+   * IO.
+   */
+  mintAgain(dataKey: string, sequence: number, seen: VersionVector): boolean {
+    const { actor } = this.#identity;
+    this.#identity.reserve(1);
+    this.#identity.goBeyond(seen);
+    if (this.peek(dataKey) !== "found") return false;
+    const { record } = this;
+    const before = decodeRecord(record.bytes, record.start, record.end);
+    const version = before.versions.find(({ dot }) => dot.actor === actor && dot.sequence === sequence);
+    if (version === undefined) return false;
+    const { value, expiryMs, writeId } = version;
+    this.mint(dataKey, record, { kind: "all", seen }, { value: value === null ? null : Buffer.from(value), expiryMs, writeId });
+    return true;
+  }
+
+  /** True when the record at hand has a version of this forwarded request. */
+  hasWriteAtHand(writeId: string): boolean {
+    const { bytes, start, end } = this.record;
+    return decodeRecord(bytes, start, end).versions.some((version) => version.writeId === writeId);
   }
 
   /**

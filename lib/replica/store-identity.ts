@@ -70,6 +70,11 @@ export class StoreIdentity {
     return this.#actor;
   }
 
+  /** The end of the sequences that are leased: none above it was given out. */
+  get leaseEnd(): number {
+    return this.#leaseEnd;
+  }
+
   get epoch(): number {
     return this.#epoch;
   }

@@ -81,6 +81,7 @@ export class FakeNode {
   constructor(options: { mode?: Mode; cluster?: ClusterView } = {}) {
     this.keyspace = new FakeKeyspace({ mode: options.mode ?? "memory", clock: this.clock });
     this.built = buildCommands({
+      routing: null,
       keyspace: this.keyspace,
       clock: this.clock,
       keyed: [...keyedCommands, slowGet],
@@ -121,6 +122,8 @@ function factsOf(clock: Clock): NodeFacts {
     keyspace: () => ({ hits: 0, misses: 0, expired: 0 }),
     durability: () => ({ isLoading: false, isLastWriteOk: true, unsyncedChanges: 0, lastDurableSeconds: 1_700_000_000 }),
     storage: () => [["storage_tables", 0]],
+    hints: () => [["hints_waiting", 0]],
+    peers: () => [],
     resetCounters: () => undefined,
   };
 }

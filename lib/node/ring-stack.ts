@@ -1,0 +1,291 @@
+/**
+ * The layers of a node that know of other nodes, put together: links, membership, hints, and once a ring is known the
+ * coordinator over this node's own copies. No logic of its own beyond who is handed what.
+ */
+import { background } from "../background.js";
+import { ContextTokens } from "../causality/context-token.js";
+import { decodeRecord } from "../causality/record-encoding.js";
+import { Cluster, type MemberAddress, type MemberLoad, type Ring } from "../cluster/cluster.js";
+import type { MemberId } from "../cluster/member.js";
+import type { WhereAnswer } from "../commands/cluster-view.js";
+import type { Config } from "../config.js";
+import { CommandForwarding } from "../coordinator/command-forwarding.js";
+import { Coordinator } from "../coordinator/coordinator.js";
+import { InFlight } from "../coordinator/in-flight.js";
+import { LocalKeyspace } from "../coordinator/local-keyspace.js";
+import { PeerHealth } from "../coordinator/peer-health.js";
+import type { QuorumContext } from "../coordinator/quorum-context.js";
+import { SlotPlans } from "../coordinator/slot-plan.js";
+import { OperatingError } from "../errors.js";
+import type { Host } from "../host/host.js";
+import type { Log } from "../log.js";
+import type { Lsm } from "../lsm/lsm.js";
+import { Peers } from "../peer/peer.js";
+import { Handoff } from "../replica/handoff.js";
+import { Hints } from "../replica/hints.js";
+import type { MetaStore } from "../replica/meta-store.js";
+import { RangeServer } from "../replica/range-server.js";
+import { pullRanges } from "../replica/range-transfer.js";
+import type { Reaper } from "../replica/reaper.js";
+import type { Limit, Replica } from "../replica/replica.js";
+import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
+import { ReplicaService } from "../replica/replica-service.js";
+import type { StoreIdentity } from "../replica/store-identity.js";
+import { TurnEnd } from "../replica/turn-end.js";
+import type { LiveConfig } from "./live-config.js";
+import { RingView, whereAnswerOf } from "./ring-view.js";
+import { coordinatorSettings, handoffSettings, hintSettings, peerSettings } from "./settings.js";
+
+/** What the layers below and beside give. */
+export interface RingStackOptions {
+  readonly host: Host;
+  readonly config: Config;
+  readonly live: LiveConfig;
+  readonly log: Log;
+  readonly lsm: Lsm;
+  readonly meta: MetaStore;
+  readonly identity: StoreIdentity;
+  readonly replica: Replica;
+  readonly reaper: Reaper;
+  readonly softwareVersion: string;
+  /** The machine's name: the host label where none is given. */
+  readonly hostName: string;
+  /** Of this node, once it listens. */
+  readonly name: () => string;
+  readonly clientAddress: () => MemberAddress;
+  readonly load: () => MemberLoad;
+}
+
+const ANSWER_MS_MAX = 2_000;
+/** How long an owner that a joiner reads from may give nothing before it is done without. */
+const TRANSFER_PATIENCE_MS = 10_000;
+const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
+const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "localhost"]);
+
+/** What others are told to reach this node by: an address that stands for all of a machine's is none. */
+export function reachableHost({ bind, announceIp }: Config): string {
+  if (announceIp !== "") return announceIp;
+  return ANY_ADDRESS.has(bind) ? "127.0.0.1" : bind;
+}
+
+/** The parts that are there before a ring is known. */
+export class RingStack {
+  readonly peers: Peers;
+  readonly cluster: Cluster;
+  readonly hints: Hints;
+  readonly #options: RingStackOptions;
+  readonly #turn: TurnEnd;
+  #handoff: Handoff | null = null;
+  #peerPort = 0;
+
+  private constructor(options: RingStackOptions, hints: Hints) {
+    const { host, config, live, log, lsm, meta, identity } = options;
+    const { clock, random, network } = host;
+    this.#options = options;
+    this.hints = hints;
+    this.peers = new Peers({
+      network,
+      clock,
+      random,
+      log,
+      settings: peerSettings(live),
+      identity: () => this.cluster.identity(),
+      admit: (hello) => this.cluster.admit(hello),
+    });
+    this.#turn = new TurnEnd({ gate: lsm, schedule: () => this.peers.endTurnSoon() });
+    this.peers.onTurnEnd(() => this.#turn.run());
+    this.cluster = Cluster.open({
+      peers: this.peers,
+      clock,
+      random,
+      log,
+      records: meta,
+      settings: {
+        name: options.name,
+        host: config.host === "" ? options.hostName : config.host,
+        dc: config.dc,
+        rack: config.rack,
+        weight: config.weight,
+        vnodes: config.vnodes,
+        replicas: config.replicas,
+        seeds: config.seeds,
+        peerAddress: () => ({ host: reachableHost(config), port: config.announcePeerPort || this.#peerPort }),
+        clientAddress: options.clientAddress,
+      },
+      storeId: () => identity.storeId,
+      sequenceLease: () => identity.leaseEnd,
+      load: options.load,
+      softwareVersion: options.softwareVersion,
+      catchUp: (ring) => this.#catchUp(ring),
+    });
+    const ranges = new RangeServer({ lsm, clock, ringVersion: () => this.cluster.ring.document.version });
+    this.peers.serve(ReplicaKind.range, (request) => ranges.serve(request));
+  }
+
+  /** Reads what is stored of hints and membership. Rejects with IO, CORRUPT, CONFIG or UNAVAILABLE. */
+  static async open(options: RingStackOptions): Promise<RingStack> {
+    const { host, live, log, lsm, meta } = options;
+    const hints = await Hints.open({ lsm, meta, clock: host.clock, log, settings: hintSettings(live) });
+    return new RingStack(options, hints);
+  }
+
+  /** Listens for other members. Rejects with UNAVAILABLE. */
+  async listen(address: MemberAddress): Promise<void> {
+    this.#peerPort = await this.peers.listen(address);
+  }
+
+  /** Finds or founds a ring, and builds what answers clients by it. */
+  async join(): Promise<RingParts> {
+    const { host, config, live, log, lsm, replica, reaper } = this.#options;
+    const { clock, random } = host;
+    const { cluster, peers, hints } = this;
+    await cluster.start();
+    const { clusterId, clusterKey } = cluster.ring.document;
+    const tokens = new ContextTokens({ clusterId: clusterId.toString("hex"), clusterKey });
+    const plans = new SlotPlans({ ring: cluster.ring, selfId: cluster.selfId, centre: config.dc });
+    const local = new LocalKeyspace({
+      replica,
+      clock,
+      random,
+      tokens,
+      names: (storeId) => cluster.nameOfStore(storeId),
+      settings: coordinatorSettings(live),
+      reaper,
+    });
+    const context: QuorumContext = {
+      selfId: cluster.selfId,
+      replica,
+      hints,
+      peers,
+      health: new PeerHealth({ peers, clock }),
+      inFlight: new InFlight({ clock, requestsMax: () => live.values.requestsQueuedMax }),
+      turn: this.#turn,
+      clock,
+      plans,
+      fetchRing: (from) => cluster.fetchRing(from),
+    };
+    const coordinator = new Coordinator({ local, plans, context, tokens, random });
+    const forwarding = new CommandForwarding({ coordinator, local, plans, context });
+    const service = new ReplicaService({
+      peers,
+      replica,
+      hints,
+      turn: this.#turn,
+      clock,
+      isStale: (slot, version) => plans.isStale(slot, version),
+      ownersOf: (slot) => plans.of(slot).owners,
+      isAwaitingSync: () => !lsm.isAcknowledged || live.values.appendfsync === "always",
+    });
+    const handoff = new Handoff({
+      hints,
+      peers,
+      clock,
+      log,
+      lsm,
+      settings: handoffSettings(live),
+      self: cluster.selfId,
+      ringVersion: () => cluster.ring.document.version,
+      isMember: (id) => cluster.ring.indexOf(id) !== null,
+      ownersOf: (slot) => plans.of(slot).allOwners(),
+      store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+      onStaleRing: (from) => background(cluster.fetchRing(from)),
+      nameOf: (id) => nameOf(cluster.ring, id),
+    });
+    this.#handoff = handoff;
+    const noteRing = (ring: Ring): void => {
+      plans.update(ring);
+      if (hasCompany(ring)) replica.keepTombstones();
+    };
+    noteRing(cluster.ring);
+    cluster.onRing(noteRing);
+    service.serve();
+    coordinator.serve();
+    handoff.start();
+    const view = new RingView({
+      selfId: cluster.selfId,
+      clock,
+      ring: () => cluster.ring,
+      reports: () => cluster.reports(),
+      ask: (id, database, key) => this.#ask(id, replica.keys.of(database, key)),
+    });
+    if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {
+      log.warn({}, cluster.ring.current.degradedReason);
+    }
+    return { tokens, plans, local, context, coordinator, forwarding, service, handoff, view };
+  }
+
+  async stop(): Promise<void> {
+    this.cluster.stop();
+    await this.#handoff?.stop();
+    await this.peers.close();
+    this.hints.stop();
+  }
+
+  /** Takes in what this node is to own by the change under way. */
+  async #catchUp(ring: Ring): Promise<void> {
+    const { host, live, log, identity } = this.#options;
+    await pullRanges({
+      ring,
+      selfIndex: this.cluster.selfIndex,
+      peers: this.peers,
+      clock: host.clock,
+      log,
+      settings: {
+        get transferRateBytes() {
+          return live.values.transferRateBytes;
+        },
+        patienceMs: TRANSFER_PATIENCE_MS,
+      },
+      store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+    });
+    // A store that comes by slots may have minted dots of their keys before, and not have them any more.
+    identity.beginEpoch();
+  }
+
+  async #store(dataKey: string, bytes: Uint8Array, start: number, end: number): Promise<void> {
+    const { replica, lsm } = this.#options;
+    if (replica.backlog() === "stopped") await replica.room();
+    await replica.mergeRead(dataKey, bytes, start, end, NO_LIMIT);
+    await lsm.committed();
+  }
+
+  /** What a member holds of a key: for CLUSTER WHERE. */
+  async #ask(id: MemberId, dataKey: string): Promise<WhereAnswer> {
+    const { replica, host } = this.#options;
+    const { clock } = host;
+    const { cluster } = this;
+    const names = (storeId: string): string | null => cluster.nameOfStore(storeId);
+    const answerOf = (bytes: Buffer | null): WhereAnswer =>
+      whereAnswerOf(bytes === null || bytes.length === 0 ? null : decodeRecord(bytes), { names, nowMs: clock.wallMs() });
+    if (id === cluster.selfId) return answerOf(await replica.read(dataKey));
+    const payload = Buffer.alloc(readBytesMax(dataKey));
+    const end = writeRead(payload, 0, { ringVersion: cluster.ring.document.version, dataKey, from: "records" });
+    const deadlineMs = clock.monotonicMs() + ANSWER_MS_MAX;
+    const answer = await this.peers.call({ to: id, kind: ReplicaKind.read, payload: payload.subarray(0, end), deadlineMs });
+    if (answer[0] !== AnswerStatus.ok) throw new OperatingError("UNAVAILABLE", "it knows a newer ring; try again");
+    return answerOf(answer.subarray(1));
+  }
+}
+
+/** The parts that answer clients, and members about copies. */
+export interface RingParts {
+  readonly tokens: ContextTokens;
+  readonly plans: SlotPlans;
+  readonly local: LocalKeyspace;
+  readonly context: QuorumContext;
+  readonly coordinator: Coordinator;
+  readonly forwarding: CommandForwarding;
+  readonly service: ReplicaService;
+  readonly handoff: Handoff;
+  readonly view: RingView;
+}
+
+/** True when others hold copies, or may have held some. */
+function hasCompany({ document }: Ring): boolean {
+  return document.members.length > 1 || document.pending.length > 0 || document.removed.length > 0;
+}
+
+function nameOf(ring: Ring, id: MemberId): string {
+  const index = ring.indexOf(id);
+  return index === null ? id : ring.members[index]!.name;
+}
