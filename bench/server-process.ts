@@ -31,7 +31,7 @@ export function isKindredBuilt(): boolean {
 }
 
 export function kindredServer(fsync: Fsync, nodeFlags: readonly string[] = []): ServerKind {
-  const fixed = [...nodeFlags, main, "server", "--appendfsync", fsync];
+  const fixed = [...nodeFlags, main, "server", "--appendfsync", fsync, "--peer-port", "0"];
   return {
     name: "Kindred",
     command: process.execPath,

@@ -4,12 +4,16 @@
  * order of precedence; names follow Redis's configuration where it has one. Values are validated once, here, and frozen.
  * Folders receive the slice they need, never this file.
  */
+import { addresses, autoPort, copyCounts, hostName, label, name, weight } from "./cluster-setting-kinds.js";
 import { OperatingError } from "./errors.js";
 import { bytes, choice, flag, integer, outputLimits, perDatabase, type Setting, text } from "./setting-kinds.js";
 
 const KB = 1_024;
 const MB = 1_024 * KB;
 const GB = 1_024 * MB;
+/** As in Redis: what `peer-port` is above `port` where nothing is said. */
+const PEER_PORT_OFFSET = 10_000;
+const PORT_MAX = 65_535;
 
 const consistency = choice({
   name: "consistency",
@@ -26,13 +30,62 @@ const conflicts = choice({
 });
 
 export const settings = {
-  port: integer({ name: "port", default: 6_379, min: 0, max: 65_535, why: "TCP port for clients; 0 takes any free one" }),
+  port: integer({ name: "port", default: 6_379, min: 0, max: PORT_MAX, why: "TCP port for clients; 0 takes any free one" }),
   bind: text({ name: "bind", default: "127.0.0.1", why: "address to listen on for clients; 0.0.0.0 for all" }),
   dir: text({ name: "dir", default: "./data", why: "directory that holds everything this node stores" }),
-  name: text({
+  name: name({
     name: "name",
-    default: "",
     why: "readable name of this node, shown in clocks; by default made from host and port",
+  }),
+  peerPort: autoPort({
+    name: "peer-port",
+    why: "TCP port for the other members; auto is port + 10000 (any free one when port is 0), 0 takes any free one",
+  }),
+  seeds: addresses({
+    name: "seeds",
+    why: "members to join through, as host:peer-port; none, or this node first: found a cluster if there is none yet",
+  }),
+  clusterSecret: text({
+    name: "cluster-secret",
+    default: "",
+    why: "secret that members prove to each other, the same on all; empty for none",
+  }),
+  announceIp: hostName({
+    name: "announce-ip",
+    why: "address that others are told, where it is not the one this node listens on (containers, NAT); by default that of bind",
+  }),
+  announcePort: integer({
+    name: "announce-port",
+    default: 0,
+    min: 0,
+    max: PORT_MAX,
+    why: "port that clients are told; 0 for the one this node listens on",
+  }),
+  announcePeerPort: integer({
+    name: "announce-peer-port",
+    default: 0,
+    min: 0,
+    max: PORT_MAX,
+    why: "port that other members are told; 0 for the one this node listens on",
+  }),
+  host: label({
+    name: "host",
+    default: "",
+    why: "physical server: copies of a key lie on members with different labels; by default the machine's name",
+  }),
+  dc: label({ name: "dc", default: "dc1", why: "data centre of this member" }),
+  rack: label({ name: "rack", default: "r1", why: "rack of this member: copies are spread over racks" }),
+  weight: weight({ name: "weight", why: "share of the data that this member takes: 2 takes twice as much as 1" }),
+  replicas: copyCounts({
+    name: "replicas",
+    why: "copies of each key: in every data centre, or by data centre as dc1:3,dc2:2; the same on all members",
+  }),
+  vnodes: integer({
+    name: "vnodes",
+    default: 64,
+    min: 1,
+    max: 512,
+    why: "places on the ring that a member of weight 1 takes when it joins",
   }),
   requirepass: text({
     name: "requirepass",
@@ -306,7 +359,20 @@ export function buildConfig(sources: readonly ConfigSource[]): Config {
       values[found.key] = parseSetting(found.setting, text, source.label(name));
     }
   }
-  return Object.freeze(values) as Config;
+  const config = Object.freeze(values) as Config;
+  peerPortOf(config);
+  return config;
+}
+
+/** The port to listen on for other members; 0 takes any free one. Throws `CONFIG` where `auto` leads past the last port. */
+export function peerPortOf({ port, peerPort }: Pick<Config, "port" | "peerPort">): number {
+  if (peerPort !== "auto") return peerPort;
+  if (port === 0) return 0;
+  if (port + PEER_PORT_OFFSET <= PORT_MAX) return port + PEER_PORT_OFFSET;
+  throw new OperatingError(
+    "CONFIG",
+    `--port ${port}: other members are reached on port + ${PEER_PORT_OFFSET}, which is above ${PORT_MAX}: set --peer-port (0 takes any free one), or a --port of at most ${PORT_MAX - PEER_PORT_OFFSET}`,
+  );
 }
 
 /** The source that flags make: names without the dashes. */

@@ -181,7 +181,8 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-function described(options: Described): Pick<Setting<never>, "name" | "why" | "words" | "change"> {
+/** The parts of a setting that are as they were given. */
+export function described(options: Described): Pick<Setting<never>, "name" | "why" | "words" | "change"> {
   return { name: options.name, why: options.why, words: [], change: options.change ?? "at start" };
 }
 

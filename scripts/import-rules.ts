@@ -51,7 +51,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   background: [],
   log: [],
   "setting-kinds": [],
-  config: ["setting-kinds"],
+  "cluster-setting-kinds": ["setting-kinds"],
+  config: ["setting-kinds", "cluster-setting-kinds"],
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.

@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { allSettings, buildConfig, environmentSource, fileSource, flagSource } from "../lib/config.js";
+import { allSettings, buildConfig, environmentSource, fileSource, flagSource, peerPortOf } from "../lib/config.js";
 import { OperatingError } from "../lib/errors.js";
 
 function flags(values: Record<string, string>): ReturnType<typeof flagSource> {
@@ -72,5 +72,77 @@ describe("config", () => {
     expect(refusal(() => buildConfig([flags({ databases: '{"16": {}}' })]))).to.contain("0 to 15");
     expect(refusal(() => buildConfig([flags({ databases: '{"1": {"port": "1"}}' })]))).to.contain("consistency or conflicts");
     expect(refusal(() => buildConfig([flags({ databases: '{"1": {"consistency": "TWO"}}' })]))).to.contain("must be one of");
+  });
+
+  it("puts the port for other members 10000 above that for clients, unless it is said", () => {
+    const peerPort = (values: Record<string, string>): number => peerPortOf(buildConfig([flags(values)]));
+    expect(peerPort({})).to.equal(16_379);
+    expect(peerPort({ port: "7000" })).to.equal(17_000);
+    expect(peerPort({ port: "0" })).to.equal(0);
+    expect(peerPort({ port: "7000", "peer-port": "auto" })).to.equal(17_000);
+    expect(peerPort({ port: "7000", "peer-port": "8000" })).to.equal(8_000);
+    expect(peerPort({ port: "60000", "peer-port": "0" })).to.equal(0);
+    expect(peerPort({ port: "55535" })).to.equal(65_535);
+    expect(refusal(() => buildConfig([flags({ port: "55536" })])))
+      .to.contain("--port 55536")
+      .and.to.contain("set --peer-port");
+    expect(refusal(() => buildConfig([flags({ "peer-port": "none" })]))).to.equal(
+      "--peer-port: must be auto or a whole number from 0 to 65535, not 'none'",
+    );
+  });
+
+  it("reads seeds as addresses, each once and in order", () => {
+    const seeds = (text: string): unknown => buildConfig([flags({ seeds: text })]).seeds;
+    expect(seeds("")).to.deep.equal([]);
+    expect(seeds("b:2, a:1,b:2,[::1]:3")).to.deep.equal([
+      { host: "b", port: 2 },
+      { host: "a", port: 1 },
+      { host: "::1", port: 3 },
+    ]);
+    const setting = allSettings().find(({ name }) => name === "seeds")!;
+    expect(setting.format(setting.parse("b:2,[::1]:3"))).to.equal("b:2,[::1]:3");
+    for (const text of ["a", "a:0", "a:65536", "a:1,,b:2", "::1:3", ":1", "a b:1", "a:1x"]) {
+      expect(
+        refusal(() => seeds(text)),
+        text,
+      ).to.contain("--seeds: must be host:port");
+    }
+  });
+
+  it("reads copies as one number, by data centre, or both", () => {
+    const setting = allSettings().find(({ name }) => name === "replicas")!;
+    expect(setting.parse("5")).to.deep.equal({ default: 5, dcs: [] });
+    expect(setting.parse("dc2:2, dc1:3")).to.deep.equal({
+      default: 3,
+      dcs: [
+        { dc: "dc1", replicas: 3 },
+        { dc: "dc2", replicas: 2 },
+      ],
+    });
+    for (const text of ["5", "dc1:3,dc2:2", "2,dc1:0"]) expect(setting.format(setting.parse(text))).to.equal(text);
+    for (const text of ["", "0", "256", "3,4", "dc1", "dc1:", "dc1:-1", "dc1:1,dc1:2", "dc1:1:2", "a b:1"]) {
+      expect(
+        refusal(() => buildConfig([flags({ replicas: text })])),
+        text,
+      ).to.contain("--replicas: must be a number of copies");
+    }
+  });
+
+  it("checks labels, weights and the address to announce", () => {
+    const config = buildConfig([
+      flags({ host: "box-1.lan", dc: "eu_west", rack: "2", weight: "0.25", "announce-ip": "10.0.0.7" }),
+    ]);
+    expect(config).to.include({ host: "box-1.lan", dc: "eu_west", rack: "2", weight: 0.25, announceIp: "10.0.0.7" });
+    expect(buildConfig([])).to.include({ host: "", dc: "dc1", rack: "r1", weight: 1, vnodes: 64, clusterSecret: "" });
+    expect(refusal(() => buildConfig([flags({ dc: "" })]))).to.contain("--dc: must be 1 to 63 letters");
+    expect(refusal(() => buildConfig([flags({ rack: "a:b" })]))).to.contain("--rack: must be 1 to 63 letters");
+    expect(refusal(() => buildConfig([flags({ name: "x".repeat(256) })]))).to.contain("at most 255 bytes");
+    expect(refusal(() => buildConfig([flags({ "announce-ip": "10.0.0.1,10.0.0.2" })]))).to.contain("an IP address");
+    for (const text of ["0", "0.001", "1000.01", "-1", "1e2", "heavy"]) {
+      expect(
+        refusal(() => buildConfig([flags({ weight: text })])),
+        text,
+      ).to.contain("--weight: must be a number from 0.01 to 1000");
+    }
   });
 });

@@ -80,7 +80,15 @@ export class ServerProcess {
   /** Starts the process, on any free port unless one is given, and waits until it is ready. Rejects, with its output, when it ends instead. */
   async start({ port = 0 }: { readonly port?: number } = {}): Promise<void> {
     this.#output = "";
-    const settings = { port: `${port}`, bind: "127.0.0.1", dir: this.directory, "log-format": "json", ...this.settings };
+    // Any free port for members: 10000 above a free port for clients there may be none.
+    const settings = {
+      port: `${port}`,
+      "peer-port": "0",
+      bind: "127.0.0.1",
+      dir: this.directory,
+      "log-format": "json",
+      ...this.settings,
+    };
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
     const child = spawn(process.execPath, [mainPath, "server", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],

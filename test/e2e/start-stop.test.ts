@@ -88,7 +88,7 @@ describe("a server process", function () {
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
     try {
-      const outcome = await runKindred(["server", "--port", `${port}`, "--dir", servers.makeDirectory()]);
+      const outcome = await runKindred(["server", "--port", `${port}`, "--peer-port", "0", "--dir", servers.makeDirectory()]);
       expect(outcome.code).to.equal(EXIT_FAILURE);
       expect(outcome.stderr)
         .to.match(/^kindred: /)
