@@ -41,6 +41,7 @@ export interface GossipOptions {
   readonly transport: GossipTransport;
   /** Our own entry, its generation durable. */
   readonly self: MemberEntry;
+  /** Read at each use: its owner may change it. */
   readonly seeds: readonly MemberAddress[];
   /** The version of the ring document held here. */
   readonly ringVersion: () => number;

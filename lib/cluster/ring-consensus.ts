@@ -62,18 +62,20 @@ export type RingRequest =
       readonly base: RingDocument | null;
     }
   /** This document is decided. */
-  | { readonly kind: "learn"; readonly document: RingDocument };
+  | { readonly kind: "learn"; readonly document: RingDocument }
+  /** Send the newest document if it is above this version. */
+  | { readonly kind: "fetch"; readonly version: number };
 
 export type RingAnswer =
   | { readonly kind: "promised"; readonly ballot: Ballot; readonly vote: Vote | null }
   | { readonly kind: "accepted"; readonly ballot: Ballot }
   /** A higher ballot was promised: to the request with `ballot`. */
   | { readonly kind: "preempted"; readonly ballot: Ballot; readonly promised: Ballot }
-  /** The instance is over: this is the newest document. Also what a `learn` of an older one is answered with. */
+  /** The instance is over: this is the newest document. Also what a `learn` or `fetch` of an older one is answered with. */
   | { readonly kind: "decided"; readonly document: RingDocument }
   /** The document before the instance is not known here: ask again and hand it over. */
   | { readonly kind: "behind"; readonly ballot: Ballot; readonly version: number }
-  /** The version is known now. */
+  /** The version is known now, or (of a `fetch`) the newest known is this one. */
   | { readonly kind: "learned"; readonly version: number }
   | { readonly kind: "refused"; readonly ballot: Ballot | null; readonly reason: RefusalReason };
 
@@ -155,6 +157,7 @@ export class RingAcceptor {
 
   #answer(request: RingRequest): RingAnswer {
     if (request.kind === "learn") return this.#answerLearn(request.document);
+    if (request.kind === "fetch") return this.#answerFetch(request.version);
     const { ballot, instance, base } = request;
     if (base !== null && base.version + 1 === instance.version) {
       const outcome = this.learn(base);
@@ -188,6 +191,12 @@ export class RingAcceptor {
     if (outcome === "foreign" || outcome === "forked") return { kind: "refused", ballot: null, reason: outcome };
     if (document.version < this.#state.decided.version) return { kind: "decided", document: this.#state.decided };
     return { kind: "learned", version: document.version };
+  }
+
+  #answerFetch(version: number): RingAnswer {
+    const { decided } = this.#state;
+    if (decided.version > version) return { kind: "decided", document: decided };
+    return { kind: "learned", version: decided.version };
   }
 
   /** Does nothing for a request that came twice: then there is nothing to sync. */

@@ -21,6 +21,7 @@ const Kind = {
   behind: 8,
   learned: 9,
   refused: 10,
+  fetch: 11,
 } as const;
 const Reason = { "not-a-member": 1, foreign: 2, forked: 3 } as const;
 const STATE_FORMAT = 1;
@@ -39,6 +40,8 @@ export function encodeRingRequest(request: RingRequest): Buffer {
       );
     case "learn":
       return message("learn", document(request.document));
+    case "fetch":
+      return message("fetch", varint(request.version));
     default:
       return unreachable(request);
   }
@@ -68,6 +71,8 @@ function readRequest(part: PartReader): RingRequest {
     }
     case Kind.learn:
       return { kind: "learn", document: readDocument(part) };
+    case Kind.fetch:
+      return { kind: "fetch", version: part.varint() };
     default:
       throw corrupt(`there is no ring request of kind ${kind}`);
   }

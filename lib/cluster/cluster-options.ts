@@ -1,0 +1,46 @@
+/** What a `Cluster` is given: the node's settings and seams, and what the layers above it do on its behalf. */
+import type { Clock } from "../host/clock.js";
+import type { Random } from "../host/random.js";
+import type { Log } from "../log.js";
+import type { Peers } from "../peer/peer.js";
+import type { MemberAddress, MemberLoad } from "./member-entry.js";
+import type { ReplicaCounts } from "./preference-table.js";
+import type { Records } from "./records.js";
+import type { Ring } from "./ring.js";
+
+export interface ClusterSettings {
+  /** For people, 1 to 255 bytes. Asked once the node listens, as the addresses are. */
+  readonly name: () => string;
+  readonly host: string;
+  readonly dc: string;
+  readonly rack: string;
+  readonly weight: number;
+  readonly vnodes: number;
+  readonly replicas: ReplicaCounts;
+  readonly seeds: readonly MemberAddress[];
+  /** What others are told: where members, and where clients, reach this node. */
+  readonly peerAddress: () => MemberAddress;
+  readonly clientAddress: () => MemberAddress;
+}
+
+export interface ClusterOptions {
+  /** Made with `identity` and `admit` of this cluster. Closed by its owner, after `stop`. */
+  readonly peers: Peers;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly records: Records;
+  readonly settings: ClusterSettings;
+  /** 8 latin1 characters. */
+  readonly storeId: () => string;
+  /** The end of the sequences that the store has leased. */
+  readonly sequenceLease: () => number;
+  readonly load: () => MemberLoad;
+  readonly softwareVersion: string;
+  /**
+   * Asked of a node whose join (or replacement of a member) is the first pending change, once the old owners write to it too:
+   * resolves when it holds what it is to own by `ring.next`. Rejects with an `OperatingError`: it is asked again, and again
+   * after a restart.
+   */
+  readonly catchUp: (ring: Ring) => Promise<void>;
+}

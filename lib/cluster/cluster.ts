@@ -1,0 +1,466 @@
+/**
+ * The folder's entry: this node as a member of a cluster. Composes what the other files do one thing each: who this member
+ * is (member-record.ts), whom it lets in (hello-settings.ts), how it comes by a ring (ring-search.ts) and into it
+ * (enrolment.ts), the document and its consensus (ring-keeper.ts), and who is there (gossip.ts).
+ *
+ * INVARIANT: whatever others are told of this member, its id, its generation, its votes, is on the disk before.
+ */
+import { assert } from "../assert.js";
+import { background } from "../background.js";
+import { latin1Of } from "../bytes/latin1.js";
+import { messageOf, OperatingError } from "../errors.js";
+import { type PeerHello, type PeerIdentity, PeerRefusal } from "../peer/peer.js";
+import { AddressBook } from "./address-book.js";
+import type { ClusterOptions } from "./cluster-options.js";
+import { Enrolment } from "./enrolment.js";
+import type { MemberStatus } from "./failure-detector.js";
+import { Gossip, type GossipChange, type GossipPeer, type MemberReport } from "./gossip.js";
+import { encodeHelloSettings, type HelloSettings, isSameReplicas, objectionTo, replicasText } from "./hello-settings.js";
+import type { MemberId } from "./member.js";
+import type { MemberAddress, MemberState } from "./member-entry.js";
+import { MemberLinks } from "./member-links.js";
+import { MemberRecord } from "./member-record.js";
+import { RecordName } from "./records.js";
+import type { Ring } from "./ring.js";
+import { misplacementOf } from "./ring-changes.js";
+import type { AcceptorState } from "./ring-consensus.js";
+import { decodeRingDocument, foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
+import { type ChangeOutcome, RingKeeper } from "./ring-keeper.js";
+import { decodeAcceptorState, encodeAcceptorState } from "./ring-messages.js";
+import type { RingChange } from "./ring-proposer.js";
+import { RingSearch } from "./ring-search.js";
+import { SelfPortrait } from "./self-portrait.js";
+import { chooseTokens } from "./token-choice.js";
+
+export type { ClusterOptions, ClusterSettings } from "./cluster-options.js";
+export type { MemberStatus } from "./failure-detector.js";
+export type { MemberReport } from "./gossip.js";
+export type { Member, MemberId } from "./member.js";
+export type { MemberAddress, MemberLoad } from "./member-entry.js";
+export type { PreferenceTable, ReplicaCounts } from "./preference-table.js";
+export type { Records } from "./records.js";
+export type { Ring, SlotOwners } from "./ring.js";
+export type { RingDocument } from "./ring-document.js";
+export type { ChangeOutcome } from "./ring-keeper.js";
+export type { ChangeRefusal, RingChange } from "./ring-proposer.js";
+
+const FETCH_MS_MAX = 2_000;
+/** Peers met before this node belongs to a cluster, and complaints that are not repeated. */
+const MET_MAX = 4_096;
+const COMPLAINTS_MAX = 64;
+
+export class Cluster {
+  readonly selfId: MemberId;
+  readonly #options: ClusterOptions;
+  readonly #links: MemberLinks;
+  readonly #record: MemberRecord;
+  readonly #portrait: SelfPortrait;
+  readonly #book: AddressBook;
+  readonly #listeners: ((ring: Ring) => void)[] = [];
+  readonly #removed = new Set<MemberId>();
+  /** Seeds that are not this node, and where members were last that gossip has not heard of yet. */
+  readonly #seeds: MemberAddress[] = [];
+  /** Of each peer met before this node belonged to a cluster, to which it belonged itself. */
+  readonly #met = new Map<string, string | null>();
+  readonly #fetches = new Map<MemberId, Promise<void>>();
+  readonly #complaints = new Set<string>();
+  #state: "new" | "searching" | "running" | "stopped" = "new";
+  #keeper: RingKeeper | null = null;
+  #gossip: Gossip | null = null;
+  #search: RingSearch | null = null;
+  #enrolment: Enrolment | null = null;
+  #selfIndex = -1;
+  #startedMs = 0;
+  /** Names of members by store id; null when they are to be gathered anew. */
+  #names: Map<string, string> | null = null;
+
+  private constructor(options: ClusterOptions, record: MemberRecord) {
+    this.#options = options;
+    this.#record = record;
+    this.selfId = record.id;
+    this.#portrait = new SelfPortrait(record.id, options);
+    const { peers, clock, records, log } = options;
+    this.#links = new MemberLinks({ peers, clock });
+    this.#links.serve({
+      gossip: (message) => this.#running.receive(message),
+      ring: (request) => this.#knowing.handle(request),
+    });
+    this.#book = new AddressBook({ records, clock, log, isKept: (id) => this.#isOfRing(id) });
+    const stored = records.get(RecordName.ringState);
+    if (stored !== null) this.#keep(decodeAcceptorState(stored));
+  }
+
+  /**
+   * Reads the records, and stores the generation of this run. Throws IO, CORRUPT, CONFIG where `replicas` is not what the ring
+   * has, and UNAVAILABLE for a member that was removed.
+   */
+  static open(options: ClusterOptions): Cluster {
+    const { records, random, clock, settings } = options;
+    const cluster = new Cluster(options, MemberRecord.open({ records, random, wallMs: clock.wallMs() }));
+    const document = cluster.#keeper?.document;
+    if (document === undefined) return cluster;
+    if (cluster.#removed.has(cluster.selfId)) {
+      const advice = "to join anew, start it with an empty data directory (--dir)";
+      throw new OperatingError("UNAVAILABLE", `this member (${cluster.selfId}) was removed from its cluster; ${advice}`);
+    }
+    const isInCompany = document.members.some(({ id }) => id !== cluster.selfId) || document.pending.length > 0;
+    if (isInCompany && !isSameReplicas(settings.replicas, document.replicas)) {
+      const kept = replicasText(document.replicas);
+      const text = `--replicas is ${replicasText(settings.replicas)}, the cluster of this member keeps ${kept}`;
+      throw new OperatingError("CONFIG", `${text}: start it with --replicas ${kept}`);
+    }
+    return cluster;
+  }
+
+  /** The newest ring known here. REQUIRES that one is: `start` has resolved. */
+  get ring(): Ring {
+    assert(this.#keeper !== null, "cluster: a ring is known once it has started");
+    return this.#keeper.ring;
+  }
+
+  /** This node in `ring.members`; -1 where it is neither a member nor the next to be one. */
+  get selfIndex(): number {
+    return this.#selfIndex;
+  }
+
+  // For `Peers`.
+
+  identity(): PeerIdentity {
+    return { peerId: this.selfId, clusterId: this.#clusterId, settings: encodeHelloSettings(this.#hello) };
+  }
+
+  admit(hello: PeerHello): string | null {
+    const clusterId = this.#clusterId;
+    const objection = objectionTo(hello, { settings: this.#hello, clusterId, removed: this.#removed });
+    if (objection === null && clusterId === null && this.#met.size < MET_MAX) this.#met.set(hello.peerId, hello.clusterId);
+    return objection;
+  }
+
+  // Life.
+
+  /**
+   * Founds a ring, or finds one through the seeds; resolves when one is known here, in the same turn where nobody has to be
+   * asked. Joining it goes on afterwards. Keeps trying, and logs why it waits. REQUIRES that the node listens. Rejects with IO,
+   * and with CLOSED when it was stopped meanwhile.
+   */
+  async start(): Promise<void> {
+    assert(this.#state === "new", "cluster: started once");
+    this.#state = "searching";
+    if (this.#keeper === null) {
+      const lone = this.#readLoneRing();
+      const { seeds } = this.#options.settings;
+      if (lone !== null || seeds.length === 0)
+        this.#found(lone ?? mintRingDocument((length) => this.#options.random.bytes(length)));
+      else await this.#findRing(seeds);
+    }
+    this.#begin();
+  }
+
+  /** Takes part no more: others get no answers. To be called before the links are closed. Idempotent. */
+  stop(): void {
+    if (this.#state === "stopped") return;
+    this.#state = "stopped";
+    this.#search?.stop();
+    this.#enrolment?.stop();
+    this.#gossip?.stop();
+    this.#book.flush();
+  }
+
+  /** Calls `listener` with each newer ring, the first included, in the turn in which it is known and durable here. */
+  onRing(listener: (ring: Ring) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** Takes a peer's ring document if it is newer. Resolves, within 2 s, also when that failed: the next peer tells again. */
+  fetchRing(from: MemberId): Promise<void> {
+    let fetch = this.#fetches.get(from);
+    if (fetch === undefined) {
+      fetch = this.#fetch(from).finally(() => this.#fetches.delete(from));
+      this.#fetches.set(from, fetch);
+    }
+    return fetch;
+  }
+
+  /** Changes the ring document: see `RingKeeper.change`. */
+  change(change: RingChange, deadlineMs: number): Promise<ChangeOutcome> {
+    assert(this.#keeper !== null, "cluster: a ring is known once it has started");
+    return this.#keeper.change(change, deadlineMs);
+  }
+
+  // Who is there.
+
+  /** Whom gossip knows, this node included, ascending by id. Nodes that have not joined are among them. */
+  reports(): readonly MemberReport[] {
+    return this.#gossip?.reports() ?? [];
+  }
+
+  /** A member of which this run has heard nothing is down once it could have been heard. */
+  statusOf(id: MemberId): MemberStatus {
+    const gossip = this.#gossip;
+    if (gossip === null) return "up";
+    if (gossip.membership.get(id) !== null) return gossip.statusOf(id);
+    const hadTime = this.#options.clock.monotonicMs() - this.#startedMs > gossip.suspectAfterMs;
+    return hadTime && !this.isUsable(id) ? "down" : "up";
+  }
+
+  /** There is a link to it that answers; gossip is not asked. */
+  isUsable(id: MemberId): boolean {
+    return id === this.selfId || this.#options.peers.isUsable(id);
+  }
+
+  /** Where members reach it: by gossip, else where it was last. Null where that is not known. */
+  addressOf(id: MemberId): MemberAddress | null {
+    return this.#gossip?.membership.get(id)?.contents.peerAddress ?? this.#book.get(id);
+  }
+
+  /** The name of the member with this store, 8 latin1 characters; null for a store of none. */
+  nameOfStore(storeId: string): string | null {
+    this.#names ??= this.#gatherNames();
+    return this.#names.get(storeId) ?? null;
+  }
+
+  // Coming by a ring.
+
+  #readLoneRing(): RingDocument | null {
+    const stored = this.#options.records.get(RecordName.loneRing);
+    return stored === null ? null : decodeRingDocument(stored);
+  }
+
+  #found(minted: RingDocument): void {
+    const { settings, random, log } = this.#options;
+    const { replicas, vnodes } = settings;
+    const joiner = { ...this.#portrait.self(), tokens: [] };
+    const tokens = chooseTokens({ members: [], joiner, replicas, vnodes, fraction: () => random.fraction() });
+    const decided = foundRing(minted, { member: { ...joiner, tokens }, replicas });
+    this.#storeFirst({ decided, promised: null, vote: null });
+    log.info({ cluster: this.#clusterId }, "founded a ring, of which this node is the only member");
+  }
+
+  async #findRing(seeds: readonly MemberAddress[]): Promise<void> {
+    const { clock, random, log, settings } = this.#options;
+    const ownAddress = settings.peerAddress();
+    this.#search = new RingSearch({ links: this.#links, clock, random, log, seeds, ownAddress });
+    const outcome = await this.#search.run();
+    this.#search = null;
+    if (outcome.kind === "found one") return this.#found(mintRingDocument((length) => random.bytes(length)));
+    this.#storeFirst({ decided: outcome.document, promised: null, vote: null });
+    log.info({ cluster: this.#clusterId, from: outcome.from, version: outcome.document.version }, "found a ring to join");
+  }
+
+  /** Belongs to a cluster from now on. */
+  #storeFirst(state: AcceptorState): void {
+    this.#store(state);
+    this.#keep(state);
+    // Links of before know nothing of the cluster: those that may be of another one are made anew, and judged.
+    for (const [peerId, clusterId] of this.#met) if (clusterId !== this.#clusterId) this.#options.peers.forget(peerId);
+    this.#met.clear();
+    this.#onRing(this.ring);
+  }
+
+  #keep(state: AcceptorState): void {
+    const { clock, random, log } = this.#options;
+    this.#keeper = new RingKeeper({
+      memberId: this.selfId,
+      state,
+      store: (changed) => this.#store(changed),
+      ask: (to, request, deadlineMs) => this.#links.askRing(to, request, deadlineMs),
+      clock,
+      random,
+      log,
+    });
+    this.#keeper.onChange((ring) => this.#onRing(ring));
+    for (const id of state.decided.removed) this.#removed.add(id);
+    this.#selfIndex = this.ring.indexOf(this.selfId) ?? -1;
+  }
+
+  #store(state: AcceptorState): void {
+    if (this.#state === "stopped") throw new OperatingError("CLOSED", "this node is stopping");
+    this.#options.records.putNow(RecordName.ringState, encodeAcceptorState(state));
+  }
+
+  // Taking part.
+
+  #begin(): void {
+    const { clock, random, log, settings, peers } = this.#options;
+    this.#state = "running";
+    this.#startedMs = clock.monotonicMs();
+    this.#seeds.push(...settings.seeds);
+    const self = this.#portrait.self();
+    const contents = this.#portrait.contents({ state: this.#memberState, ringVersion: this.ring.document.version });
+    const gossip = new Gossip({
+      clock,
+      random,
+      log,
+      transport: { exchange: (to, bytes, deadlineMs) => this.#exchange(to, bytes, deadlineMs) },
+      self: { id: this.selfId, generation: this.#record.generation, heartbeat: 1, changed: 1, contents },
+      seeds: this.#seeds,
+      ringVersion: () => this.ring.document.version,
+      onNewerRing: ({ id }) => (id === null ? Promise.resolve() : this.fetchRing(id)),
+      raiseGeneration: async (above) => this.#record.raise({ above, wallMs: clock.wallMs() }),
+      load: () => {
+        gossip.update(this.#portrait.leaseNews());
+        return this.#options.load();
+      },
+      onChange: (change) => this.#onGossip(change),
+    });
+    this.#gossip = gossip;
+    gossip.remove(this.#removed);
+    for (const [id, address] of this.#book.entries()) {
+      if (!this.#isOfRing(id) || id === this.selfId) continue;
+      this.#seeds.push(address);
+      peers.setAddress(id, address);
+    }
+    peers.onUp((peerId) => {
+      if (this.#state === "running") background(this.fetchRing(peerId));
+    });
+    gossip.start();
+    const { replicas, vnodes } = settings;
+    this.#enrolment = new Enrolment({
+      clock,
+      random,
+      log,
+      self,
+      replicas,
+      vnodes,
+      ring: () => this.ring,
+      change: (change, deadlineMs) => this.change(change, deadlineMs),
+      teach: (to, document, deadlineMs) => this.#teach(to, document, deadlineMs),
+      isReachable: (id) => this.isUsable(id) || this.statusOf(id) !== "down",
+      catchUp: this.#options.catchUp,
+    });
+    this.#enrolment.ringChanged();
+    const misplacement = misplacementOf(this.ring.document, self);
+    if (misplacement !== null && this.ring.document.members.length > 1) {
+      log.warn({}, `a member keeps the place at which it joined until it leaves: ${misplacement}`);
+    }
+  }
+
+  #onRing(ring: Ring): void {
+    const { document } = ring;
+    this.#names = null;
+    this.#selfIndex = ring.indexOf(this.selfId) ?? -1;
+    for (const id of document.removed) {
+      if (this.#removed.has(id)) continue;
+      this.#removed.add(id);
+      this.#book.forget(id);
+      this.#gossip?.remove([id]);
+      if (id !== this.selfId) this.#options.peers.forget(id);
+    }
+    if (this.#state === "running") this.#book.saveSoon();
+    this.#gossip?.update({ state: this.#memberState });
+    this.#enrolment?.ringChanged();
+    for (const listener of this.#listeners) listener(ring);
+  }
+
+  #onGossip(change: GossipChange): void {
+    const { peers, log } = this.#options;
+    if (change.kind === "status") {
+      const name = this.#gossip?.membership.get(change.id)?.contents.name;
+      log.info({ member: change.id, name }, `a member is ${change.to}`);
+      return;
+    }
+    const { id, contents } = change.member;
+    this.#names = null;
+    if (change.kind === "removed" || id === this.selfId) return;
+    const last = this.#book.get(id);
+    // From here on gossip itself turns to it.
+    if (change.kind === "joined" && last !== null) removeAddress(this.#seeds, last, { except: this.#options.settings.seeds });
+    peers.setAddress(id, contents.peerAddress);
+    this.#book.note(id, contents.peerAddress);
+  }
+
+  async #exchange(to: GossipPeer, bytes: Buffer, deadlineMs: number): Promise<Buffer> {
+    try {
+      return await this.#links.exchange(to, bytes, deadlineMs);
+    } catch (error) {
+      if (to.id === null && error instanceof PeerRefusal) this.#onSeedRefusal(to.address, error);
+      throw error;
+    }
+  }
+
+  #onSeedRefusal(address: MemberAddress, refusal: PeerRefusal): void {
+    if (refusal.reason === "self") removeAddress(this.#seeds, address, { except: [] });
+    else this.#complain(`${address.host}:${address.port} is a seed, but no member of this cluster: ${messageOf(refusal)}`);
+  }
+
+  async #fetch(from: MemberId): Promise<void> {
+    const { clock, log } = this.#options;
+    try {
+      const { version } = this.ring.document;
+      const document = await this.#links.fetchRing(from, version, clock.monotonicMs() + FETCH_MS_MAX);
+      if (document !== null) this.#learn(document, from);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      log.debug({ peer: from, code: error.code }, `its ring was not fetched: ${messageOf(error)}`);
+    }
+  }
+
+  async #teach(to: MemberId, document: RingDocument, deadlineMs: number): Promise<void> {
+    const newer = await this.#links.teachRing(to, document, deadlineMs);
+    if (newer !== null) this.#learn(newer, to);
+  }
+
+  #learn(document: RingDocument, from: MemberId): void {
+    const outcome = this.#knowing.learn(document);
+    if (outcome === "foreign" || outcome === "forked") {
+      this.#complain(`member ${from} has a ring that is not this one, of version ${document.version} (${outcome})`);
+    }
+  }
+
+  get #hello(): HelloSettings {
+    const document = this.#keeper?.document;
+    return this.#portrait.hello(document === undefined ? 0 : document.members.length + document.pending.length);
+  }
+
+  get #clusterId(): string | null {
+    return this.#keeper?.document.clusterId.toString("hex") ?? null;
+  }
+
+  get #memberState(): MemberState {
+    return this.ring.document.members.some(({ id }) => id === this.selfId) ? "up" : "joining";
+  }
+
+  #isOfRing(id: MemberId): boolean {
+    const document = this.#keeper?.document;
+    if (document === undefined) return false;
+    const isIt = (member: { readonly id: MemberId }): boolean => member.id === id;
+    return document.members.some(isIt) || document.pending.some((change) => change.kind !== "leave" && isIt(change.member));
+  }
+
+  get #running(): Gossip {
+    if (this.#gossip === null || this.#state !== "running") throw new OperatingError("CLOSED", "this node takes no part yet");
+    return this.#gossip;
+  }
+
+  get #knowing(): RingKeeper {
+    if (this.#state === "stopped") throw new OperatingError("CLOSED", "this node is stopping");
+    if (this.#keeper === null) throw new OperatingError("UNAVAILABLE", "this node knows no ring yet");
+    return this.#keeper;
+  }
+
+  #gatherNames(): Map<string, string> {
+    const names = new Map<string, string>();
+    const document = this.#keeper?.document;
+    for (const change of document?.pending ?? []) {
+      if (change.kind !== "leave") names.set(change.member.storeId, change.member.name);
+    }
+    for (const { storeId, name } of document?.members ?? []) names.set(storeId, name);
+    for (const { contents } of this.#gossip?.membership.members ?? []) {
+      if (contents.name !== "") names.set(latin1Of(Buffer.from(contents.storeId, "hex")), contents.name);
+    }
+    return names;
+  }
+
+  #complain(text: string): void {
+    if (this.#complaints.has(text)) return;
+    if (this.#complaints.size >= COMPLAINTS_MAX) this.#complaints.clear();
+    this.#complaints.add(text);
+    this.#options.log.warn({}, text);
+  }
+}
+
+function removeAddress(from: MemberAddress[], address: MemberAddress, { except }: { except: readonly MemberAddress[] }): void {
+  const isIt = ({ host, port }: MemberAddress): boolean => host === address.host && port === address.port;
+  if (except.some(isIt)) return;
+  for (let at = from.findIndex(isIt); at >= 0; at = from.findIndex(isIt)) from.splice(at, 1);
+}

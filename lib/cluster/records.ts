@@ -1,0 +1,19 @@
+/** The node's own small records, as the cluster needs them: lib/replica's MetaStore, or a Map in tests. */
+
+export interface Records {
+  get(name: string): Buffer | null;
+  /** It is on the disk when this returns; `bytes` must not change afterwards. Throws IO. */
+  putNow(name: string, bytes: Buffer): void;
+}
+
+/** Names on the disk: docs/FORMATS.md, "Keys and small records in the engine". */
+export const RecordName = {
+  /** Who this member is: member-record.ts. */
+  member: "member",
+  /** What this member promised, voted for and knows of the ring: ring-messages.ts. */
+  ringState: "ring-state",
+  /** The ring document of a version that was always alone; read, never written. */
+  loneRing: "ring",
+  /** Where other members were last: address-book.ts. */
+  addresses: "addresses",
+} as const;

@@ -1,0 +1,172 @@
+import { expect } from "chai";
+import { decodeHelloSettings, encodeHelloSettings, helloSettings, objectionTo } from "../../lib/cluster/hello-settings.js";
+import type { PeerHello } from "../../lib/peer/peer.js";
+import { ClusterWorld } from "./cluster-world.js";
+import { THREE } from "./members.js";
+
+const OURS = "0a".repeat(16);
+const THEIRS = "0b".repeat(16);
+
+function admissionOf(differences: Partial<Parameters<typeof objectionTo>[1]> = {}): Parameters<typeof objectionTo>[1] {
+  return {
+    settings: helloSettings({ replicas: THREE, name: "here", members: 3 }),
+    clusterId: OURS,
+    removed: new Set(),
+    ...differences,
+  };
+}
+
+function helloOf(differences: Partial<PeerHello> = {}): PeerHello {
+  return {
+    peerId: "00000000000000b0",
+    clusterId: OURS,
+    settings: encodeHelloSettings(helloSettings({ replicas: THREE, name: "there", members: 3 })),
+    remoteAddress: "10.0.0.2",
+    direction: "accepted",
+    version: 1,
+    ...differences,
+  };
+}
+
+function settingsOf(differences: Partial<ReturnType<typeof helloSettings>>): Buffer {
+  return encodeHelloSettings({ ...helloSettings({ replicas: THREE, name: "there", members: 3 }), ...differences });
+}
+
+describe("who is let in", () => {
+  it("are members of the same cluster, and nodes of none", () => {
+    expect(objectionTo(helloOf(), admissionOf())).to.equal(null);
+    expect(objectionTo(helloOf({ clusterId: null }), admissionOf())).to.equal(null);
+    expect(objectionTo(helloOf(), admissionOf({ clusterId: null }))).to.equal(null);
+    expect(objectionTo(helloOf({ clusterId: null }), admissionOf({ clusterId: null }))).to.equal(null);
+  });
+
+  it("is told from a hello that reads as it was written, fields of later versions passed over", () => {
+    const replicas = { default: 2, dcs: [{ dc: "eu", replicas: 3 }] };
+    const settings = helloSettings({ replicas, name: "näme", members: 7 });
+    const bytes = encodeHelloSettings(settings);
+    expect(decodeHelloSettings(bytes)).to.deep.equal(settings);
+    expect(decodeHelloSettings(Buffer.concat([bytes, Buffer.of(99, 2, 1, 2)]))).to.deep.equal(settings);
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => decodeHelloSettings(bytes.subarray(0, length)), `${length} bytes`).to.throw();
+    }
+  });
+
+  for (const [what, hello, ours, text] of [
+    ["of another version's greeting", helloOf({ settings: Buffer.of(9) }), {}, "format 9 there, 1 here"],
+    ["whose greeting is cut off", helloOf({ settings: Buffer.of(1, 1) }), {}, "run the same version on all members"],
+    ["with keys in other slots", helloOf({ settings: settingsOf({ slotScheme: 2 }) }), {}, "by scheme 1 here, by 2 there"],
+    ["that is no member by its id", helloOf({ peerId: "somebody" }), {}, "16 hexadecimal digits"],
+    [
+      "with other numbers of copies",
+      helloOf({ settings: settingsOf({ replicas: { default: 2, dcs: [{ dc: "eu", replicas: 1 }] } }) }),
+      {},
+      "--replicas is 3 here, 2,eu:1 there: start the node with the number that its cluster has",
+    ],
+    [
+      "that was removed",
+      helloOf(),
+      { removed: new Set(["00000000000000b0"]) },
+      "member 00000000000000b0 was removed from this cluster",
+    ],
+    [
+      "of another cluster",
+      helloOf({ clusterId: THEIRS }),
+      {},
+      "cluster 0a0a0a0a is here, cluster 0b0b0b0b there: only a node with an empty data directory joins",
+    ],
+  ] as const) {
+    it(`is no node ${what}, and why is said`, () => {
+      expect(objectionTo(hello, admissionOf(ours))).to.contain(text);
+    });
+  }
+
+  it("is no node that is alone in another cluster, and what to do with it is said", () => {
+    const lone = { clusterId: THEIRS, settings: settingsOf({ members: 1 }) };
+    const advice = "is alone in its cluster: to join the other, stop it, clear its data directory (--dir) and start it again";
+    expect(objectionTo(helloOf(lone), admissionOf())).to.contain(`. there ${advice}`);
+    const weAreLone = admissionOf({ settings: helloSettings({ replicas: THREE, name: "here", members: 1 }) });
+    expect(objectionTo(helloOf({ clusterId: THEIRS }), weAreLone)).to.contain(`. here ${advice}`);
+    // Of two that are alone it is the one that looks for others.
+    expect(objectionTo(helloOf(lone), weAreLone)).to.contain(`. there ${advice}`);
+    expect(objectionTo(helloOf({ ...lone, direction: "dialled" }), weAreLone)).to.contain(`. here ${advice}`);
+    const longest = { ...lone, settings: settingsOf({ members: 1, name: "x".repeat(255) }) };
+    expect(objectionTo(helloOf(longest), admissionOf())!.length).to.be.lessThan(300);
+  });
+
+  describe("between nodes", () => {
+    let world: ClusterWorld;
+
+    beforeEach(() => {
+      world = new ClusterWorld(11);
+    });
+
+    afterEach(() => world.stopAll());
+
+    for (const [what, founding, joining, text] of [
+      ["without the secret", { secret: "s3cret" }, {}, "this cluster needs --cluster-secret"],
+      ["with another secret", { secret: "s3cret" }, { secret: "other" }, "wrong --cluster-secret"],
+      [
+        "with other numbers of copies",
+        {},
+        { settings: { replicas: { default: 2, dcs: [] } } },
+        "--replicas is 3 here, 2 there",
+      ],
+    ] as const) {
+      it(`a node ${what} does not join, and both log why`, async () => {
+        const founder = await world.node("a", founding);
+        const joiner = await world.node("b", { seeds: ["a"], ...joining });
+        await world.advance(10_000);
+        expect(joiner.isKnowing).to.equal(false);
+        expect(joiner.said(text)).to.not.deep.equal([]);
+        expect(founder.said(text)).to.not.deep.equal([]);
+        expect(founder.cluster.reports()).to.have.length(1);
+        // It is not told again and again.
+        expect(joiner.logged.length).to.be.lessThan(4);
+        expect(founder.logged.length).to.be.lessThan(4);
+      });
+    }
+
+    it("a ring of one that is given seeds of another cluster stays what it is, and is told what to do", async () => {
+      const [a] = await world.clusterOf(["a", "b"]);
+      await world.stop(await world.node("c"));
+      const lone = await world.node("c", { seeds: ["a"] });
+      expect(lone.isMember).to.equal(true);
+      await world.advance(10_000);
+      const advice =
+        "c is alone in its cluster: to join the other, stop it, clear its data directory (--dir) and start it again";
+      expect(lone.said(advice)).to.have.length(1);
+      expect(lone.memberNames).to.deep.equal(["c"]);
+      expect(a!.memberNames).to.deep.equal(["a", "b"]);
+      await world.stop(lone);
+      world.loseData("c");
+      const fresh = await world.node("c", { seeds: ["a"] });
+      await world.until(() => fresh.isMember && a!.memberNames.length === 3);
+    });
+
+    it("nodes that met before they belonged to clusters do not stay linked when these turn out to differ", async () => {
+      const a = await world.node("a", { seeds: ["b"] });
+      const b = await world.node("b", { seeds: ["a"] });
+      await world.advance(1_000);
+      expect(a.cluster.isUsable(b.cluster.selfId)).to.equal(true);
+      // Each finds a founder of its own, though both still know the other's address.
+      await world.stop(a);
+      await world.node("x");
+      const again = await world.node("a", { seeds: ["b", "x"] });
+      world.network.cutOff(["a", "x"], ["b"]);
+      await world.until(() => again.isMember);
+      await world.stop(b);
+      await world.node("y");
+      const other = await world.node("b", { seeds: ["y"] });
+      await world.until(() => other.isMember);
+      world.network.heal();
+      await world.advance(20_000);
+      for (const [run, names] of [
+        [again, ["a", "x"]],
+        [other, ["b", "y"]],
+      ] as const) {
+        expect(run.memberNames).to.deep.equal(names);
+        expect(run.cluster.reports().map(({ member }) => member.contents.name)).to.have.members(names);
+      }
+    });
+  });
+});
