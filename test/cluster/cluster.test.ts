@@ -169,7 +169,7 @@ describe("a cluster", () => {
       const joiner = await world.node("b", { seeds: ["a"] });
       await world.advance(20_000);
       expect(joiner.isKnowing).to.equal(false);
-      expect(joiner.said("waiting for a ring to join")[0]).to.contain(`a:${world.addressOf("a").port}: nothing listens`);
+      expect(joiner.said("waiting for a ring to join")[0]).to.contain(`nothing listens on a:${world.addressOf("a").port}`);
       const founder = await world.node("a");
       await world.until(() => joiner.isMember && founder.memberNames.length === 2);
     });
