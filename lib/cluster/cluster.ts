@@ -285,6 +285,7 @@ export class Cluster {
     this.#state = "running";
     this.#startedMs = clock.monotonicMs();
     this.#seeds.push(...settings.seeds);
+    removeAddress(this.#seeds, settings.peerAddress(), { except: [] });
     const self = this.#portrait.self();
     const contents = this.#portrait.contents({ state: this.#memberState, ringVersion: this.ring.document.version });
     const gossip = new Gossip({

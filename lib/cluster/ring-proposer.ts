@@ -197,7 +197,9 @@ export class RingProposer {
     const document = this.#value;
     assert(document !== null, "ring proposer: votes are for a document");
     this.#conclude(document);
-    const audience = new Set([...this.#voters, ...document.members.map((member) => member.id)]);
+    // Who waits to join is told too: it may be the next.
+    const joining = document.pending.flatMap((change) => (change.kind === "leave" ? [] : [change.member]));
+    const audience = new Set([...this.#voters, ...[...document.members, ...joining].map((member) => member.id)]);
     return [...audience].map((to) => ({ to, request: { kind: "learn", document } }));
   }
 

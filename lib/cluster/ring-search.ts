@@ -39,6 +39,9 @@ type SeedAnswer =
 const FETCH_MS_MAX = 2_000;
 const PAUSE_MS_MIN = 200;
 const PAUSE_MS_MAX = 3_000;
+/** Nodes that start together need not say that they wait for each other. */
+const SILENT_MS = 1_000;
+const KNOWS_NONE = "it knows no ring yet";
 
 export class RingSearch {
   readonly #options: RingSearchOptions;
@@ -53,7 +56,8 @@ export class RingSearch {
 
   /** Ends with an outcome, however long that takes. Rejects with CLOSED when it was stopped. */
   async run(): Promise<SearchOutcome> {
-    const { random, seeds } = this.#options;
+    const { random, seeds, clock } = this.#options;
+    const sinceMs = clock.monotonicMs();
     for (let pauseMs = PAUSE_MS_MIN; ; pauseMs = Math.min(2 * pauseMs, PAUSE_MS_MAX)) {
       const asked = seeds.map((seed) => this.#ask(seed));
       const found = await firstThat(asked, (answer) => answer.kind === "ring");
@@ -62,7 +66,7 @@ export class RingSearch {
       const answers = await Promise.all(asked);
       // Who is there but refuses may know a ring: founding another one beside it would part the cluster.
       if (answers[0]!.kind === "self" && answers.every((answer) => answer.kind !== "refused")) return { kind: "found one" };
-      this.#say(answers);
+      if (clock.monotonicMs() - sinceMs >= SILENT_MS) this.#say(answers);
       await this.#rest.take(pauseMs * (0.5 + random.fraction()));
     }
   }
@@ -79,14 +83,14 @@ export class RingSearch {
       const from = await links.meet(seed);
       const document = await links.fetchRing(from, 0, clock.monotonicMs() + FETCH_MS_MAX);
       if (document !== null && document.members.length > 0) return { kind: "ring", document, from };
-      return { kind: "unknown", why: "it knows no ring yet" };
+      return { kind: "unknown", why: KNOWS_NONE };
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       if (error instanceof PeerRefusal) {
         return error.reason === "self" ? { kind: "self" } : { kind: "refused", why: messageOf(error) };
       }
-      const isAnswer = error instanceof PeerCallError && error.failure === "FAILED";
-      return { kind: isAnswer ? "unknown" : "unreachable", why: messageOf(error) };
+      if (error instanceof PeerCallError && error.failure === "FAILED") return { kind: "unknown", why: KNOWS_NONE };
+      return { kind: "unreachable", why: messageOf(error) };
     }
   }
 
@@ -95,7 +99,9 @@ export class RingSearch {
     const { seeds, log } = this.#options;
     const reasons = answers.map((answer, at) => {
       const { host, port } = seeds[at]!;
-      return `${host}:${port}: ${answer.kind === "self" ? "this node itself" : answer.kind === "ring" ? "" : answer.why}`;
+      if (answer.kind === "self") return `${host}:${port} is this node itself`;
+      // What the links say names the address.
+      return answer.kind === "unknown" ? `${host}:${port}: ${answer.why}` : answer.kind === "ring" ? "" : answer.why;
     });
     const isNobodyFirst = answers.every((answer) => answer.kind === "self" || answer.kind === "unknown");
     const advice = isNobodyFirst ? "; one node must found the ring: start it without --seeds, or as the first of its own" : "";

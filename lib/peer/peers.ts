@@ -279,7 +279,8 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   }
 
   linkDown(link: OutgoingLink, why: string): void {
-    this.#complain(link.peerId, `the link to ${link.peerId} ended: ${why}`);
+    // One that was forgotten ended as its owner wished.
+    if (this.#links.get(link.peerId) === link) this.#complain(link.peerId, `the link to ${link.peerId} ended: ${why}`);
     for (const listener of this.#downListeners) listener(link.peerId);
   }
 

@@ -144,25 +144,19 @@ describe("who is let in", () => {
     });
 
     it("nodes that met before they belonged to clusters do not stay linked when these turn out to differ", async () => {
-      const a = await world.node("a", { seeds: ["b"] });
-      const b = await world.node("b", { seeds: ["a"] });
-      await world.advance(1_000);
-      expect(a.cluster.isUsable(b.cluster.selfId)).to.equal(true);
-      // Each finds a founder of its own, though both still know the other's address.
-      await world.stop(a);
+      const a = await world.node("a", { seeds: ["b", "x"] });
+      const b = await world.node("b", { seeds: ["a", "y"] });
+      await world.until(() => a.cluster.isUsable(b.cluster.selfId) && b.cluster.isUsable(a.cluster.selfId), 1_000);
+      // Too short a silence for the links to end, and each finds a founder of its own meanwhile.
+      world.network.cutOff(["a"], ["b"]);
       await world.node("x");
-      const again = await world.node("a", { seeds: ["b", "x"] });
-      world.network.cutOff(["a", "x"], ["b"]);
-      await world.until(() => again.isMember);
-      await world.stop(b);
       await world.node("y");
-      const other = await world.node("b", { seeds: ["y"] });
-      await world.until(() => other.isMember);
+      await world.until(() => a.isMember && b.isMember, 3_000);
       world.network.heal();
       await world.advance(20_000);
       for (const [run, names] of [
-        [again, ["a", "x"]],
-        [other, ["b", "y"]],
+        [a, ["a", "x"]],
+        [b, ["b", "y"]],
       ] as const) {
         expect(run.memberNames).to.deep.equal(names);
         expect(run.cluster.reports().map(({ member }) => member.contents.name)).to.have.members(names);

@@ -118,6 +118,33 @@ describe("a cluster", () => {
       }
     });
 
+    it("lets a joiner fetch what it is to own only once its members know of the join, however slowly they hear", async () => {
+      const runs = await world.clusterOf(["a", "b", "c", "d"]);
+      world.network.setDelay("e", "d", 700);
+      const known: number[] = [];
+      const joiner = await world.node("e", {
+        seeds: ["a"],
+        catchUp: async ({ document }) => {
+          for (const { version } of runs) known.push(version - document.version);
+        },
+      });
+      await world.until(() => joiner.isMember);
+      expect(known).to.deep.equal([0, 0, 0, 0]);
+    });
+
+    it("lets a joiner wait as long as slots have no majority of owners that know of the join", async () => {
+      const runs = await world.clusterOf(NAMES);
+      const joiner = await world.node("d", { seeds: ["a"] });
+      // A majority decides on the join, and the way to two of the members ends before they are asked whether they know.
+      while (!joiner.isKnowing || joiner.cluster.ring.document.pending.length === 0) await world.clock.step();
+      world.network.cutOff(["b", "c"], ["d"]);
+      await world.advance(30_000);
+      expect(joiner.caughtUp.length).to.equal(0);
+      expect(joiner.said("1 of 3 members know of the join, which is no majority of the owners of")).to.not.deep.equal([]);
+      world.network.heal();
+      await world.until(() => joiner.isMember && runs.every((run) => run.memberNames.length === 4));
+    });
+
     it("knows of all its members whether they are there, where, and what their stores are called", async () => {
       const runs = await world.clusterOf(NAMES);
       await world.advance(3_000);
@@ -142,7 +169,7 @@ describe("a cluster", () => {
       const joiner = await world.node("b", { seeds: ["a"] });
       await world.advance(20_000);
       expect(joiner.isKnowing).to.equal(false);
-      expect(joiner.said("waiting for a ring to join")[0]).to.contain(`a:${world.addressOf("a").port}: nothing listens`);
+      expect(joiner.said("waiting for a ring to join")[0]).to.contain(`nothing listens on a:${world.addressOf("a").port}`);
       const founder = await world.node("a");
       await world.until(() => joiner.isMember && founder.memberNames.length === 2);
     });

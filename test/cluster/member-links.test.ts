@@ -75,4 +75,22 @@ describe("members over links", () => {
     for (const member of members) await member.gossip.stop();
     await world.clock.run(Promise.all(nodes.map((node) => node.peers.close())));
   });
+
+  it("dial an address once for as long as whom they met there is linked, and again after that", async () => {
+    const world = new World({ seed: 5 });
+    const [asker, other] = [await world.node(idOf(0)), await world.node(idOf(1))];
+    const links = new MemberLinks({ peers: asker.peers, clock: asker.clock });
+    for (let times = 0; times < 3; times++) expect(await world.clock.run(links.meet(other.address))).to.equal(other.id);
+    expect(other.hellos).to.have.length(1);
+    await world.clock.run(other.peers.close());
+    await world.pass(10);
+    let error: unknown;
+    await world.clock.run(
+      links.meet(other.address).catch((thrown: unknown) => {
+        error = thrown;
+      }),
+    );
+    expect(error).to.include({ code: "UNAVAILABLE" });
+    await world.clock.run(asker.peers.close());
+  });
 });

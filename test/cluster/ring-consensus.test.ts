@@ -242,6 +242,7 @@ describe("ring messages", () => {
       { kind: "accept", instance, ballot, document, base: null },
       { kind: "accept", instance, ballot, document, base: document },
       { kind: "learn", document },
+      { kind: "fetch", version: 3 },
     ];
     for (const request of requests) expect(decodeRingRequest(encodeRingRequest(request))).to.deep.equal(request);
     const answers: RingAnswer[] = [
