@@ -59,12 +59,12 @@ export class ClientSession extends Session {
 
   /** `ip:port` of the other side, as CLIENT LIST shows it. */
   get remoteAddress(): string {
-    return addressOf(this.control.remoteAddress, this.control.remotePort);
+    return addressOf(this.control.ends.remoteAddress, this.control.ends.remotePort);
   }
 
   /** `ip:port` of this side. */
   get localAddress(): string {
-    return addressOf(this.control.localAddress, this.control.localPort);
+    return addressOf(this.control.ends.localAddress, this.control.ends.localPort);
   }
 }
 

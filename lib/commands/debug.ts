@@ -49,7 +49,7 @@ export function debugCommands(options: DebugOptions): readonly Command[] {
 function debug(options: DebugOptions, context: CommandContext, call: ClientCall): void {
   const { session, args, reply } = call;
   const { debugCommand } = options.settings;
-  const isLocal = isLoopback(session.control.remoteAddress);
+  const isLocal = isLoopback(session.control.ends.remoteAddress);
   if (debugCommand === "no" || (debugCommand === "local" && !isLocal)) return reply.error(NOT_ALLOWED);
   const word = wordOf(args[1]!);
   if (word === "SLEEP" && args.length === 3) return sleep(context, call);

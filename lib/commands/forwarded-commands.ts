@@ -12,10 +12,7 @@ import type { CommandSettings } from "./command-settings.js";
 import type { CommandTable } from "./command-table.js";
 
 const NO_CONNECTION: ConnectionControl = {
-  remoteAddress: "",
-  remotePort: 0,
-  localAddress: "",
-  localPort: 0,
+  ends: { remoteAddress: "", remotePort: 0, localAddress: "", localPort: 0 },
   closeAfterReplies: () => undefined,
   kill: () => undefined,
   setReplyMode: () => undefined,

@@ -6,9 +6,8 @@ import { background } from "../background.js";
 import { latin1Of } from "../bytes/latin1.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { PeerRequest } from "../peer/peer.js";
+import type { MemberRequest } from "../replica/remote-replicas.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { Coordinator } from "./coordinator.js";
 import { Forward } from "./forward.js";
 import {
   type CommandRequest,
@@ -21,6 +20,7 @@ import {
 import type { Forwarded, Scope } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
+import type { QuorumRequests } from "./quorum-requests.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
 
 /** A key that a command decides on, with the database that it is in. */
@@ -55,16 +55,16 @@ export interface CommandRouting {
 }
 
 export class CommandForwarding implements CommandRouting {
-  readonly #coordinator: Coordinator;
+  readonly #requests: QuorumRequests;
   readonly #local: LocalKeyspace;
   readonly #plans: SlotPlans;
   readonly #context: QuorumContext;
   #run: CommandRun | null = null;
 
-  constructor(options: { coordinator: Coordinator; local: LocalKeyspace; plans: SlotPlans; context: QuorumContext }) {
-    this.#coordinator = options.coordinator;
+  constructor(options: { requests: QuorumRequests; local: LocalKeyspace; context: QuorumContext }) {
+    this.#requests = options.requests;
     this.#local = options.local;
-    this.#plans = options.plans;
+    this.#plans = options.context.plans;
     this.#context = options.context;
   }
 
@@ -92,7 +92,7 @@ export class CommandForwarding implements CommandRouting {
     const deadline = this.#local.deadline(scope);
     const send = (): Promise<string> =>
       new Promise((resolve, reject) => {
-        const writeId = this.#coordinator.nextWriteId();
+        const writeId = this.#requests.nextWriteId();
         const { database, consistency } = scope;
         const command = { protocol, database, consistency, args };
         const forward = new Forward(this.#context, {
@@ -113,10 +113,10 @@ export class CommandForwarding implements CommandRouting {
 
   serve(run: CommandRun): void {
     this.#run = run;
-    this.#context.peers.serve(ForwardKind.command, (request) => this.#onCommand(request));
+    this.#context.remote.serve(ForwardKind.command, (request) => this.#onCommand(request));
   }
 
-  #onCommand(request: PeerRequest): void {
+  #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
     const forwarded = { writeId: command.writeId, deadlineMs: request.deadlineMs };
     background(this.#runHere(command, forwarded).then((answer) => request.answer(answer)));

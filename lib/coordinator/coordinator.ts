@@ -10,29 +10,11 @@
  * Operations on one key take effect in the order of their calls: what waits for other nodes before it is stored here holds
  * the key's turn; what is stored here and waits for acknowledgements does not.
  */
-import { background } from "../background.js";
-import { latin1Of } from "../bytes/latin1.js";
 import type { ContextTokens } from "../causality/context-token.js";
 import type { Covered } from "../causality/record.js";
 import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
-import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { Random } from "../host/random.js";
-import type { PeerRequest } from "../peer/peer.js";
-import { slotOfDataKey } from "../replica/data-key.js";
-import type { Deadline } from "./deadline.js";
-import { Forward } from "./forward.js";
-import {
-  decodeWrite,
-  decodeWritten,
-  encodeRefused,
-  encodeWrite,
-  encodeWritten,
-  ForwardKind,
-  ForwardStatus,
-  type WriteRequest,
-} from "./forward-messages.js";
 import {
   type Effect,
   type Entry,
@@ -48,123 +30,68 @@ import {
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
-import { QuorumRead, type RecordSink } from "./quorum-read.js";
-import { type MintedDot, QuorumWrite } from "./quorum-write.js";
-import { ShownContexts } from "./shown-contexts.js";
-import type { SlotPlan, SlotPlans } from "./slot-plan.js";
+import type { RecordSink } from "./quorum-read.js";
+import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
+import type { MintedDot } from "./quorum-write.js";
+import type { SlotPlan } from "./slot-plan.js";
 
 export interface CoordinatorOptions {
   readonly local: LocalKeyspace;
-  readonly plans: SlotPlans;
+  readonly requests: QuorumRequests;
   readonly context: QuorumContext;
   readonly tokens: ContextTokens;
-  readonly random: Random;
 }
-
-/** What to mint where this node cannot: see `WriteRequest`. */
-type WriteSpec = Pick<WriteRequest, "covered" | "value" | "expiryMs">;
-
-const INSTANCE_BYTES = 8;
-const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
 
 /** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
 const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
 
 export class Coordinator implements Keyspace {
   readonly #local: LocalKeyspace;
-  readonly #plans: SlotPlans;
+  readonly #requests: QuorumRequests;
   readonly #context: QuorumContext;
   readonly #tokens: ContextTokens;
-  readonly #shown = new ShownContexts();
-  /** Of this run: write ids begin with it. */
-  readonly #instance: string;
-  #writes = 0;
 
   constructor(options: CoordinatorOptions) {
     this.#local = options.local;
-    this.#plans = options.plans;
+    this.#requests = options.requests;
     this.#context = options.context;
     this.#tokens = options.tokens;
-    this.#instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
-  }
-
-  /** Begins to answer what other members pass on. */
-  serve(): void {
-    this.#context.peers.serve(ForwardKind.write, (request) => this.#onWrite(request));
-  }
-
-  /** Unique among all requests that are ever passed on. */
-  nextWriteId(): string {
-    this.#writes++;
-    return this.#instance + this.#writes.toString(36);
   }
 
   // Reads.
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     return this.#isAnsweredHere(plan, scope) ? this.#local.peekAt(scope, dataKey) : NOT_IN_MEMORY;
   }
 
   startRead(scope: Scope, key: Uint8Array, sink: Sink<Entry | null>): Entry | null | typeof STARTED | typeof NOT_IN_MEMORY {
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (this.#isAnsweredHere(plan, scope)) return this.#local.peekAt(scope, dataKey);
     if (this.#local.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     this.#context.inFlight.requireRoom();
-    this.#startQuorumRead(plan, scope, dataKey, new EntryRead(this.#local, scope, dataKey, sink));
+    this.#requests.startQuorumRead(plan, scope, dataKey, new EntryRead(this.#local, scope, dataKey, sink));
     return STARTED;
   }
 
   read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    if (this.#isAnsweredHere(this.#planOf(dataKey), scope)) return this.#local.read(scope, key);
-    return this.#show(scope, dataKey, (view) => this.#local.answer(scope, dataKey, view));
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    if (this.#isAnsweredHere(this.#requests.planOf(dataKey), scope)) return this.#local.read(scope, key);
+    return this.#requests.show(scope, dataKey, (view) => this.#local.answer(scope, dataKey, view));
   }
 
   siblings(scope: Scope, key: Uint8Array): Promise<Siblings | null> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    if (this.#isAnsweredHere(this.#planOf(dataKey), scope)) return this.#local.siblings(scope, key);
-    return this.#show(scope, dataKey, (view) => this.#local.siblingsOf(dataKey, view));
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    if (this.#isAnsweredHere(this.#requests.planOf(dataKey), scope)) return this.#local.siblings(scope, key);
+    return this.#requests.show(scope, dataKey, (view) => this.#local.siblingsOf(dataKey, view));
   }
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    if (this.#planOf(dataKey).isAlone) return this.#local.fingerprint(scope, key);
-    return this.#show(scope, dataKey, (view) => this.#local.fingerprintOf(dataKey, view));
-  }
-
-  /** Reads at the scope's quorum, after the operations on the key that were called before, and shows the record to `show`. */
-  #show<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    this.#context.inFlight.requireRoom();
-    const read = (): Promise<Result> =>
-      new Promise((resolve, reject) => {
-        const onRecord = (view: RecordView | null): void => {
-          try {
-            resolve(show(view));
-          } catch (error) {
-            reject(error);
-          }
-        };
-        this.#startQuorumRead(this.#planOf(dataKey), scope, dataKey, { onRecord, onFailure: reject });
-      });
-    const queues = this.#local.queuesOf(scope, dataKey);
-    return queues.isTaken(dataKey) ? this.#local.deadline(scope).bound(queues.run(dataKey, read)) : read();
-  }
-
-  #startQuorumRead(plan: SlotPlan, scope: Scope, dataKey: string, sink: RecordSink): void {
-    const { quorum, standIns } = scope.consistency;
-    const isReplica = plan.selfPosition >= 0;
-    const read = new QuorumRead(this.#context, {
-      dataKey,
-      needsIn: (current) => current.needs(quorum),
-      standIns,
-      deadlineMs: this.#deadlineMs(scope),
-      repair: "everywhere",
-      sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
-    });
-    read.start();
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    if (this.#requests.planOf(dataKey).isAlone) return this.#local.fingerprint(scope, key);
+    return this.#requests.show(scope, dataKey, (view) => this.#local.fingerprintOf(dataKey, view));
   }
 
   // Plain writes.
@@ -175,8 +102,8 @@ export class Coordinator implements Keyspace {
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     this.checkPair(key, value);
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs);
     return this.#isWrittenHere(plan, scope) && this.#tryStore(scope, dataKey, value, expiryMs, NOBODY);
   }
@@ -189,8 +116,8 @@ export class Coordinator implements Keyspace {
     sink: Sink<void>,
   ): "done" | typeof STARTED | "later" {
     this.checkPair(key, value);
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs) ? "done" : "later";
     if (plan.selfPosition < 0) return "later";
     const isDone = this.#isWrittenHere(plan, scope);
@@ -202,18 +129,18 @@ export class Coordinator implements Keyspace {
   #tryStore(scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
     this.#context.inFlight.requireRoom();
     if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
-    this.#startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
+    this.#requests.startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
     return true;
   }
 
   async put(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): Promise<void> {
     this.checkPair(key, value);
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.put(scope, key, value, expiryMs);
     this.#context.inFlight.requireRoom();
     if (plan.selfPosition < 0) {
-      return this.#forwardWrite(scope, dataKey, { covered: this.#coversShown(dataKey), value, expiryMs });
+      return this.#requests.forwardWrite(scope, dataKey, { covered: this.#requests.coversShown(dataKey), value, expiryMs });
     }
     let minted: MintedDot | null = null;
     const { replica } = this.#context;
@@ -223,18 +150,18 @@ export class Coordinator implements Keyspace {
         minted = replica.minted();
       },
     });
-    await this.#replicate(scope, dataKey, minted);
+    await this.#requests.replicate(scope, dataKey, minted);
   }
 
   tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
-    const dataKey = this.#dataKeyOf(scope, key);
-    return this.#planOf(dataKey).isAlone ? this.#local.tryRemoveAt(scope, dataKey) : NOT_IN_MEMORY;
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    return this.#requests.planOf(dataKey).isAlone ? this.#local.tryRemoveAt(scope, dataKey) : NOT_IN_MEMORY;
   }
 
   /** Looks first whether the key is there anywhere: a replica that lacks it must not keep the others from losing it. */
   async remove(scope: Scope, key: Uint8Array): Promise<boolean> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.remove(scope, key);
     this.#context.inFlight.requireRoom();
     if (plan.selfPosition < 0) return this.#removeElsewhere(scope, dataKey);
@@ -244,7 +171,7 @@ export class Coordinator implements Keyspace {
     let minted: MintedDot | null = null;
     await this.#local.changeAt(scope, [dataKey], {
       deadline,
-      prepare: () => this.#refresh(scope, dataKey, deadline),
+      prepare: () => this.#requests.refresh(scope, dataKey, deadline),
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old === null) return;
@@ -254,54 +181,41 @@ export class Coordinator implements Keyspace {
         if (after.sequence !== before) minted = after;
       },
     });
-    if (minted !== null) await this.#replicate(scope, dataKey, minted);
+    if (minted !== null) await this.#requests.replicate(scope, dataKey, minted);
     return wasLive;
   }
 
   async #removeElsewhere(scope: Scope, dataKey: string): Promise<boolean> {
-    const found = await this.#decisionRecord(scope, dataKey, (view) => ({
+    const found = await this.#requests.decisionRecord(scope, dataKey, (view) => ({
       isThere: view !== null,
       isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
     }));
     if (!found.isThere) return false;
-    await this.#forwardWrite(scope, dataKey, { covered: this.#coversShown(dataKey), value: null, expiryMs: 0 });
+    await this.#requests.forwardWrite(scope, dataKey, { covered: this.#requests.coversShown(dataKey), value: null, expiryMs: 0 });
     return found.isLive;
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    const plan = this.#planOf(dataKey);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.putWithContext(scope, key, value, expiryMs, context);
     this.checkPair(key, value);
     const covered: Covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) };
     this.#context.inFlight.requireRoom();
-    if (plan.selfPosition < 0) return this.#forwardWrite(scope, dataKey, { covered, value, expiryMs });
-    await this.#mintHere(scope, dataKey, { covered, value, expiryMs });
-    await this.#replicate(scope, dataKey, null);
-  }
-
-  /** Mints in the key's turn here. */
-  #mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<void> {
-    const { replica } = this.#context;
-    if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
-    const writeId = scope.forwarded?.writeId ?? null;
-    return this.#local.changeAt(scope, [dataKey], {
-      step: (records) => {
-        const old = replica.at(dataKey, records);
-        replica.mint(dataKey, old, covered, { value, expiryMs, writeId });
-      },
-    });
+    if (plan.selfPosition < 0) return this.#requests.forwardWrite(scope, dataKey, { covered, value, expiryMs });
+    await this.#requests.mintHere(scope, dataKey, { covered, value, expiryMs });
+    await this.#requests.replicate(scope, dataKey, null);
   }
 
   // Read-modify-writes, where they are decided.
 
   tryUpdate(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): boolean {
-    return this.#planOf(this.#dataKeyOf(scope, key)).isAlone && this.#local.tryUpdate(scope, key, decide);
+    return this.#requests.planOf(this.#requests.dataKeyOf(scope, key)).isAlone && this.#local.tryUpdate(scope, key, decide);
   }
 
   async update(scope: Scope, key: Uint8Array, decide: (entry: Entry | null) => Effect): Promise<void> {
-    const dataKey = this.#dataKeyOf(scope, key);
-    if (this.#planOf(dataKey).isAlone) return this.#local.update(scope, key, decide);
+    const dataKey = this.#requests.dataKeyOf(scope, key);
+    if (this.#requests.planOf(dataKey).isAlone) return this.#local.update(scope, key, decide);
     await this.updateMany([scope], [key], ([entry]) => [decide(entry ?? null)]);
   }
 
@@ -314,13 +228,13 @@ export class Coordinator implements Keyspace {
     keys: readonly Uint8Array[],
     decide: (entries: readonly (Entry | null)[]) => readonly Effect[],
   ): Promise<void> {
-    const dataKeys = keys.map((key, at) => this.#dataKeyOf(scopes[at]!, key));
-    if (dataKeys.every((dataKey) => this.#planOf(dataKey).isAlone)) return this.#local.updateMany(scopes, keys, decide);
+    const dataKeys = keys.map((key, at) => this.#requests.dataKeyOf(scopes[at]!, key));
+    if (dataKeys.every((dataKey) => this.#requests.planOf(dataKey).isAlone)) return this.#local.updateMany(scopes, keys, decide);
     this.#context.inFlight.requireRoom();
     const { replica } = this.#context;
     const local = this.#local;
     const lengths = keys.map((key) => key.length);
-    const isOwn = dataKeys.map((dataKey) => this.#planOf(dataKey).selfPosition >= 0);
+    const isOwn = dataKeys.map((dataKey) => this.#requests.planOf(dataKey).selfPosition >= 0);
     const deadline = local.deadline(scopes[0]);
     const elsewhere = new Map<number, ReadElsewhere>();
     const stored: number[] = [];
@@ -330,8 +244,8 @@ export class Coordinator implements Keyspace {
       prepare: async () => {
         const reads = dataKeys.map(async (dataKey, at) => {
           const scope = scopes[at]!;
-          if (isOwn[at]) await this.#refresh(scope, dataKey, deadline);
-          else elsewhere.set(at, await this.#decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
+          if (isOwn[at]) await this.#requests.refresh(scope, dataKey, deadline);
+          else elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
         });
         await Promise.all(reads);
       },
@@ -356,8 +270,8 @@ export class Coordinator implements Keyspace {
       },
     });
     await Promise.all([
-      ...stored.map((at) => this.#replicate(scopes[at]!, dataKeys[at]!, null)),
-      ...toForward.map(({ at, spec }) => this.#forwardWrite(scopes[at]!, dataKeys[at]!, spec, "in turn")),
+      ...stored.map((at) => this.#requests.replicate(scopes[at]!, dataKeys[at]!, null)),
+      ...toForward.map(({ at, spec }) => this.#requests.forwardWrite(scopes[at]!, dataKeys[at]!, spec, "in turn")),
     ]);
   }
 
@@ -366,139 +280,6 @@ export class Coordinator implements Keyspace {
     const writeId = scope.forwarded?.writeId;
     if (writeId === undefined || view === null || !this.#context.replica.hasWriteAtHand(writeId)) return;
     throw new OperatingError("QUORUM", "the request took effect on a node that stopped before it could answer");
-  }
-
-  // The parts.
-
-  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
-  async #refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
-    await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
-  }
-
-  #decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    return this.#readForDecision(scope, dataKey, this.#deadlineMs(scope), show);
-  }
-
-  #readForDecision<Result>(
-    scope: Scope,
-    dataKey: string,
-    deadlineMs: number,
-    show: (view: RecordView | null) => Result,
-  ): Promise<Result> {
-    const plan = this.#planOf(dataKey);
-    const { quorum, standIns } = scope.consistency;
-    const attempt = (needsIn: (current: SlotPlan) => QuorumNeeds): Promise<Result> =>
-      new Promise((resolve, reject) => {
-        const onRecord = (view: RecordView | null): void => {
-          try {
-            resolve(show(view));
-          } catch (error) {
-            reject(error);
-          }
-        };
-        const sink = { onRecord, onFailure: reject };
-        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
-      });
-    if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
-    return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
-      if (!(error instanceof OperatingError) || error.code !== "QUORUM") throw error;
-      return attempt((current) => current.needs(quorum));
-    });
-  }
-
-  /** Sends what is stored here to the other owners; resolves at W. */
-  #replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
-    });
-  }
-
-  #startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
-    const { quorum, standIns } = scope.consistency;
-    const deadlineMs = this.#deadlineMs(scope);
-    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
-  }
-
-  /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
-  async #forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const writeId = scope.forwarded?.writeId ?? this.nextWriteId();
-    const deadlineMs = this.#deadlineMs(scope);
-    const send = (): Promise<void> =>
-      new Promise((resolve, reject) => {
-        const plan = this.#planOf(dataKey);
-        const candidates = this.#candidatesOf(plan);
-        if (candidates.length === 0) {
-          return reject(new OperatingError("QUORUM", `write reached 0 of ${plan.owners.length} replicas; it was not made`));
-        }
-        const forward = new Forward(this.#context, {
-          kind: ForwardKind.write,
-          candidates,
-          here: null,
-          payloadFor: () =>
-            encodeWrite({
-              ringVersion: plan.ring.document.version,
-              consistency: scope.consistency,
-              dataKey,
-              ...spec,
-              writeId,
-              isForStandIn: false,
-            }),
-          deadlineMs,
-          mayRepeat: true,
-          onAnswer: (answer) => {
-            this.#shown.note(dataKey, decodeWritten(answer));
-            resolve();
-          },
-          onFailure: reject,
-        });
-        forward.start();
-      });
-    if (turn === "in turn") return send();
-    const queues = this.#local.queuesOf(scope, dataKey);
-    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
-  }
-
-  /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
-  #candidatesOf(plan: SlotPlan): MemberId[] {
-    const { health, selfId } = this.#context;
-    const linked = plan.owners.filter((owner) => owner !== selfId && health.isUsable(owner));
-    const quiet = linked.filter((owner) => health.isQuiet(owner));
-    return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
-  }
-
-  /** A write that another member passes on. */
-  #onWrite(request: PeerRequest): void {
-    const write = decodeWrite(Buffer.from(request.payload));
-    const slot = slotOfDataKey(write.dataKey);
-    const plan = this.#plans.of(slot);
-    if (this.#plans.isStale(slot, write.ringVersion) || plan.selfPosition < 0) return request.answer(STALE_RING);
-    background(this.#runWrite(write, request));
-  }
-
-  async #runWrite(write: WriteRequest, request: PeerRequest): Promise<void> {
-    const { dataKey, covered, writeId } = write;
-    const forwarded = { writeId, deadlineMs: request.deadlineMs };
-    const scope: Scope = { database: 0, consistency: write.consistency, hold: null, forwarded };
-    try {
-      await this.#mintHere(scope, dataKey, write);
-      const minted = covered.kind === "all" ? this.#context.replica.minted() : null;
-      await this.#replicate(scope, dataKey, minted);
-      request.answer(encodeWritten(await this.#contextOf(dataKey)));
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      request.answer(encodeRefused(error));
-    }
-  }
-
-  async #contextOf(dataKey: string): Promise<VersionVector> {
-    const { replica } = this.#context;
-    const view = replica.peek(dataKey) === "found" ? replica.record : replica.view(await replica.read(dataKey));
-    return view === null ? VersionVector.EMPTY : replica.contextAtHand();
-  }
-
-  /** A plain write supersedes what this node has shown of the key lately. */
-  #coversShown(dataKey: string): Covered {
-    return { kind: "all", seen: this.#shown.of(dataKey) };
   }
 
   // What is not about one key.
@@ -541,14 +322,6 @@ export class Coordinator implements Keyspace {
 
   // Where.
 
-  #dataKeyOf(scope: Scope, key: Uint8Array): string {
-    return this.#context.replica.keys.of(scope.database, key);
-  }
-
-  #planOf(dataKey: string): SlotPlan {
-    return this.#plans.of(slotOfDataKey(dataKey));
-  }
-
   /** True when this node's own copy is all that a read needs. */
   #isAnsweredHere(plan: SlotPlan, scope: Scope): boolean {
     if (plan.isAlone) return true;
@@ -561,9 +334,6 @@ export class Coordinator implements Keyspace {
     return isOneOf(plan.needs(scope.consistency.quorum), "writes", plan.selfPosition);
   }
 
-  #deadlineMs(scope: Scope): number {
-    return scope.forwarded?.deadlineMs ?? this.#local.deadline(scope).atMs;
-  }
 }
 
 /** One answer is needed, and that of `position` is one that counts. */
@@ -613,30 +383,6 @@ class EntryRead implements RecordSink {
       return this.#sink.onFailure(error);
     }
     this.#sink.onResult(entry);
-  }
-
-  onFailure(error: unknown): void {
-    this.#sink.onFailure(error);
-  }
-}
-
-/** Keeps in mind what is shown of a key that has no copy here. */
-class NotedRead implements RecordSink {
-  readonly #shown: ShownContexts;
-  readonly #context: QuorumContext;
-  readonly #dataKey: string;
-  readonly #sink: RecordSink;
-
-  constructor(shown: ShownContexts, context: QuorumContext, dataKey: string, sink: RecordSink) {
-    this.#shown = shown;
-    this.#context = context;
-    this.#dataKey = dataKey;
-    this.#sink = sink;
-  }
-
-  onRecord(view: RecordView | null): void {
-    if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
-    this.#sink.onRecord(view);
   }
 
   onFailure(error: unknown): void {

@@ -6,7 +6,7 @@
 import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { decodeRefused, ForwardStatus } from "./forward-messages.js";
 import type { Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -29,7 +29,7 @@ export interface ForwardOptions {
 }
 
 /** Codes of failures after which the request may have been run. */
-const AMBIGUOUS: ReadonlySet<PeerFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
+const AMBIGUOUS: ReadonlySet<MemberFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
 
 export class Forward implements Request {
   readonly #context: QuorumContext;
@@ -69,21 +69,20 @@ export class Forward implements Request {
 
   #sendNext(): boolean {
     const { candidates, kind, payloadFor, deadlineMs } = this.#options;
-    const { peers, health, clock } = this.#context;
+    const { remote, health, clock } = this.#context;
     const to = candidates[this.#next];
     if (to === undefined) return this.#runHere();
     this.#next++;
     this.#open++;
-    health.noteCall(to);
     this.hedgeAtMs = clock.monotonicMs() + 2 * health.hedgeAfterMs(to);
-    const call: PeerCallHead = {
+    const call: MemberCall = {
       to,
       kind,
       deadlineMs,
       onAnswer: (payload) => this.#onAnswer(to, payload),
       onFailure: (code) => this.#onFailure(code),
     };
-    peers.send({ ...call, payload: payloadFor(to) });
+    remote.send(call, payloadFor(to));
     return true;
   }
 
@@ -119,7 +118,7 @@ export class Forward implements Request {
     }
   }
 
-  #onFailure(code: PeerFailureCode): void {
+  #onFailure(code: MemberFailureCode): void {
     this.#open--;
     if (AMBIGUOUS.has(code)) this.#mayHaveRun = true;
     if (this.isSettled) return;

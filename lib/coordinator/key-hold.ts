@@ -2,7 +2,9 @@
  * Turns of several keys at once. They are all asked for at one instant, before anything is awaited, so that two operations
  * that want the same keys never wait for each other crosswise.
  */
+import { background } from "../background.js";
 import { KeyQueues } from "../replica/key-queues.js";
+import type { Deadline } from "./deadline.js";
 import type { Hold } from "./keyspace.js";
 
 /** The turns that one operation needs. */
@@ -97,4 +99,34 @@ export class HoldGate {
       else this.#steps.push(run);
     });
   }
+}
+
+/**
+ * Takes the turns of all these keys, and lets nothing that concerns all keys come between what they are held for. Rejects
+ * with BUSY, or with what `deadline` says once that is past.
+ */
+export async function takeHold(options: {
+  readonly queues: KeyQueues;
+  readonly dataKeys: readonly string[];
+  readonly gate: HoldGate;
+  readonly deadline: Deadline;
+}): Promise<KeyHold> {
+  const { queues, dataKeys, gate, deadline } = options;
+  const hold = new KeyHold(queues.waitingMax);
+  try {
+    for (const dataKey of dataKeys) hold.turns.take(queues, dataKey);
+  } catch (error) {
+    hold.release();
+    throw error;
+  }
+  const entered = hold.turns.ready().then(() => gate.enter());
+  try {
+    await deadline.bound(entered);
+  } catch (error) {
+    hold.release();
+    background(entered.then(() => gate.leave()));
+    throw error;
+  }
+  hold.begin(() => gate.leave());
+  return hold;
 }

@@ -167,3 +167,6 @@ export interface Keyspace {
   /** Removes all keys of the scope's database, or of all. */
   flush(scope: Scope, what: "database" | "all"): Promise<void>;
 }
+
+/** What a keyspace does that never asks anybody else. */
+export type LocalOperations = Omit<Keyspace, "startRead" | "startPut">;

@@ -7,7 +7,6 @@
  * on a key take effect in the order in which they were called; nobody reads, decides and stores outside that order.
  */
 import { assert, unreachable } from "../assert.js";
-import { background } from "../background.js";
 import type { StoreNames } from "../causality/actor.js";
 import { readableDot } from "../causality/actor.js";
 import type { ContextTokens } from "../causality/context-token.js";
@@ -23,7 +22,7 @@ import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
 import { Deadline } from "./deadline.js";
-import { HoldGate, KeyHold, Turns } from "./key-hold.js";
+import { HoldGate, KeyHold, takeHold, Turns } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,
@@ -31,7 +30,7 @@ import {
   type Forwarded,
   type Hold,
   type KeyPage,
-  type Keyspace,
+  type LocalOperations,
   NOT_IN_MEMORY,
   type Scope,
   type Sibling,
@@ -69,7 +68,7 @@ export interface ChangeInTurn {
 /** While writers outrun the disk each waiting write waits this much longer. */
 const SLOWED_MS = 1;
 
-export class LocalKeyspace implements Keyspace {
+export class LocalKeyspace implements LocalOperations {
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #tokens: ContextTokens;
@@ -110,10 +109,6 @@ export class LocalKeyspace implements Keyspace {
     }
   }
 
-  startRead(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
-    return this.peek(scope, key);
-  }
-
   read(scope: Scope, key: Uint8Array): Promise<Entry | null> {
     const dataKey = this.#replica.keys.of(scope.database, key);
     return this.readAt(scope, dataKey, (view) => this.answer(scope, dataKey, view));
@@ -126,10 +121,6 @@ export class LocalKeyspace implements Keyspace {
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
     this.checkPair(key, value);
     return this.tryPutAt(scope, this.#replica.keys.of(scope.database, key), value, expiryMs);
-  }
-
-  startPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): "done" | "later" {
-    return this.tryPut(scope, key, value, expiryMs) ? "done" : "later";
   }
 
   /** `tryPut` of a pair whose size was checked. */
@@ -257,27 +248,11 @@ export class LocalKeyspace implements Keyspace {
     return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : absent;
   }
 
-  async hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
+  hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
     assert(scopes.length === keys.length, "coordinator: a scope for each key");
-    const { queues } = this.#replica;
-    const hold = new KeyHold(queues.waitingMax);
-    try {
-      for (const [at, key] of keys.entries()) hold.turns.take(queues, this.#replica.keys.of(scopes[at]!.database, key));
-    } catch (error) {
-      hold.release();
-      throw error;
-    }
-    const gate = this.#holdGate;
-    const entered = hold.turns.ready().then(() => gate.enter());
-    try {
-      await this.deadline().bound(entered);
-    } catch (error) {
-      hold.release();
-      background(entered.then(() => gate.leave()));
-      throw error;
-    }
-    hold.begin(() => gate.leave());
-    return hold;
+    const { queues, keys: dataKeysOf } = this.#replica;
+    const dataKeys = keys.map((key, at) => dataKeysOf.of(scopes[at]!.database, key));
+    return takeHold({ queues, dataKeys, gate: this.#holdGate, deadline: this.deadline() });
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
@@ -491,7 +466,7 @@ export class LocalKeyspace implements Keyspace {
   async #waitForRoom(): Promise<void> {
     const backlog = this.#replica.backlog();
     if (backlog === "slow") await pause(this.#clock, SLOWED_MS);
-    else if (backlog === "stopped") await this.#replica.room();
+    if (backlog === "stopped") await this.#replica.room();
   }
 
   /** True when no other database has keys. */

@@ -1,20 +1,20 @@
 /** What all requests to a quorum share. One object for the life of the node. */
 import type { MemberId } from "../cluster/member.js";
 import type { Clock } from "../host/clock.js";
-import type { Peers } from "../peer/peer.js";
 import type { Hints } from "../replica/hints.js";
+import type { MemberHealth } from "../replica/member-health.js";
+import type { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Replica } from "../replica/replica.js";
 import type { TurnEnd } from "../replica/turn-end.js";
 import type { InFlight } from "./in-flight.js";
-import type { PeerHealth } from "./peer-health.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
 
 export interface QuorumContext {
   readonly selfId: MemberId;
   readonly replica: Replica;
   readonly hints: Hints;
-  readonly peers: Peers;
-  readonly health: PeerHealth;
+  readonly remote: RemoteReplicas;
+  readonly health: MemberHealth;
   readonly inFlight: InFlight;
   readonly turn: TurnEnd;
   readonly clock: Clock;

@@ -10,9 +10,9 @@ import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
+import { AnswerStatus, ReplicaKind } from "../replica/replica-messages.js";
 import type { Request } from "./in-flight.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
@@ -219,16 +219,12 @@ export class QuorumRead implements Request {
   }
 
   #ask(position: number, to: MemberId, role: "owner" | "stand-in"): void {
-    const { peers, health, clock } = this.#context;
+    const { remote, health, clock } = this.#context;
     if (role === "owner") this.#state[position] = ASKED;
-    health.noteCall(to);
     this.hedgeAtMs = Math.min(this.hedgeAtMs, clock.monotonicMs() + health.hedgeAfterMs(to));
     const call = new ReadCall(this, { to, position, isStandIn: role === "stand-in" });
-    const out = peers.begin(call, readBytesMax(this.#dataKey));
-    if (out === null) return;
     const from = this.#standIns === "sloppy" ? "hints too" : "records";
-    out.at = writeRead(out.bytes, out.at, { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from });
-    peers.end();
+    remote.read(call, { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from });
   }
 
   // Answers.
@@ -385,7 +381,7 @@ export class QuorumRead implements Request {
 }
 
 /** One READ. */
-class ReadCall implements PeerCallHead {
+class ReadCall implements MemberCall {
   readonly to: MemberId;
   readonly kind = ReplicaKind.read;
   readonly deadlineMs: number;
@@ -407,7 +403,7 @@ class ReadCall implements PeerCallHead {
     this.#read.onAnswer(this, payload);
   }
 
-  onFailure(_code: PeerFailureCode, _text: string): void {
+  onFailure(_code: MemberFailureCode, _text: string): void {
     this.#read.onFailed(this);
   }
 }

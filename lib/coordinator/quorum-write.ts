@@ -12,9 +12,10 @@ import { forSending } from "../causality/record-encoding.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import { AnswerStatus, decodeUncovered, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
+import type { EncodedRecord } from "../replica/replica.js";
+import { AnswerStatus, decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Quorum } from "./consistency.js";
 import type { Request } from "./in-flight.js";
@@ -51,12 +52,6 @@ const ROUNDS_MAX = 4;
 
 const OWNER = 1;
 const PARTNER = 2;
-
-interface BorrowedRecord {
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
 
 export class QuorumWrite implements TurnWork, Request {
   readonly #context: QuorumContext;
@@ -178,7 +173,7 @@ export class QuorumWrite implements TurnWork, Request {
     });
   }
 
-  #sendToOwner(position: number, to: MemberId, role: Role, record: BorrowedRecord): void {
+  #sendToOwner(position: number, to: MemberId, role: Role, record: EncodedRecord): void {
     const { health } = this.#context;
     if (!health.isUsable(to)) return this.#standIn(position, to, record);
     const isQuiet = health.isQuiet(to);
@@ -187,7 +182,7 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   /** Has the next healthy member keep a hint for `target`; with none left, this node keeps a mark. */
-  #standIn(position: number, target: MemberId, record: BorrowedRecord): void {
+  #standIn(position: number, target: MemberId, record: EncodedRecord): void {
     if (position >= 0) this.#stoodInFor[position]! |= this.#bitOf(position, target);
     const slot = slotOfDataKey(this.#dataKey);
     const centre = this.#plan.centreOf(Math.max(0, position));
@@ -202,24 +197,19 @@ export class QuorumWrite implements TurnWork, Request {
     this.#send(position, standIn, "stand-in", target, record);
   }
 
-  #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: BorrowedRecord): void {
-    const { peers, health } = this.#context;
-    health.noteCall(to);
+  #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: EncodedRecord): void {
     const call = new StoreCall(this, { to, position, role, target: hintFor ?? to });
     this.#open++;
     if (position >= 0) {
       this.#openAt[position]!++;
       if (role !== "stand-in") this.#openOf[position]! |= this.#bitOf(position, to);
     }
-    const out = peers.begin(call, storeBytesMax(this.#dataKey, record.end - record.start));
-    if (out === null) return;
-    const store = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
-    out.at = writeStore(out.bytes, out.at, store, record);
-    peers.end();
+    const what = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
+    this.#context.remote.store(call, what, record);
   }
 
   /** Gives the record as it is now, which covers what this write stored; reads it from the disk where it has left memory. */
-  #withRecord(use: (record: BorrowedRecord) => void): void {
+  #withRecord(use: (record: EncodedRecord) => void): void {
     const { replica } = this.#context;
     switch (replica.peek(this.#dataKey)) {
       case "found":
@@ -233,7 +223,7 @@ export class QuorumWrite implements TurnWork, Request {
     }
   }
 
-  async #withReadRecord(use: (record: BorrowedRecord) => void): Promise<void> {
+  async #withReadRecord(use: (record: EncodedRecord) => void): Promise<void> {
     try {
       const bytes = await this.#context.replica.read(this.#dataKey);
       if (bytes === null) return this.#tell();
@@ -410,7 +400,7 @@ export class QuorumWrite implements TurnWork, Request {
 }
 
 /** One STORE of a write. */
-class StoreCall implements PeerCallHead {
+class StoreCall implements MemberCall {
   readonly to: MemberId;
   readonly kind = ReplicaKind.store;
   readonly deadlineMs: number;
@@ -436,7 +426,7 @@ class StoreCall implements PeerCallHead {
     this.#write.onStored(this, payload);
   }
 
-  onFailure(_code: PeerFailureCode, _text: string): void {
+  onFailure(_code: MemberFailureCode, _text: string): void {
     this.#write.onFailed(this);
   }
 }

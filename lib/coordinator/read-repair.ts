@@ -5,9 +5,9 @@
 import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { PeerCallHead, PeerFailureCode } from "../peer/peer.js";
+import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import type { Limit } from "../replica/replica.js";
-import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
+import { AnswerStatus, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -109,16 +109,12 @@ export class ReadRepair implements TurnWork, Request {
 
   #send({ to, isStandIn, position }: StalePlace): void {
     const { plan, dataKey, bytes } = this.#options;
-    const { peers, health, clock } = this.#context;
-    health.noteCall(to);
+    const { remote, health, clock } = this.#context;
     this.hedgeAtMs = Math.min(this.hedgeAtMs, clock.monotonicMs() + health.hedgeAfterMs(to));
     this.#open++;
-    const out = peers.begin(new RepairCall(this, to), storeBytesMax(dataKey, bytes.length));
-    if (out === null) return;
     const hintFor = isStandIn ? plan.owners[position]! : null;
-    const store = { ringVersion: plan.ring.document.version, hintFor, dataKey };
-    out.at = writeStore(out.bytes, out.at, store, { bytes, start: 0, end: bytes.length });
-    peers.end();
+    const what = { ringVersion: plan.ring.document.version, hintFor, dataKey };
+    remote.store(new RepairCall(this, to), what, { bytes, start: 0, end: bytes.length });
   }
 
   #sendToAnother(): boolean {
@@ -166,7 +162,7 @@ export class ReadRepair implements TurnWork, Request {
   }
 }
 
-class RepairCall implements PeerCallHead {
+class RepairCall implements MemberCall {
   readonly to: MemberId;
   readonly kind = ReplicaKind.store;
   readonly deadlineMs: number;
@@ -182,7 +178,7 @@ class RepairCall implements PeerCallHead {
     this.#repair.onAnswer(payload);
   }
 
-  onFailure(_code: PeerFailureCode, _text: string): void {
+  onFailure(_code: MemberFailureCode, _text: string): void {
     this.#repair.onMissed();
   }
 }

@@ -134,15 +134,15 @@ export class Facts implements NodeFacts {
   *peers(): Iterable<InfoField> {
     if (this.#ring === null) return;
     const { service, context } = this.#ring;
-    const { inFlight, peers } = context;
+    const { inFlight, remote } = context;
     yield ["requests_in_flight", inFlight.count];
     yield ["requests_hedged", inFlight.hedged];
     yield ["hedges_spared", inFlight.spared];
     yield ["requests_expired", inFlight.expired];
     yield ["records_stored_for_others", service.stored];
     yield ["records_read_for_others", service.given];
-    for (const id of peers.peerIds()) {
-      const state = peers.state(id);
+    for (const id of remote.memberIds()) {
+      const state = remote.stateOf(id);
       if (state === null) continue;
       const { status, latencyMs, callsInFlight, queuedBytes } = state;
       const latency = `latency_ms=${Math.max(0, latencyMs).toFixed(2)}`;

@@ -13,8 +13,8 @@ import { CommandForwarding } from "../coordinator/command-forwarding.js";
 import { Coordinator } from "../coordinator/coordinator.js";
 import { InFlight } from "../coordinator/in-flight.js";
 import { LocalKeyspace } from "../coordinator/local-keyspace.js";
-import { PeerHealth } from "../coordinator/peer-health.js";
 import type { QuorumContext } from "../coordinator/quorum-context.js";
+import { QuorumRequests } from "../coordinator/quorum-requests.js";
 import { SlotPlans } from "../coordinator/slot-plan.js";
 import { OperatingError } from "../errors.js";
 import type { Host } from "../host/host.js";
@@ -23,12 +23,14 @@ import type { Lsm } from "../lsm/lsm.js";
 import { Peers } from "../peer/peer.js";
 import { Handoff } from "../replica/handoff.js";
 import { Hints } from "../replica/hints.js";
+import { MemberHealth } from "../replica/member-health.js";
 import type { MetaStore } from "../replica/meta-store.js";
 import { RangeServer } from "../replica/range-server.js";
 import { pullRanges } from "../replica/range-transfer.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Limit, Replica } from "../replica/replica.js";
 import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
+import { RemoteReplicas } from "../replica/remote-replicas.js";
 import { ReplicaService } from "../replica/replica-service.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
@@ -152,20 +154,22 @@ export class RingStack {
       settings: coordinatorSettings(live),
       reaper,
     });
+    const health = new MemberHealth({ peers, clock });
     const context: QuorumContext = {
       selfId: cluster.selfId,
       replica,
       hints,
-      peers,
-      health: new PeerHealth({ peers, clock }),
+      remote: new RemoteReplicas({ peers, health }),
+      health,
       inFlight: new InFlight({ clock, requestsMax: () => live.values.requestsQueuedMax }),
       turn: this.#turn,
       clock,
       plans,
       fetchRing: (from) => cluster.fetchRing(from),
     };
-    const coordinator = new Coordinator({ local, plans, context, tokens, random });
-    const forwarding = new CommandForwarding({ coordinator, local, plans, context });
+    const requests = new QuorumRequests({ local, context, random });
+    const coordinator = new Coordinator({ local, requests, context, tokens });
+    const forwarding = new CommandForwarding({ requests, local, context });
     const service = new ReplicaService({
       peers,
       replica,
@@ -199,7 +203,7 @@ export class RingStack {
     noteRing(cluster.ring);
     cluster.onRing(noteRing);
     service.serve();
-    coordinator.serve();
+    requests.serve();
     handoff.start();
     const view = new RingView({
       selfId: cluster.selfId,

@@ -2,6 +2,7 @@
  * What the front end and the commands agree on: a connection parses requests and hands each to the dispatcher as a call;
  * the dispatcher answers through the call's reply, at once or later. Replies leave in the order of the requests.
  */
+import type { Connection } from "../host/network.js";
 import type { Reply } from "./reply.js";
 import type { Session } from "./session.js";
 
@@ -61,12 +62,12 @@ export interface Dispatcher<S extends Session> {
   close(session: S): void;
 }
 
+export type ConnectionEnds = Pick<Connection, "remoteAddress" | "remotePort" | "localAddress" | "localPort">;
+
 /** What commands may do to a connection (QUIT, CLIENT KILL, CLIENT REPLY, CLIENT PAUSE, CLIENT LIST). */
 export interface ConnectionControl {
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly localAddress: string;
-  readonly localPort: number;
+  /** Its two ends. */
+  readonly ends: ConnectionEnds;
   /** Sends the replies queued so far, this call's included, then closes. Later requests are not run. */
   closeAfterReplies(): void;
   /** Closes at once. */

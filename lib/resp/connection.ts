@@ -8,7 +8,7 @@
 import RedisParser from "redis-parser";
 import { assert, unreachable } from "../assert.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
-import type { Call, ConnectionControl, DeferredReply } from "./call.js";
+import type { Call, ConnectionControl, ConnectionEnds, DeferredReply } from "./call.js";
 import type { ConnectionOwner } from "./connection-owner.js";
 import { LateWork, type Work } from "./late-work.js";
 import { OutputWatch } from "./output-watch.js";
@@ -192,20 +192,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   // ConnectionControl: what commands may do to the connection.
 
-  get remoteAddress(): string {
-    return this.#socket.remoteAddress;
-  }
-
-  get remotePort(): number {
-    return this.#socket.remotePort;
-  }
-
-  get localAddress(): string {
-    return this.#socket.localAddress;
-  }
-
-  get localPort(): number {
-    return this.#socket.localPort;
+  get ends(): ConnectionEnds {
+    return this.#socket;
   }
 
   get inputBytes(): number {

@@ -2,23 +2,19 @@
 import { latin1Of } from "../../lib/bytes/latin1.js";
 import type { ClientSession } from "../../lib/commands/client-session.js";
 import type { NodeCommands } from "../../lib/commands/node-commands.js";
-import type { Call, ConnectionControl } from "../../lib/resp/call.js";
+import type { Call, ConnectionControl, ConnectionEnds } from "../../lib/resp/call.js";
 import { errorReplyOf } from "../../lib/resp/error-reply.js";
 import { Reply } from "../../lib/resp/reply.js";
 
 export class FakeControl implements ConnectionControl {
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly localAddress = "127.0.0.1";
-  readonly localPort = 6379;
+  readonly ends: ConnectionEnds;
   readonly inputBytes = 0;
   readonly outputBytes = 0;
   replyMode: "on" | "off" | "skip" = "on";
   state: "open" | "closing" | "killed" = "open";
 
   constructor(remoteAddress: string, remotePort: number) {
-    this.remoteAddress = remoteAddress;
-    this.remotePort = remotePort;
+    this.ends = { remoteAddress, remotePort, localAddress: "127.0.0.1", localPort: 6379 };
   }
 
   closeAfterReplies(): void {

@@ -17,6 +17,8 @@ const DEFAULT = [
   "Cluster",
   "Keyspace",
   "Storage",
+  "Hints",
+  "Peers",
 ];
 
 describe("INFO", () => {

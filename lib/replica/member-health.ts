@@ -21,7 +21,7 @@ interface Known {
   askedMs: number;
 }
 
-export class PeerHealth {
+export class MemberHealth {
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #known = new Map<MemberId, Known>();

@@ -1,0 +1,287 @@
+/**
+ * What the coordinator does with one key and its quorum, as steps of its own: a read shown to somebody, a write sent on, a
+ * write passed on to a replica, and those that other nodes pass on to this one.
+ */
+import { background } from "../background.js";
+import { latin1Of } from "../bytes/latin1.js";
+import type { Covered } from "../causality/record.js";
+import type { RecordView } from "../causality/record-view.js";
+import { VersionVector } from "../causality/version-vector.js";
+import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
+import type { Random } from "../host/random.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import type { MemberRequest } from "../replica/remote-replicas.js";
+import type { Deadline } from "./deadline.js";
+import { Forward } from "./forward.js";
+import {
+  decodeWrite,
+  decodeWritten,
+  encodeRefused,
+  encodeWrite,
+  encodeWritten,
+  ForwardKind,
+  ForwardStatus,
+  type WriteRequest,
+} from "./forward-messages.js";
+import type { Scope, Sink } from "./keyspace.js";
+import type { LocalKeyspace } from "./local-keyspace.js";
+import type { QuorumContext } from "./quorum-context.js";
+import type { QuorumNeeds } from "./quorum-needs.js";
+import { QuorumRead, type RecordSink } from "./quorum-read.js";
+import { type MintedDot, QuorumWrite } from "./quorum-write.js";
+import { ShownContexts } from "./shown-contexts.js";
+import type { SlotPlan, SlotPlans } from "./slot-plan.js";
+
+/** What to mint where this node cannot: see `WriteRequest`. */
+export type WriteSpec = Pick<WriteRequest, "covered" | "value" | "expiryMs">;
+
+const INSTANCE_BYTES = 8;
+const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
+
+export class QuorumRequests {
+  readonly #local: LocalKeyspace;
+  readonly #plans: SlotPlans;
+  readonly #context: QuorumContext;
+  readonly #shown = new ShownContexts();
+  /** Of this run: write ids begin with it. */
+  readonly #instance: string;
+  #writes = 0;
+
+  constructor(options: { local: LocalKeyspace; context: QuorumContext; random: Random }) {
+    this.#local = options.local;
+    this.#plans = options.context.plans;
+    this.#context = options.context;
+    this.#instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
+  }
+
+  /** Begins to answer what other members pass on. */
+  serve(): void {
+    this.#context.remote.serve(ForwardKind.write, (request) => this.#onWrite(request));
+  }
+
+  /** Unique among all requests that are ever passed on. */
+  nextWriteId(): string {
+    this.#writes++;
+    return this.#instance + this.#writes.toString(36);
+  }
+
+  // Reads.
+
+  /** Reads at the scope's quorum, after the operations on the key that were called before, and shows the record to `show`. */
+  show<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
+    this.#context.inFlight.requireRoom();
+    const read = (): Promise<Result> =>
+      new Promise((resolve, reject) => {
+        const onRecord = (view: RecordView | null): void => {
+          try {
+            resolve(show(view));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        this.startQuorumRead(this.planOf(dataKey), scope, dataKey, { onRecord, onFailure: reject });
+      });
+    const queues = this.#local.queuesOf(scope, dataKey);
+    return queues.isTaken(dataKey) ? this.#local.deadline(scope).bound(queues.run(dataKey, read)) : read();
+  }
+
+  startQuorumRead(plan: SlotPlan, scope: Scope, dataKey: string, sink: RecordSink): void {
+    const { quorum, standIns } = scope.consistency;
+    const isReplica = plan.selfPosition >= 0;
+    const read = new QuorumRead(this.#context, {
+      dataKey,
+      needsIn: (current) => current.needs(quorum),
+      standIns,
+      deadlineMs: this.#deadlineMs(scope),
+      repair: "everywhere",
+      sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
+    });
+    read.start();
+  }
+
+  // Writes.
+
+  /** Mints in the key's turn here. */
+  mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<void> {
+    const { replica } = this.#context;
+    if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
+    const writeId = scope.forwarded?.writeId ?? null;
+    return this.#local.changeAt(scope, [dataKey], {
+      step: (records) => {
+        const old = replica.at(dataKey, records);
+        replica.mint(dataKey, old, covered, { value, expiryMs, writeId });
+      },
+    });
+  }
+
+  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
+  async refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
+    await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
+  }
+
+  decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
+    return this.#readForDecision(scope, dataKey, this.#deadlineMs(scope), show);
+  }
+
+  #readForDecision<Result>(
+    scope: Scope,
+    dataKey: string,
+    deadlineMs: number,
+    show: (view: RecordView | null) => Result,
+  ): Promise<Result> {
+    const plan = this.planOf(dataKey);
+    const { quorum, standIns } = scope.consistency;
+    const attempt = (needsIn: (current: SlotPlan) => QuorumNeeds): Promise<Result> =>
+      new Promise((resolve, reject) => {
+        const onRecord = (view: RecordView | null): void => {
+          try {
+            resolve(show(view));
+          } catch (error) {
+            reject(error);
+          }
+        };
+        const sink = { onRecord, onFailure: reject };
+        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
+      });
+    if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
+    return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
+      if (!(error instanceof OperatingError) || error.code !== "QUORUM") throw error;
+      return attempt((current) => current.needs(quorum));
+    });
+  }
+
+  /** Sends what is stored here to the other owners; resolves at W. */
+  replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+    });
+  }
+
+  startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+    const { quorum, standIns } = scope.consistency;
+    const deadlineMs = this.#deadlineMs(scope);
+    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
+  }
+
+  /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
+  async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
+    const writeId = scope.forwarded?.writeId ?? this.nextWriteId();
+    const deadlineMs = this.#deadlineMs(scope);
+    const send = (): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const plan = this.planOf(dataKey);
+        const candidates = this.#candidatesOf(plan);
+        if (candidates.length === 0) {
+          return reject(new OperatingError("QUORUM", `write reached 0 of ${plan.owners.length} replicas; it was not made`));
+        }
+        const forward = new Forward(this.#context, {
+          kind: ForwardKind.write,
+          candidates,
+          here: null,
+          payloadFor: () =>
+            encodeWrite({
+              ringVersion: plan.ring.document.version,
+              consistency: scope.consistency,
+              dataKey,
+              ...spec,
+              writeId,
+              isForStandIn: false,
+            }),
+          deadlineMs,
+          mayRepeat: true,
+          onAnswer: (answer) => {
+            this.#shown.note(dataKey, decodeWritten(answer));
+            resolve();
+          },
+          onFailure: reject,
+        });
+        forward.start();
+      });
+    if (turn === "in turn") return send();
+    const queues = this.#local.queuesOf(scope, dataKey);
+    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
+  }
+
+  /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
+  #candidatesOf(plan: SlotPlan): MemberId[] {
+    const { health, selfId } = this.#context;
+    const linked = plan.owners.filter((owner) => owner !== selfId && health.isUsable(owner));
+    const quiet = linked.filter((owner) => health.isQuiet(owner));
+    return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
+  }
+
+  /** A write that another member passes on. */
+  #onWrite(request: MemberRequest): void {
+    const write = decodeWrite(Buffer.from(request.payload));
+    const slot = slotOfDataKey(write.dataKey);
+    const plan = this.#plans.of(slot);
+    if (this.#plans.isStale(slot, write.ringVersion) || plan.selfPosition < 0) return request.answer(STALE_RING);
+    background(this.#runWrite(write, request));
+  }
+
+  async #runWrite(write: WriteRequest, request: MemberRequest): Promise<void> {
+    const { dataKey, covered, writeId } = write;
+    const forwarded = { writeId, deadlineMs: request.deadlineMs };
+    const scope: Scope = { database: 0, consistency: write.consistency, hold: null, forwarded };
+    try {
+      await this.mintHere(scope, dataKey, write);
+      const minted = covered.kind === "all" ? this.#context.replica.minted() : null;
+      await this.replicate(scope, dataKey, minted);
+      request.answer(encodeWritten(await this.#contextOf(dataKey)));
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      request.answer(encodeRefused(error));
+    }
+  }
+
+  async #contextOf(dataKey: string): Promise<VersionVector> {
+    const { replica } = this.#context;
+    const view = replica.peek(dataKey) === "found" ? replica.record : replica.view(await replica.read(dataKey));
+    return view === null ? VersionVector.EMPTY : replica.contextAtHand();
+  }
+
+  /** A plain write supersedes what this node has shown of the key lately. */
+  coversShown(dataKey: string): Covered {
+    return { kind: "all", seen: this.#shown.of(dataKey) };
+  }
+
+  // Where and until when.
+
+  dataKeyOf(scope: Scope, key: Uint8Array): string {
+    return this.#context.replica.keys.of(scope.database, key);
+  }
+
+  planOf(dataKey: string): SlotPlan {
+    return this.#plans.of(slotOfDataKey(dataKey));
+  }
+
+
+  #deadlineMs(scope: Scope): number {
+    return scope.forwarded?.deadlineMs ?? this.#local.deadline(scope).atMs;
+  }
+}
+
+/** Keeps in mind what is shown of a key that has no copy here. */
+class NotedRead implements RecordSink {
+  readonly #shown: ShownContexts;
+  readonly #context: QuorumContext;
+  readonly #dataKey: string;
+  readonly #sink: RecordSink;
+
+  constructor(shown: ShownContexts, context: QuorumContext, dataKey: string, sink: RecordSink) {
+    this.#shown = shown;
+    this.#context = context;
+    this.#dataKey = dataKey;
+    this.#sink = sink;
+  }
+
+  onRecord(view: RecordView | null): void {
+    if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    this.#sink.onRecord(view);
+  }
+
+  onFailure(error: unknown): void {
+    this.#sink.onFailure(error);
+  }
+}
