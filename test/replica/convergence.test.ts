@@ -11,7 +11,7 @@ import { OperatingError } from "../../lib/errors.js";
 import { keyOf } from "../causality/histories.js";
 import { bytes, type World } from "../model/world.js";
 import { SimRandom } from "../sim/sim-random.js";
-import { audited, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent } from "./copies.js";
+import { audited, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent } from "./merging.js";
 
 const SEEDS = 25;
 const STEPS = 150;

@@ -7,7 +7,7 @@ import { OperatingError } from "../../lib/errors.js";
 import { FetchWatch, type Records } from "../../lib/replica/fetch-watch.js";
 import { bytes, liveValueOf, scopeOf, type World } from "../model/world.js";
 import { settle } from "../sim/sim-clock.js";
-import { dataKeyOf, member, put, remove, valuesAt } from "./copies.js";
+import { dataKeyOf, member, put, remove, valuesAt } from "./merging.js";
 
 const SCOPE = scopeOf();
 const KEY = bytes("k");

@@ -7,7 +7,7 @@ import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import type { World } from "../model/world.js";
 import { SimRandom } from "../sim/sim-random.js";
 import { Trace } from "../sim/trace.js";
-import { dataKeyOf, decoded, member, put, receive, recordAt, remove, send, sent, valuesAt } from "./copies.js";
+import { dataKeyOf, decoded, member, put, receive, recordAt, remove, send, sent, valuesAt } from "./merging.js";
 
 /** A copy of a world's disk as it is now, as an operator would make one. */
 function diskOf(world: World): World["disk"] {

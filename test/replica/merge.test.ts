@@ -19,7 +19,7 @@ import { OperatingError } from "../../lib/errors.js";
 import { pause } from "../../lib/host/clock.js";
 import { History, steps } from "../causality/histories.js";
 import { bytes, scopeOf } from "../model/world.js";
-import { audited, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent, valuesAt } from "./copies.js";
+import { audited, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent, valuesAt } from "./merging.js";
 
 const FOREIGN = actorOf("store-xx", 1);
 const SCOPE = scopeOf();

@@ -5,7 +5,7 @@ import { ExpiryTrimmer } from "../../lib/causality/record-expiry.js";
 import { REMOVE } from "../../lib/coordinator/keyspace.js";
 import { LocalKeyspace } from "../../lib/coordinator/local-keyspace.js";
 import { bytes, liveValueOf, scopeOf, World } from "../model/world.js";
-import { audited, dataKeyOf, decoded, member, put, recordAt, remove, send, sent, storedKeys, valuesAt } from "./copies.js";
+import { audited, dataKeyOf, decoded, member, put, recordAt, remove, send, sent, storedKeys, valuesAt } from "./merging.js";
 
 const SCOPE = scopeOf();
 
