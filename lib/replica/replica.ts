@@ -97,6 +97,8 @@ export class Replica extends StoredRecords {
   readonly #comparison: RecordComparison;
   readonly #merged = { kind: "unchanged" as MergeResult["kind"], uncoveredStamp: 0 };
   #keepsTombstones = false;
+  /** Records that wait for the disk to be merged. */
+  #mergeReads = 0;
 
   constructor(options: ReplicaOptions) {
     super(options.lsm);
@@ -282,14 +284,22 @@ export class Replica extends StoredRecords {
 
   /**
    * The same where memory says nothing of the record: reads it first. `bytes` may change when this has returned. Rejects with
-   * what `limit` says once that is past (nothing was stored), with what `merge` throws, and with IO or CORRUPT of the read. It
-   * waits for the disk as long as that takes: whoever must not wraps it.
+   * what `limit` says once that is past (nothing was stored), with BUSY when as many wait already as may, with what `merge`
+   * throws, and with IO or CORRUPT of the read. It waits for the disk as long as that takes: whoever must not wraps it.
    */
   async mergeRead(dataKey: string, bytes: Uint8Array, start: number, end: number, limit: Limit): Promise<MergeReadResult> {
+    if (this.#mergeReads >= this.queues.waitingMax) {
+      throw new OperatingError("BUSY", `${this.#mergeReads} records wait to be merged; try again (requests-queued-max)`);
+    }
     const own = Buffer.from(bytes.subarray(start, end));
     const fetched: Records = new Map();
-    let records = this.gather([dataKey], fetched);
-    for (; records === null; records = this.gather([dataKey], fetched)) await this.fetch([dataKey], fetched);
+    this.#mergeReads++;
+    let records: Records | null;
+    try {
+      while ((records = this.gather([dataKey], fetched)) === null) await this.fetch([dataKey], fetched);
+    } finally {
+      this.#mergeReads--;
+    }
     if (limit.isPast) throw limit.error();
     const { kind, uncoveredStamp: stamp } = this.merge(dataKey, this.at(dataKey, records), own, 0, own.length);
     return { kind, uncovered: stamp === 0 ? null : { stamp, context: this.contextAtHand() } };

@@ -63,8 +63,8 @@ export class StoredRecords {
   }
 
   /**
-   * Reads those of the keys into `fetched` that memory says nothing of. REQUIRES the keys' turns, and that whoever fetches
-   * goes on to `gather` until that succeeds, or this rejects. Rejects with IO or CORRUPT.
+   * Reads those of the keys into `fetched` that memory says nothing of. REQUIRES that whoever fetches goes on to `gather` at
+   * once, and again until that succeeds or this rejects: until then the keys are watched. Rejects with IO or CORRUPT.
    */
   async fetch(dataKeys: readonly string[], fetched: Records): Promise<void> {
     const unread = dataKeys.filter((dataKey) => !fetched.has(dataKey) && this.peek(dataKey) === "unread");

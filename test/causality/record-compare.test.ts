@@ -111,6 +111,22 @@ describe("record comparison", () => {
     expect(judged(bytes[0]!, concurrent)).to.equal("apart");
   });
 
+  it("gives up neither a value nor what was seen, where each side has one of them for the same version", () => {
+    const [a, b] = [actorOf("store-aa", 1), actorOf("store-bb", 2)];
+    const narrow = supersede(null, COVERS_ALL, version(a, 1, { expiryMs: NOW_MS }));
+    const wide = { ...narrow, context: narrow.context.with({ actor: b, sequence: 3 }) };
+    for (const [full, seen] of [
+      [narrow, wide],
+      [wide, narrow],
+    ] as const) {
+      const whole = encodeRecord(full);
+      for (const poorer of copiesOf(seen).slice(1)) {
+        expect(judged(whole, poorer)).to.equal(seen === wide ? "apart" : "behind");
+        expect(judged(poorer, whole)).to.equal(seen === wide ? "apart" : "ahead");
+      }
+    }
+  });
+
   it("is not misled by a local area at hand, and leaves one that came to others", () => {
     const bytes = encodeRecord(supersede(null, COVERS_ALL, version(actorOf("store-aa", 1), 1)));
     const withArea = withLocalArea(bytes, 0, bytes.length, Uint8Array.of(1, 2));

@@ -146,6 +146,9 @@ class ModelRun extends Clients {
     // A refusal holds for its turn.
     await world.run(pause(world.clock, 0));
     await world.run(world.reaper.stop());
+    // What was told TIMEOUT may still be fetching.
+    await world.clock.advance(1_000);
+    if (world.replica.watched > 0) throw new Error("keys are watched that nobody fetches");
     if (isClean) {
       this.counts.stops++;
       await world.stop();

@@ -50,6 +50,11 @@ class WatchedReplica extends Replica {
   /** Latin1; null when nothing, or a tombstone, is being minted. */
   minting: string | null = null;
 
+  /** Keys that some fetch is about, which must not stay. */
+  get watched(): number {
+    return this.watch.size;
+  }
+
   override mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
     this.minting = fresh.value === null ? null : Buffer.from(fresh.value).toString("latin1");
     try {

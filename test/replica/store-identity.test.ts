@@ -41,6 +41,28 @@ describe("the identity of a store", () => {
     expect(restored.identity.epoch).to.equal(epoch);
   });
 
+  it("begins an epoch when it is asked to, for good, or not at all when the disk refuses", async () => {
+    const world = await World.start();
+    const { identity, disk } = world;
+    const { epoch, actor } = identity;
+    identity.beginEpoch();
+    expect(identity.epoch).to.equal(epoch + 1);
+    expect(identity.actor).not.to.equal(actor);
+    expect([identity.hasGiven(epoch, 2 ** 40), identity.hasGiven(epoch + 1, 2 ** 40)]).to.deep.equal([true, false]);
+    disk.faults.capacityBytes = disk.usedBytes;
+    expect(() => identity.beginEpoch())
+      .to.throw()
+      .with.property("code", "IO");
+    expect(() => identity.beginEpoch(0xffff_ffff))
+      .to.throw()
+      .with.property("code", "CORRUPT");
+    expect(identity.epoch).to.equal(epoch + 1);
+    disk.faults.capacityBytes = Number.POSITIVE_INFINITY;
+    await world.run(pause(world.clock, 1));
+    await world.stop();
+    expect((await world.restart()).identity.epoch).to.equal(epoch + 1);
+  });
+
   it("survives the removal of everything", async () => {
     const world = await World.start();
     const { storeId } = world.identity;
