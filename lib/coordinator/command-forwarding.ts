@@ -6,8 +6,8 @@ import { background } from "../background.js";
 import { latin1Of } from "../bytes/latin1.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
-import type { MemberRequest } from "../replica/remote-replicas.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import type { MemberRequest } from "../replica/remote-replicas.js";
 import { Forward } from "./forward.js";
 import {
   type CommandRequest,

@@ -191,7 +191,11 @@ export class Coordinator implements Keyspace {
       isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
     }));
     if (!found.isThere) return false;
-    await this.#requests.forwardWrite(scope, dataKey, { covered: this.#requests.coversShown(dataKey), value: null, expiryMs: 0 });
+    await this.#requests.forwardWrite(scope, dataKey, {
+      covered: this.#requests.coversShown(dataKey),
+      value: null,
+      expiryMs: 0,
+    });
     return found.isLive;
   }
 
@@ -229,7 +233,8 @@ export class Coordinator implements Keyspace {
     decide: (entries: readonly (Entry | null)[]) => readonly Effect[],
   ): Promise<void> {
     const dataKeys = keys.map((key, at) => this.#requests.dataKeyOf(scopes[at]!, key));
-    if (dataKeys.every((dataKey) => this.#requests.planOf(dataKey).isAlone)) return this.#local.updateMany(scopes, keys, decide);
+    if (dataKeys.every((dataKey) => this.#requests.planOf(dataKey).isAlone))
+      return this.#local.updateMany(scopes, keys, decide);
     this.#context.inFlight.requireRoom();
     const { replica } = this.#context;
     const local = this.#local;
@@ -245,7 +250,8 @@ export class Coordinator implements Keyspace {
         const reads = dataKeys.map(async (dataKey, at) => {
           const scope = scopes[at]!;
           if (isOwn[at]) await this.#requests.refresh(scope, dataKey, deadline);
-          else elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
+          else
+            elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
         });
         await Promise.all(reads);
       },
@@ -333,7 +339,6 @@ export class Coordinator implements Keyspace {
     if (plan.selfPosition < 0 || plan.pairs?.has(plan.selfPosition)) return false;
     return isOneOf(plan.needs(scope.consistency.quorum), "writes", plan.selfPosition);
   }
-
 }
 
 /** One answer is needed, and that of `position` is one that counts. */

@@ -22,7 +22,7 @@ import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
 import { Deadline } from "./deadline.js";
-import { HoldGate, KeyHold, takeHold, Turns } from "./key-hold.js";
+import { HoldGate, KeyHold, Turns, takeHold } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,

@@ -256,7 +256,6 @@ export class QuorumRequests {
     return this.#plans.of(slotOfDataKey(dataKey));
   }
 
-
   #deadlineMs(scope: Scope): number {
     return scope.forwarded?.deadlineMs ?? this.#local.deadline(scope).atMs;
   }

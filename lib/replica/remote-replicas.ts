@@ -4,7 +4,7 @@
  */
 import { copyBytes } from "../bytes/copy.js";
 import type { MemberId } from "../cluster/member.js";
-import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, Peers, PeerState } from "../peer/peer.js";
+import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, PeerState, Peers } from "../peer/peer.js";
 import type { MemberHealth } from "./member-health.js";
 import { readBytesMax, storeBytesMax, writeRead, writeStore } from "./replica-messages.js";
 import type { EncodedRecord } from "./stored-records.js";
