@@ -1,17 +1,24 @@
 /**
- * CLUSTER, for clients that route by slot. Every node answers every key, so nothing is ever redirected: the ring is only
- * advice where a key's first replica is.
+ * CLUSTER, for clients that route by slot and for operators. Every node answers every key, so nothing is ever redirected:
+ * the ring is only advice where a key's first replica is. STATUS, RING and WHERE are ours: JSON for the `kindred` command.
  */
 import { SLOTS, slotOf } from "../bytes/slot.js";
 import type { Call } from "../resp/call.js";
-import type { Reply } from "../resp/reply.js";
+import { Reply } from "../resp/reply.js";
+import { KEY } from "./argument-docs.js";
 import { integerOf, NOT_AN_INTEGER } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
-import type { ClusterMember, ClusterView, SlotRange } from "./cluster-view.js";
+import type { ClusterMember, ClusterView, SlotRange, StatusReply, WhereReply } from "./cluster-view.js";
 import type { ArgumentDoc, Command, CommandContext, CommandFlag } from "./command.js";
 import { container } from "./help.js";
+import { whereAlone } from "./where-alone.js";
 
 const FLAGS: readonly CommandFlag[] = ["stale"];
+/** STATUS and RING look at this node only; WHERE asks others for a key, and within EXEC it would wait for its own hold. */
+const ADMIN: readonly CommandFlag[] = ["admin", "stale"];
+const ADMIN_OF_KEYS: readonly CommandFlag[] = ["readonly", "admin", "no_multi"];
+/** The version of Kindred that brought ours. */
+const OURS = "0.2.0";
 /** Keys that GETKEYSINSLOT answers at most in one reply. */
 const KEYS_MAX = 1_000_000;
 
@@ -36,10 +43,12 @@ export function clusterCommands(view: ClusterView): readonly Command[] {
     run,
   });
   const slot: ArgumentDoc = { name: "slot", type: "integer" };
+  const slots = new SlotsReply(view);
   return [
     container({ name: "cluster", since: "3.0.0", group: "cluster", summary: "Commands about the ring." }, [
-      sub("slots", 2, (_, call) => slots(view, call.reply), {
+      sub("slots", 2, (_, call) => slots.answer(call.reply), {
         summary: "Ranges of slots with their members, in order of preference.",
+        complexity: "O(N) for N ranges",
       }),
       sub("shards", 2, (_, call) => shards(view, call.reply), {
         since: "7.0.0",
@@ -61,12 +70,57 @@ export function clusterCommands(view: ClusterView): readonly Command[] {
         complexity: "O(N) for N keys",
         arguments: [slot, { name: "count", type: "integer" }],
       }),
+      sub("status", 2, (context, call) => status(view, context, call.reply), {
+        summary: "How each member fares, as JSON.",
+        since: OURS,
+        flags: ADMIN,
+        complexity: "O(N) for N members",
+      }),
+      sub("ring", 2, (_, call) => call.reply.bulkText(JSON.stringify(view.ringDocument())), {
+        summary: "What the members agree on and who owns how much, as JSON.",
+        since: OURS,
+        flags: ADMIN,
+        complexity: "O(N) for N tokens",
+      }),
+      sub("where", 3, (context, call) => where(view, context, call), {
+        summary: "Which members hold a key of the chosen database, and what each has of it, as JSON.",
+        since: OURS,
+        flags: ADMIN_OF_KEYS,
+        keys: { first: 2, last: 2, step: 1 },
+        complexity: "O(N) for N copies",
+        arguments: [KEY],
+      }),
     ]),
   ];
 }
 
-function slots(view: ClusterView, reply: Reply): void {
-  const ranges = view.ranges();
+/** Hundreds of ranges, asked for by every client at once when a node dies: encoded once for each protocol and ring. */
+class SlotsReply {
+  readonly #view: ClusterView;
+  #ranges: readonly SlotRange[] | null = null;
+  readonly #encoded = new Map<2 | 3, string>();
+
+  constructor(view: ClusterView) {
+    this.#view = view;
+  }
+
+  answer(reply: Reply): void {
+    const ranges = this.#view.ranges();
+    if (ranges !== this.#ranges) {
+      this.#ranges = ranges;
+      this.#encoded.clear();
+    }
+    let encoded = this.#encoded.get(reply.protocol);
+    if (encoded === undefined) {
+      encoded = encodeSlots(ranges, reply.protocol);
+      this.#encoded.set(reply.protocol, encoded);
+    }
+    reply.raw(encoded);
+  }
+}
+
+function encodeSlots(ranges: readonly SlotRange[], protocol: 2 | 3): string {
+  const reply = new Reply(protocol);
   reply.array(ranges.length);
   for (const { first, last, members } of ranges) {
     reply.array(2 + members.length);
@@ -80,34 +134,41 @@ function slots(view: ClusterView, reply: Reply): void {
       reply.map(0);
     }
   }
+  return reply.take();
 }
 
-/** A shard: the slots whose preference lists begin with one member, and everyone on those lists. */
-function shards(view: ClusterView, reply: Reply): void {
-  const byFirst = new Map<string, SlotRange[]>();
+/** The ranges of each member by its id: those whose preference lists begin with it. */
+function rangesByFirst(view: ClusterView): ReadonlyMap<string, readonly SlotRange[]> {
+  const byFirst = new Map<string, SlotRange[]>(view.members().map(({ id }) => [id, []]));
   for (const range of view.ranges()) {
-    const firstId = range.members[0]!.id;
-    const known = byFirst.get(firstId);
-    if (known === undefined) byFirst.set(firstId, [range]);
+    const { id } = range.members[0]!;
+    const known = byFirst.get(id);
+    if (known === undefined) byFirst.set(id, [range]);
     else known.push(range);
   }
-  reply.array(byFirst.size);
-  for (const ranges of byFirst.values()) replyShard(reply, ranges);
+  return byFirst;
 }
 
-function replyShard(reply: Reply, ranges: readonly SlotRange[]): void {
-  const members = new Map(ranges.flatMap((range) => range.members).map((member) => [member.id, member]));
-  const firstId = ranges[0]!.members[0]!.id;
+/** A shard: the slots whose preference lists begin with one member (maybe none), and everyone on those lists. */
+function shards(view: ClusterView, reply: Reply): void {
+  const members = new Map(view.members().map((member) => [member.id, member]));
+  const byFirst = rangesByFirst(view);
+  reply.array(byFirst.size);
+  for (const [id, ranges] of byFirst) replyShard(reply, members.get(id) ?? ranges[0]!.members[0]!, ranges);
+}
+
+function replyShard(reply: Reply, first: ClusterMember, ranges: readonly SlotRange[]): void {
+  const members = new Map([first, ...ranges.flatMap((range) => range.members)].map((member) => [member.id, member]));
   reply.map(2);
   reply.bulk("slots");
   reply.array(ranges.length * 2);
-  for (const { first, last } of ranges) {
-    reply.integer(first);
-    reply.integer(last);
+  for (const { first: from, last: to } of ranges) {
+    reply.integer(from);
+    reply.integer(to);
   }
   reply.bulk("nodes");
   reply.array(members.size);
-  for (const member of members.values()) replyMember(reply, member, member.id === firstId ? "master" : "replica");
+  for (const member of members.values()) replyMember(reply, member, member.id === first.id ? "master" : "replica");
 }
 
 function replyMember(reply: Reply, member: ClusterMember, role: "master" | "replica"): void {
@@ -131,11 +192,11 @@ function replyMember(reply: Reply, member: ClusterMember, role: "master" | "repl
 /** Everyone is a master here: of the slots that prefer it. */
 function nodesText(view: ClusterView): string {
   const self = view.self();
-  const ranges = view.ranges();
+  const byFirst = rangesByFirst(view);
   return view
     .members()
     .map((member) => {
-      const own = ranges.filter((range) => range.members[0]!.id === member.id);
+      const own = byFirst.get(member.id) ?? [];
       const flags = `${member.id === self.id ? "myself," : ""}master${member.health === "failed" ? ",fail" : ""}`;
       const link = member.health === "failed" ? "disconnected" : "connected";
       const words = own.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
@@ -163,6 +224,23 @@ function infoText(view: ClusterView): string {
     ["total_cluster_links_buffer_limit_exceeded", 0],
   ];
   return fields.map(([name, value]) => `${name}:${value}\r\n`).join("");
+}
+
+function status(view: ClusterView, { clock }: CommandContext, reply: Reply): void {
+  const answer: StatusReply = { ...view.status(), nowMs: clock.wallMs() };
+  reply.bulkText(JSON.stringify(answer));
+}
+
+function where(view: ClusterView, { keyspace }: CommandContext, call: ClientCall): void {
+  const { scope } = call.session;
+  call.later(async (reply, args) => {
+    const key = args[2]!;
+    const { database } = scope;
+    const report =
+      view.where === null ? await whereAlone({ self: view.self(), keyspace, scope, key }) : await view.where(database, key);
+    const answer: WhereReply = { key: Buffer.from(key).toString("utf8"), database, ...report };
+    reply.bulkText(JSON.stringify(answer));
+  });
 }
 
 function isSlot(slot: number): boolean {

@@ -1,5 +1,5 @@
 /** The commands of a node, complete as in lib/node, over a fake clock, a keyspace in Maps and settings that tests change. */
-import { type ClusterMember, ringOfOne } from "../../lib/commands/cluster-view.js";
+import { type ClusterMember, type ClusterView, ringOfOne } from "../../lib/commands/cluster-view.js";
 import type { Command } from "../../lib/commands/command.js";
 import type { CommandSettings } from "../../lib/commands/command-settings.js";
 import type { Glob } from "../../lib/commands/glob.js";
@@ -78,8 +78,8 @@ export class FakeNode {
   #port = 50_000;
 
   /** By default every key is in memory. */
-  constructor(options: { mode: Mode } = { mode: "memory" }) {
-    this.keyspace = new FakeKeyspace({ mode: options.mode, clock: this.clock });
+  constructor(options: { mode?: Mode; cluster?: ClusterView } = {}) {
+    this.keyspace = new FakeKeyspace({ mode: options.mode ?? "memory", clock: this.clock });
     this.built = buildCommands({
       keyspace: this.keyspace,
       clock: this.clock,
@@ -88,7 +88,7 @@ export class FakeNode {
       settings: this.settings,
       runtimeSettings: this.settings,
       facts: factsOf(this.clock),
-      cluster: ringOfOne(() => MEMBER),
+      cluster: options.cluster ?? ringOfOne(() => MEMBER),
       copies: () => this.copies,
       replicasMax: () => this.replicasMax,
       makeDurable: () => this.durable(),

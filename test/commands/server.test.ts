@@ -176,38 +176,3 @@ describe("DEBUG", () => {
     );
   });
 });
-
-describe("CLUSTER on a ring of one", () => {
-  const id = "ab".repeat(20);
-
-  it("lists the node itself with all slots, under an address", async () => {
-    const client = new FakeNode().connect();
-    const member = `*4\r\n$9\r\n127.0.0.1\r\n:6379\r\n$40\r\n${id}\r\n`;
-    expect(await client.send("CLUSTER SLOTS")).to.equal(`*1\r\n*3\r\n:0\r\n:16383\r\n${member}*0\r\n`);
-    const line = `${id} 127.0.0.1:6379@16379 myself,master - 0 0 0 connected 0-16383\n`;
-    expect(await client.send("CLUSTER NODES")).to.equal(`$${line.length}\r\n${line}\r\n`);
-    expect(await client.send("CLUSTER MYID")).to.equal(`$40\r\n${id}\r\n`);
-    expect(await client.send("CLUSTER INFO")).to.match(/^\$\d+\r\ncluster_state:ok\r\ncluster_slots_assigned:16384\r\n/);
-    await client.send("HELLO 3");
-    expect(await client.send("CLUSTER SLOTS")).to.equal(`*1\r\n*3\r\n:0\r\n:16383\r\n${member}%0\r\n`);
-    expect(await client.send("CLUSTER NODES")).to.equal(`=${line.length + 4}\r\ntxt:${line}\r\n`);
-    expect(await client.send("CLUSTER SHARDS")).to.equal(
-      `*1\r\n%2\r\n$5\r\nslots\r\n*2\r\n:0\r\n:16383\r\n$5\r\nnodes\r\n*1\r\n%7\r\n$2\r\nid\r\n$40\r\n${id}\r\n$4\r\nport\r\n:6379\r\n` +
-        "$2\r\nip\r\n$9\r\n127.0.0.1\r\n$8\r\nendpoint\r\n$9\r\n127.0.0.1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n" +
-        "$18\r\nreplication-offset\r\n:0\r\n$6\r\nhealth\r\n$6\r\nonline\r\n",
-    );
-  });
-
-  it("counts and lists keys by slot", async () => {
-    const client = new FakeNode().connect();
-    await client.send("SET a 1");
-    expect(await client.send("CLUSTER KEYSLOT a")).to.equal(":15495\r\n");
-    expect(await client.send("CLUSTER COUNTKEYSINSLOT 15495")).to.equal(":1\r\n");
-    expect(await client.send("CLUSTER GETKEYSINSLOT 15495 10")).to.equal("*1\r\n$1\r\na\r\n");
-    expect(await client.send("CLUSTER COUNTKEYSINSLOT 99999")).to.equal("-ERR Invalid slot\r\n");
-    expect(await client.send("CLUSTER COUNTKEYSINSLOT x")).to.equal("-ERR value is not an integer or out of range\r\n");
-    for (const bad of ["CLUSTER GETKEYSINSLOT 1 -1", "CLUSTER GETKEYSINSLOT 99999 1"]) {
-      expect(await client.send(bad)).to.equal("-ERR Invalid slot or number of keys\r\n");
-    }
-  });
-});
