@@ -8,11 +8,14 @@ import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { type DestinationStream, pino } from "pino";
 import pretty from "pino-pretty";
+import { type RingQuestion, runRing, runStatus, runWhere } from "./cli/inspect-ring.js";
 import { runCheck, runInspect } from "./cli/offline.js";
-import { buildProgram } from "./cli/program.js";
+import { buildProgram, type ClusterOptions, type NodeOptions } from "./cli/program.js";
+import { runLocalCluster } from "./cli/run-cluster.js";
 import { buildConfig, type Config, type ConfigSource, environmentSource, fileSource, flagSource } from "./config.js";
 import { messageOf, OperatingError } from "./errors.js";
 import type { Host } from "./host/host.js";
+import { NodeChildren, reportReady } from "./host/node-children.js";
 import { NodeClock } from "./host/node-clock.js";
 import { NodeDisk } from "./host/node-disk.js";
 import { NodeNetwork } from "./host/node-network.js";
@@ -36,8 +39,9 @@ const isTerminal = process.stdout.isTTY === true;
 // Who reads our output may stop early, as `head` does: that ends us too, and is no failure.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
-  process.exit(0);
+  onOutputClosed();
 });
+let onOutputClosed: () => void = () => process.exit(0);
 
 const program = buildProgram(
   packageJson.version,
@@ -45,6 +49,10 @@ const program = buildProgram(
     server: runServer,
     check: runStoreCheck,
     inspect: (file, options) => runInspect({ disk, output: print, file, ...options }),
+    cluster: runCluster,
+    status: (options) => runStatus(questionOf(options)),
+    ring: (options) => runRing(questionOf(options)),
+    where: (key, options) => runWhere(key, questionOf(options)),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
 );
@@ -74,11 +82,53 @@ async function runStoreCheck(directory: string, options: { isSalvage: boolean; i
   if (!isWhole) process.exitCode = EXIT_FAILURE;
 }
 
-async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
+function questionOf({ host, port, password, database, isJson }: NodeOptions): RingQuestion {
+  const hasColours = isTerminal && process.env.NO_COLOR === undefined;
+  return {
+    target: { host, port, password: password ?? process.env.KINDRED_REQUIREPASS ?? null, database },
+    format: isJson ? "json" : "table",
+    style: { colours: hasColours ? "ansi" : "none" },
+    output: print,
+  };
+}
+
+async function runCluster(options: ClusterOptions): Promise<void> {
+  const outcome = await runLocalCluster({
+    ...options,
+    // Members write into pipes: of a person's terminal they do not know.
+    config: configOf(options.flags, options.configPath).config,
+    logFormat: isTerminal ? "pretty" : "auto",
+    version: packageJson.version,
+    host: { disk, clock: new NodeClock(), network: new NodeNetwork() },
+    children: new NodeChildren({
+      executable: process.execPath,
+      prefix: [...process.execArgv, fileURLToPath(import.meta.url)],
+    }),
+    output: print,
+    onStart: (stop) => {
+      // Whose terminal is closed wants no members left; with nohup, or as a service, there is none.
+      const signals = ["SIGTERM", "SIGINT", ...(isTerminal ? (["SIGHUP"] as const) : [])] as const;
+      for (const signal of signals) process.on(signal, stop);
+      onOutputClosed = () => {
+        // Each further line fails as well, and the second stop would kill.
+        onOutputClosed = () => undefined;
+        stop();
+      };
+    },
+  });
+  process.exit(outcome === "clean" ? 0 : EXIT_FAILURE);
+}
+
+/** The configuration out of all its sources, and the file that was one of them. */
+function configOf(flags: ReadonlyMap<string, string>, configPath: string | null): { config: Config; path: string | null } {
   const path = configPath ?? process.env.KINDRED_CONFIG ?? null;
   const sources: ConfigSource[] = [flagSource(flags), environmentSource(process.env)];
   if (path !== null) sources.push(fileSource(path, readText(path)));
-  const wanted = buildConfig(sources);
+  return { config: buildConfig(sources), path };
+}
+
+async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
+  const { config: wanted, path } = configOf(flags, configPath);
   const log = buildLog(wanted);
   const config = { ...wanted, maxclients: clientsThatFit(wanted, log) };
   const clock = new NodeClock();
@@ -113,6 +163,7 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
   if (isTerminal) print(banner(config, node));
   log.info({ port: node.port, bind: config.bind, dir: config.dir, lastStop: node.lastStop }, "ready to accept connections");
+  reportReady(process);
 }
 
 /** As many clients as there are descriptors for, beside those of the engine and a few more. */

@@ -45,7 +45,17 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "resp/": [],
   // Of the front end: what a call is and what answers it, with the one place that turns errors into replies.
   "commands/": ["coordinator/", "cluster/", "causality/", "resp/call", "resp/reply", "resp/session", "resp/error-reply"],
-  "cli/": ["config", "lsm/check", "lsm/inspect", "lsm/salvage", "lsm/directory-lock", "lsm/lsm-settings", "host/"],
+  // Of the commands only the shape of what a node answers about its ring.
+  "cli/": [
+    "config",
+    "commands/cluster-view",
+    "lsm/check",
+    "lsm/inspect",
+    "lsm/salvage",
+    "lsm/directory-lock",
+    "lsm/lsm-settings",
+    "host/",
+  ],
   assert: [],
   errors: [],
   background: [],
@@ -86,7 +96,7 @@ const SEAM_MODULES: Readonly<Record<string, readonly string[]>> = {
   "node:timers/promises": ["host/"],
   "node:perf_hooks": ["host/"],
   "node:worker_threads": ["host/", "worker"],
-  "node:child_process": ["cli/"],
+  "node:child_process": ["host/"],
   "node:process": ["main", "host/node-processes"],
 };
 

@@ -135,6 +135,7 @@ const bad: readonly { readonly title: string; readonly path: string; readonly te
   { title: "sockets", path: "lib/resp/a.ts", text: `import { connect } from "node:net";`, rule: "seam" },
   { title: "encrypted sockets", path: "lib/resp/a.ts", text: `import { connect } from "node:tls";`, rule: "seam" },
   { title: "threads", path: "lib/lsm/a.ts", text: `import { Worker } from "node:worker_threads";`, rule: "seam" },
+  { title: "processes", path: "lib/cli/a.ts", text: `import { spawn } from "node:child_process";`, rule: "seam" },
   { title: "the process's environment", path: "lib/config.ts", text: "const home = process.env.HOME;", rule: "seam" },
   { title: "the process in the command line", path: "lib/cli/a.ts", text: "process.exit(1);", rule: "seam" },
   { title: "the process in a host implementation", path: "lib/host/node-disk.ts", text: "process.exit(1);", rule: "seam" },

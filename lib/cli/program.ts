@@ -2,14 +2,42 @@
  * The `kindred` command: its subcommands, their options and help. Every setting of config.ts is an option of `server`.
  * What a subcommand does is handed in, so that this file only translates words into calls.
  */
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { allSettings } from "../config.js";
+import { MEMBERS_MAX, OWN_SETTINGS } from "./cluster-plan.js";
+
+const PORTS = { min: 1, max: 65_535 };
+const DATABASE_MAX = 15;
 
 export interface Actions {
   /** `flags` by setting name; `configPath` as given with --config. */
   server(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void>;
   check(directory: string, options: { readonly isSalvage: boolean; readonly isJson: boolean }): Promise<void>;
   inspect(file: string, options: { readonly isJson: boolean }): void;
+  cluster(options: ClusterOptions): Promise<void>;
+  /** Of a running node. */
+  status(options: NodeOptions): Promise<void>;
+  ring(options: NodeOptions): Promise<void>;
+  where(key: string, options: NodeOptions): Promise<void>;
+}
+
+export interface ClusterOptions {
+  readonly nodes: number;
+  readonly port: number;
+  readonly peerPort: number | null;
+  readonly directory: string;
+  /** Settings of all members, by name. */
+  readonly flags: ReadonlyMap<string, string>;
+  readonly configPath: string | null;
+}
+
+export interface NodeOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Null where none was given. */
+  readonly password: string | null;
+  readonly database: number;
+  readonly isJson: boolean;
 }
 
 /** Where help and errors of the command line itself go. */
@@ -36,23 +64,12 @@ export function buildProgram(version: string, actions: Actions, output: Output):
       "after",
       "\nEvery setting may also come from the environment (--max-pair-bytes is KINDRED_MAX_PAIR_BYTES)\nor from the file that --config or KINDRED_CONFIG names. Flags win over the environment, the environment over the file.",
     );
-  for (const setting of allSettings()) {
-    const standard = setting.format(setting.default);
-    const notes = [standard === "" ? "no default" : `default ${standard}`];
-    if (setting.shape === "<word>") notes.unshift(`one of ${setting.words.join(", ")}`);
-    if (setting.change === "at run time") notes.push("CONFIG SET changes it");
-    server.addOption(new Option(`--${setting.name} ${setting.shape}`, `${setting.why} (${notes.join("; ")})`));
-  }
+  for (const setting of allSettings()) server.addOption(settingOption(setting));
   // A misspelt subcommand comes here, as an argument of the one that is the default.
   server.allowExcessArguments(true).action(async (options: Record<string, string>, command: Command) => {
     const [word] = command.args;
     if (word !== undefined) return program.error(unknownSubcommand(word, program));
-    const flags = new Map<string, string>();
-    for (const option of command.options) {
-      const value = options[option.attributeName()];
-      if (value !== undefined && option.long !== "--config") flags.set((option.long ?? "").slice(2), value);
-    }
-    await actions.server(flags, options.config ?? null);
+    await actions.server(settingsGiven(command, options), options.config ?? null);
   });
 
   program
@@ -73,7 +90,106 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     .action((file: string, options: { json?: true }) => {
       actions.inspect(file, { isJson: options.json ?? false });
     });
+  addCluster(program, actions);
+  addQuestions(program, actions);
   return program;
+}
+
+function addCluster(program: Command, actions: Actions): void {
+  const cluster = program
+    .command("cluster")
+    .description("run several members on this machine, each a process of its own, until Ctrl-C")
+    .addOption(whole("--nodes <number>", "how many members to run", { min: 1, max: MEMBERS_MAX }).default(3))
+    .addOption(whole("--port <port>", "port of the first member for clients; the others follow", PORTS).default(7_000))
+    .addOption(whole("--peer-port <port>", "the same for the members among themselves (default: --port + 10000)", PORTS))
+    .addOption(new Option("--dir <directory>", "where each member has a directory").default("./cluster"))
+    .addOption(new Option("--config <file>", "JSON file of settings for each member"))
+    .addHelpText(
+      "after",
+      `
+The members are called node-a, node-b and so on, each a host of its own. The first founds a cluster and the others join
+it; where their directories have data, they go on with that. All other settings are those of kindred server and go to
+each member. None is restarted: it is said which one ended, and how to start it again.
+
+Ctrl-C or SIGTERM stops all of them in order, a second one at once. If this command itself is killed (kill -9), the
+members go on: stop each with SIGTERM or SHUTDOWN.`,
+    );
+  for (const setting of allSettings()) if (!OWN_SETTINGS.has(setting.name)) cluster.addOption(settingOption(setting));
+  cluster.action(async ({ nodes, port, peerPort, dir, config, ...settings }: ClusterFlags, command: Command) => {
+    const flags = settingsGiven(command, settings);
+    await actions.cluster({ nodes, port, peerPort: peerPort ?? null, directory: dir, flags, configPath: config ?? null });
+  });
+}
+
+/** And all settings that are not the members' own. */
+interface ClusterFlags {
+  readonly nodes: number;
+  readonly port: number;
+  readonly peerPort?: number;
+  readonly dir: string;
+  readonly config?: string;
+}
+
+function addQuestions(program: Command, actions: Actions): void {
+  const question = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(description)
+      .addOption(whole("--port <port>", "port for clients of the node to ask", PORTS).default(6_379))
+      .addOption(new Option("--host-address <address>", "address of the node to ask").default("127.0.0.1"))
+      .addOption(new Option("--password <password>", "its password (default: KINDRED_REQUIREPASS)"))
+      .addOption(new Option("--json", "print the answer as JSON"));
+  question("status", "show the members of a cluster and how each fares, as one of them sees it").action(
+    async (options: QuestionOptions) => actions.status(nodeOptions(options)),
+  );
+  question("ring", "show who owns how much of the ring").action(async (options: QuestionOptions) =>
+    actions.ring(nodeOptions(options)),
+  );
+  question("where", "show which members hold a key, and what each of them has")
+    .argument("<key>", "the key")
+    .addOption(whole("--db <number>", "its database", { min: 0, max: DATABASE_MAX }).default(0))
+    .action(async (key: string, options: QuestionOptions) => actions.where(key, nodeOptions(options)));
+}
+
+interface QuestionOptions {
+  readonly port: number;
+  readonly hostAddress: string;
+  readonly password?: string;
+  readonly db?: number;
+  readonly json?: true;
+}
+
+function nodeOptions({ port, hostAddress, password, db, json }: QuestionOptions): NodeOptions {
+  return { host: hostAddress, port, password: password ?? null, database: db ?? 0, isJson: json ?? false };
+}
+
+function settingOption(setting: ReturnType<typeof allSettings>[number]): Option {
+  const standard = setting.format(setting.default);
+  const notes = [standard === "" ? "no default" : `default ${standard}`];
+  if (setting.shape === "<word>") notes.unshift(`one of ${setting.words.join(", ")}`);
+  if (setting.change === "at run time") notes.push("CONFIG SET changes it");
+  return new Option(`--${setting.name} ${setting.shape}`, `${setting.why} (${notes.join("; ")})`);
+}
+
+/** Settings by name, as they were given. */
+function settingsGiven(command: Command, options: Readonly<Record<string, unknown>>): Map<string, string> {
+  const flags = new Map<string, string>();
+  for (const option of command.options) {
+    const value = options[option.attributeName()];
+    if (value !== undefined && option.long !== "--config") flags.set((option.long ?? "").slice(2), String(value));
+  }
+  return flags;
+}
+
+/** An option that is a whole number within bounds. */
+function whole(flags: string, description: string, { min, max }: { min: number; max: number }): Option {
+  return new Option(flags, description).argParser((text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`It may be ${min} to ${max}.`);
+    }
+    return value;
+  });
 }
 
 function unknownSubcommand(word: string, program: Command): string {

@@ -137,38 +137,52 @@ function encodeSlots(ranges: readonly SlotRange[], protocol: 2 | 3): string {
   return reply.take();
 }
 
-/** The ranges of each member by its id: those whose preference lists begin with it. */
-function rangesByFirst(view: ClusterView): ReadonlyMap<string, readonly SlotRange[]> {
-  const byFirst = new Map<string, SlotRange[]>(view.members().map(({ id }) => [id, []]));
-  for (const range of view.ranges()) {
-    const { id } = range.members[0]!;
-    const known = byFirst.get(id);
-    if (known === undefined) byFirst.set(id, [range]);
-    else known.push(range);
+/** What a member is shown as master of: slots whose preference lists begin with it, and who else is on those lists. */
+interface Mastered {
+  readonly first: ClusterMember;
+  /** Ascending, with gaps between them. */
+  readonly stretches: { readonly first: number; last: number }[];
+  readonly others: Map<string, ClusterMember>;
+}
+
+/** For every member, in their order. */
+function mastered(view: ClusterView): readonly Mastered[] {
+  const byId = new Map<string, Mastered>();
+  const of = (member: ClusterMember): Mastered => {
+    const known = byId.get(member.id) ?? { first: member, stretches: [], others: new Map() };
+    byId.set(member.id, known);
+    return known;
+  };
+  for (const member of view.members()) of(member);
+  for (const { first, last, members } of view.ranges()) {
+    const { stretches, others } = of(members[0]!);
+    const before = stretches.at(-1);
+    if (before?.last === first - 1) before.last = last;
+    else stretches.push({ first, last });
+    for (let at = 1; at < members.length; at++) others.set(members[at]!.id, members[at]!);
   }
-  return byFirst;
+  return [...byId.values()];
 }
 
 /** A shard: the slots whose preference lists begin with one member (maybe none), and everyone on those lists. */
 function shards(view: ClusterView, reply: Reply): void {
-  const members = new Map(view.members().map((member) => [member.id, member]));
-  const byFirst = rangesByFirst(view);
-  reply.array(byFirst.size);
-  for (const [id, ranges] of byFirst) replyShard(reply, members.get(id) ?? ranges[0]!.members[0]!, ranges);
+  const all = mastered(view);
+  reply.array(all.length);
+  for (const shard of all) replyShard(reply, shard);
 }
 
-function replyShard(reply: Reply, first: ClusterMember, ranges: readonly SlotRange[]): void {
-  const members = new Map([first, ...ranges.flatMap((range) => range.members)].map((member) => [member.id, member]));
+function replyShard(reply: Reply, { first, stretches, others }: Mastered): void {
   reply.map(2);
   reply.bulk("slots");
-  reply.array(ranges.length * 2);
-  for (const { first: from, last: to } of ranges) {
-    reply.integer(from);
-    reply.integer(to);
+  reply.array(stretches.length * 2);
+  for (const stretch of stretches) {
+    reply.integer(stretch.first);
+    reply.integer(stretch.last);
   }
   reply.bulk("nodes");
-  reply.array(members.size);
-  for (const member of members.values()) replyMember(reply, member, member.id === first.id ? "master" : "replica");
+  reply.array(1 + others.size);
+  replyMember(reply, first, "master");
+  for (const member of others.values()) replyMember(reply, member, "replica");
 }
 
 function replyMember(reply: Reply, member: ClusterMember, role: "master" | "replica"): void {
@@ -192,14 +206,11 @@ function replyMember(reply: Reply, member: ClusterMember, role: "master" | "repl
 /** Everyone is a master here: of the slots that prefer it. */
 function nodesText(view: ClusterView): string {
   const self = view.self();
-  const byFirst = rangesByFirst(view);
-  return view
-    .members()
-    .map((member) => {
-      const own = byFirst.get(member.id) ?? [];
+  return mastered(view)
+    .map(({ first: member, stretches }) => {
       const flags = `${member.id === self.id ? "myself," : ""}master${member.health === "failed" ? ",fail" : ""}`;
       const link = member.health === "failed" ? "disconnected" : "connected";
-      const words = own.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
+      const words = stretches.map(({ first, last }) => (first === last ? `${first}` : `${first}-${last}`));
       const address = `${member.ip}:${member.port}@${member.peerPort}`;
       return `${[member.id, address, flags, "-", 0, 0, view.version(), link, ...words].join(" ")}\n`;
     })

@@ -176,6 +176,22 @@ describe("CLUSTER on a ring of three", () => {
     ]);
   });
 
+  it("NODES and SHARDS join ranges of one master that touch, though their replicas differ", async () => {
+    const view = new FakeView();
+    const { a, b, c } = view;
+    view.shown = [
+      { first: 0, last: 9, members: [a, b] },
+      { first: 10, last: 19, members: [a, c] },
+      { first: 20, last: 16_383, members: [b, a] },
+    ];
+    const client = new FakeNode({ cluster: view }).connect();
+    expect(await client.send("CLUSTER NODES")).to.include("myself,master - 0 0 12 connected 0-19\n");
+    await client.send("HELLO 3");
+    const [shard] = decode(await client.send("CLUSTER SHARDS")) as Map<string, unknown>[];
+    expect(shard!.get("slots")).to.deep.equal([0, 19]);
+    expect(shard!.get("nodes")).to.have.lengthOf(3);
+  });
+
   it("INFO counts the members and has the ring's version for an epoch", async () => {
     const client = new FakeNode({ cluster: new FakeView() }).connect();
     const info = String(decode(await client.send("CLUSTER INFO")));

@@ -169,6 +169,10 @@ describe("settings on the command line", function () {
     ["server", "--help"],
     ["check", "--help"],
     ["inspect", "--help"],
+    ["cluster", "--help"],
+    ["status", "--help"],
+    ["ring", "--help"],
+    ["where", "--help"],
     ["help"],
     ["help", "server"],
   ]) {

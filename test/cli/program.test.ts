@@ -1,0 +1,90 @@
+import { expect } from "chai";
+import { CommanderError } from "commander";
+import { type Actions, buildProgram } from "../../lib/cli/program.js";
+
+/** What the command line made of its words: the action's name and what it was given. */
+async function parse(line: string): Promise<readonly unknown[] | string> {
+  const calls: unknown[][] = [];
+  const record =
+    (name: string) =>
+    async (...given: unknown[]): Promise<void> => {
+      calls.push([name, ...given]);
+    };
+  const actions: Actions = {
+    server: record("server"),
+    check: record("check"),
+    inspect: () => undefined,
+    cluster: record("cluster"),
+    status: record("status"),
+    ring: record("ring"),
+    where: record("where"),
+  };
+  let errors = "";
+  const output = { out: () => undefined, error: (text: string) => void (errors += text) };
+  try {
+    await buildProgram("1.2.3", actions, output).parseAsync(["node", "kindred", ...line.split(" ")]);
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    return errors;
+  }
+  return calls[0]!;
+}
+
+const QUESTION = { host: "127.0.0.1", port: 6_379, password: null, database: 0, isJson: false };
+
+describe("the command line", () => {
+  it("cluster has defaults, and takes the settings of its members", async () => {
+    const standard = { nodes: 3, port: 7_000, peerPort: null, directory: "./cluster", flags: new Map(), configPath: null };
+    expect(await parse("cluster")).to.deep.equal(["cluster", standard]);
+    const line = "cluster --nodes 5 --port 8000 --peer-port 9000 --dir d --config c.json --appendfsync always --bind ::1";
+    expect(await parse(line)).to.deep.equal([
+      "cluster",
+      {
+        nodes: 5,
+        port: 8_000,
+        peerPort: 9_000,
+        directory: "d",
+        flags: new Map([
+          ["appendfsync", "always"],
+          ["bind", "::1"],
+        ]),
+        configPath: "c.json",
+      },
+    ]);
+  });
+
+  for (const [line, ...says] of [
+    ["cluster --nodes 0", "1 to 100"],
+    ["cluster --nodes 101", "1 to 100", "101"],
+    ["cluster --nodes many", "1 to 100", "many"],
+    ["cluster --nodes 2.5", "1 to 100"],
+    ["cluster --port 0", "1 to 65535"],
+    ["cluster --port 65536", "1 to 65535"],
+    ["cluster --name one", "--name"],
+    ["cluster --appendfsink always", "--appendfsync"],
+    ["status --port x", "1 to 65535"],
+    ["status --db 1", "--db"],
+    ["where", "key"],
+    ["where a b", "too many arguments"],
+    ["where a --db 16", "0 to 15"],
+    ["wher a", "did you mean where?"],
+    ["statu", "did you mean"],
+  ] as const) {
+    it(`refuses "${line}" and says why`, async () => {
+      const errors = await parse(line);
+      expect(errors).to.be.a("string");
+      for (const text of says) expect(errors).to.include(text);
+    });
+  }
+
+  it("status, ring and where take an address, a password and the form of the answer", async () => {
+    expect(await parse("status")).to.deep.equal(["status", QUESTION]);
+    const asked = { host: "10.0.0.1", port: 7_001, password: "pw", database: 0, isJson: true };
+    expect(await parse("ring --host-address 10.0.0.1 --port 7001 --password pw --json")).to.deep.equal(["ring", asked]);
+    expect(await parse("where user:1 --db 3")).to.deep.equal(["where", "user:1", { ...QUESTION, database: 3 }]);
+  });
+
+  it("a key that looks like an option follows two dashes", async () => {
+    expect(await parse("where -- --key")).to.deep.equal(["where", "--key", QUESTION]);
+  });
+});
