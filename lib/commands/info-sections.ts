@@ -31,6 +31,8 @@ export interface NodeFacts {
   readonly mode: "standalone" | "cluster";
   /** Wall clock at the start. */
   readonly startedMs: number;
+  /** True while the ring has other members. The mode stays `standalone`: any node answers every key, and has 16 databases. */
+  isInCompany(): boolean;
   memory(): MemoryFacts;
   /** Seconds of processor time since the start. */
   processor(): { readonly userSeconds: number; readonly systemSeconds: number };
@@ -105,7 +107,7 @@ export function nodeInfo(options: InfoOptions): InfoSections {
     asked("Commandstats", () => commandStatistics(options.table())),
     always("Errorstats", () => errorStatistics(options.runner)),
     asked("Latencystats", () => latencyStatistics(options.table())),
-    always("Cluster", () => [["cluster_enabled", options.facts.mode === "cluster" ? 1 : 0]]),
+    always("Cluster", () => [["cluster_enabled", options.facts.isInCompany() ? 1 : 0]]),
     always("Keyspace", () => keyspaceFields(options.keyspace)),
     always("Storage", () => options.facts.storage()),
     always("Hints", () => options.facts.hints()),

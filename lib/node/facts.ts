@@ -86,6 +86,10 @@ export class Facts implements NodeFacts {
     };
   }
 
+  isInCompany(): boolean {
+    return (this.#ring?.plans.ring.document.members.length ?? 0) > 1;
+  }
+
   memory(): MemoryFacts {
     return this.#options.machine.memory();
   }

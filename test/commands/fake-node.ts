@@ -122,6 +122,7 @@ function factsOf(clock: Clock): NodeFacts {
     keyspace: () => ({ hits: 0, misses: 0, expired: 0 }),
     durability: () => ({ isLoading: false, isLastWriteOk: true, unsyncedChanges: 0, lastDurableSeconds: 1_700_000_000 }),
     storage: () => [["storage_tables", 0]],
+    isInCompany: () => false,
     hints: () => [["hints_waiting", 0]],
     peers: () => [],
     resetCounters: () => undefined,

@@ -219,8 +219,8 @@ describe("kindred cluster", function () {
 
   it("whoever stops reading its output stops the members", async () => {
     const port = await freePorts(1);
-    // The first line is the member's; what is printed next has no reader.
-    const command = `"${process.execPath}" "${mainPath}" cluster --nodes 1 --port ${port} --dir "${directory}" | head -n 1; exit \${PIPESTATUS[0]}`;
+    // The first two lines are the member's; what is printed next has no reader.
+    const command = `"${process.execPath}" "${mainPath}" cluster --nodes 1 --port ${port} --dir "${directory}" | head -n 2; exit \${PIPESTATUS[0]}`;
     const outcome = await run("bash", ["-c", command], { withinMs: 60_000 });
     expect(outcome).to.include({ code: 0, stderr: "" });
     expect(outcome.stdout).to.include("ready to accept connections");
