@@ -2,7 +2,9 @@
  * Runs commands that other nodes pass on: the same table, without a connection. What such a command does to its session is
  * forgotten with it; commands of that kind are never passed on.
  */
+import { latin1Of } from "../bytes/latin1.js";
 import type { CommandRun } from "../coordinator/command-forwarding.js";
+import type { Keyspace } from "../coordinator/keyspace.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { ConnectionControl } from "../resp/call.js";
@@ -10,6 +12,8 @@ import { ClientSession } from "./client-session.js";
 import type { CommandRunner } from "./command-runner.js";
 import type { CommandSettings } from "./command-settings.js";
 import type { CommandTable } from "./command-table.js";
+import { TRANSACTION } from "./forwarded-transaction.js";
+import { executeForwarded } from "./transactions.js";
 
 const NO_CONNECTION: ConnectionControl = {
   ends: { remoteAddress: "", remotePort: 0, localAddress: "", localPort: 0 },
@@ -22,17 +26,14 @@ const NO_CONNECTION: ConnectionControl = {
 };
 
 export function runForwarded(options: {
+  readonly keyspace: Keyspace;
   readonly table: CommandTable;
   readonly runner: CommandRunner;
   readonly clock: Clock;
   readonly settings: CommandSettings;
 }): CommandRun {
   const { table, runner, clock, settings } = options;
-  return ({ args, database, protocol, consistency }, forwarded) => {
-    const lookup = table.resolve(args);
-    if (lookup.kind !== "found" || !lookup.entry.accepts(args.length) || !lookup.entry.isWrite) {
-      throw new OperatingError("ARGUMENT", "another node passed on a command that this version does not run for others");
-    }
+  return async ({ args, database, protocol, consistency }, forwarded) => {
     const session = new ClientSession({
       id: 0,
       control: NO_CONNECTION,
@@ -42,6 +43,11 @@ export function runForwarded(options: {
     });
     session.protocol = protocol;
     session.scope = { database, consistency, hold: null, forwarded };
+    if (latin1Of(args[0]!) === TRANSACTION) return executeForwarded(options, session, args);
+    const lookup = table.resolve(args);
+    if (lookup.kind !== "found" || !lookup.entry.accepts(args.length) || !lookup.entry.isWrite) {
+      throw new OperatingError("ARGUMENT", "another node passed on a command that this version does not run for others");
+    }
     return runner.collect(lookup.entry, session, args).finished();
   };
 }

@@ -38,7 +38,7 @@ export function updateKey(context: CommandContext, call: Call<ClientSession>, de
   if (routing?.isElsewhere(scope, call.args[1]!)) {
     call.later(async (reply, args) => {
       const targets = [{ scope, key: args[1]! }];
-      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope }));
+      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope, repeats: "known by its id" }));
     });
     return;
   }
@@ -78,7 +78,9 @@ export function updateKeys(
   call.later(async (reply, args) => {
     const { targets, decide } = plan(args);
     if (routing?.areElsewhere(targets)) {
-      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope: ownScope }));
+      const { protocol } = reply;
+      // Run twice, it would find some of its keys changed.
+      reply.raw(await routing.forward({ args, targets, protocol, scope: ownScope, repeats: "once at most" }));
       return;
     }
     const decided: { answer: Answer } = { answer: NULL };

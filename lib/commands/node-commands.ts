@@ -99,6 +99,6 @@ export function buildCommands(options: NodeCommandsOptions): NodeCommands {
     ...consistencyCommands({ settings, runner, table, copies, replicasMax }),
     ...clusterCommands(options.cluster),
   ]);
-  options.routing?.serve(runForwarded({ table: built, runner, clock, settings }));
+  options.routing?.serve(runForwarded({ keyspace, table: built, runner, clock, settings }));
   return { commands: new Commands({ table: built, runner, clients, context, settings }), table: built, clients, rate };
 }

@@ -1,16 +1,20 @@
 /**
  * MULTI, EXEC, DISCARD, WATCH, UNWATCH. A transaction is a batch: its commands run in order, and nobody else works on
- * their keys on this node meanwhile. Each key keeps its own quorum, and nothing is rolled back when a command fails.
+ * their keys on this node meanwhile. Each key keeps its own quorum, and nothing is rolled back when a command fails. Where
+ * one other node decides on all its keys, it runs there.
  * WATCH compares what a key is at EXEC with what it was, by the key's fingerprint.
  */
+import type { CommandRouting } from "../coordinator/command-forwarding.js";
 import type { Keyspace, Scope } from "../coordinator/keyspace.js";
 import type { Call } from "../resp/call.js";
-import type { Reply } from "../resp/reply.js";
+import { Reply } from "../resp/reply.js";
 import { integerOf, wordOf } from "./arguments.js";
-import type { ClientSession, QueuedCommand, Transaction, WatchedKey } from "./client-session.js";
+import type { ClientSession, QueuedCommand, WatchedKey } from "./client-session.js";
 import type { Command, CommandContext, CommandFlag } from "./command.js";
 import type { CommandRunner } from "./command-runner.js";
 import { DATABASES } from "./command-settings.js";
+import type { CommandTable } from "./command-table.js";
+import { decodeTransaction, encodeTransaction } from "./forwarded-transaction.js";
 import type { Target } from "./keyed.js";
 
 const FAST: readonly CommandFlag[] = ["noscript", "loading", "stale", "fast", "allow_busy"];
@@ -92,21 +96,52 @@ function exec(context: CommandContext, runner: CommandRunner, call: ClientCall):
   if (transaction.queue.length === 0 && watched.length === 0) return call.reply.array(0);
   const isWrite = transaction.queue.some((queued) => queued.entry.isWrite);
   if (isWrite) call.markWrite();
-  const execution = { keyspace: context.keyspace, runner, session, transaction, watched };
+  const targets = targetsOf(session.scope, transaction.queue, watched);
+  const { routing } = context;
+  if (routing !== null && isForElsewhere(routing, transaction.queue, targets)) {
+    const args = encodeTransaction(transaction.queue, watched);
+    const { scope } = session;
+    call.alone(async (reply) => {
+      reply.raw(await routing.forward({ args, targets, protocol: reply.protocol, scope, repeats: "once at most" }));
+    });
+    return;
+  }
+  const execution = { keyspace: context.keyspace, runner, session, queue: transaction.queue, watched, targets };
   call.alone((reply) => execute(execution, reply), isWrite ? "room" : "nothing");
+}
+
+/** What decides on keys runs where they are decided on, if that is one other node, and nothing of it is the connection's. */
+function isForElsewhere(routing: CommandRouting, queue: readonly QueuedCommand[], targets: readonly Target[]): boolean {
+  const isOnKeys = queue.every(({ entry, args }) => entry.keyPositions(args).length > 0);
+  return isOnKeys && targets.length > 0 && routing.areElsewhere(targets);
+}
+
+/** Runs a transaction that another node passed on: see `encodeTransaction`. Resolves with the encoded reply. */
+export async function executeForwarded(
+  options: { readonly keyspace: Keyspace; readonly runner: CommandRunner; readonly table: CommandTable },
+  session: ClientSession,
+  args: readonly Buffer[],
+): Promise<string> {
+  const { queue, watched } = decodeTransaction(args, options.table);
+  const reply = new Reply(session.protocol);
+  const targets = targetsOf(session.scope, queue, watched);
+  await execute({ ...options, session, queue, watched, targets }, reply);
+  return reply.take();
 }
 
 interface Execution {
   readonly keyspace: Keyspace;
   readonly runner: CommandRunner;
   readonly session: ClientSession;
-  readonly transaction: Transaction;
+  readonly queue: readonly QueuedCommand[];
   readonly watched: readonly WatchedKey[];
+  /** All keys of both. */
+  readonly targets: readonly Target[];
 }
 
 async function execute(execution: Execution, reply: Reply): Promise<void> {
-  const { keyspace, session, transaction, watched } = execution;
-  const targets = targetsOf(session.scope, transaction.queue, watched);
+  const { keyspace, session, queue, watched, targets } = execution;
+  const { forwarded } = session.scope;
   const hold = await keyspace.hold(
     targets.map(({ scope }) => scope),
     targets.map(({ key }) => key),
@@ -118,14 +153,17 @@ async function execute(execution: Execution, reply: Reply): Promise<void> {
       if (now !== fingerprint) return reply.nullArray();
     }
     let replies = "";
-    for (const { entry, args } of transaction.queue) {
-      // SELECT among the commands makes another scope.
+    for (const [at, { entry, args }] of queue.entries()) {
+      // SELECT among the commands makes another scope; each write has an id of its own.
       session.scope = { ...session.scope, hold };
+      if (forwarded !== undefined) {
+        session.scope = { ...session.scope, forwarded: { ...forwarded, writeId: `${forwarded.writeId}.${at}` } };
+      }
       const call = execution.runner.collect(entry, session, args);
       if (entry.isWrite && !call.isWaiting) commits.push(heard(keyspace.committed()));
       replies += await call.finished();
     }
-    reply.array(transaction.queue.length);
+    reply.array(queue.length);
     reply.raw(replies);
   } finally {
     session.scope = { ...session.scope, hold: null };

@@ -37,6 +37,8 @@ export interface RoutedCommand {
   readonly targets: readonly RoutedKey[];
   readonly protocol: 2 | 3;
   readonly scope: Scope;
+  /** Whether a second run is known by the id of the request: only where it writes at most one version. */
+  readonly repeats: "once at most" | "known by its id";
 }
 
 /** Runs a command here that another node passed on, or that none of the others took. Resolves with the encoded reply. */
@@ -86,7 +88,7 @@ export class CommandForwarding implements CommandRouting {
     return first === this.#context.selfId ? null : first;
   }
 
-  async forward({ args, targets, protocol, scope }: RoutedCommand): Promise<string> {
+  async forward({ args, targets, protocol, scope, repeats }: RoutedCommand): Promise<string> {
     this.#context.inFlight.requireRoom();
     const dataKeys = targets.map((target) => this.#context.replica.keys.of(target.scope.database, target.key));
     const deadline = this.#local.deadline(scope);
@@ -100,8 +102,7 @@ export class CommandForwarding implements CommandRouting {
           ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
           payloadFor: () => encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, writeId }),
           deadlineMs: deadline.atMs,
-          // A second run of a command on several keys would find some of them changed.
-          mayRepeat: new Set(dataKeys).size === 1,
+          mayRepeat: repeats === "known by its id",
           onAnswer: (answer) => resolve(latin1Of(answer, 1)),
           onFailure: reject,
         });

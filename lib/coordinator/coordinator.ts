@@ -15,6 +15,7 @@ import type { Covered } from "../causality/record.js";
 import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
+import { fingerprintOf } from "./fingerprint.js";
 import {
   type Effect,
   type Entry,
@@ -91,7 +92,7 @@ export class Coordinator implements Keyspace {
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
     const dataKey = this.#requests.dataKeyOf(scope, key);
     if (this.#requests.planOf(dataKey).isAlone) return this.#local.fingerprint(scope, key);
-    return this.#requests.show(scope, dataKey, (view) => this.#local.fingerprintOf(dataKey, view));
+    return this.#requests.show(scope, dataKey, (view) => fingerprintOf(view, this.#context.clock.wallMs()));
   }
 
   // Plain writes.

@@ -11,7 +11,7 @@ import type { StoreNames } from "../causality/actor.js";
 import { readableDot } from "../causality/actor.js";
 import type { ContextTokens } from "../causality/context-token.js";
 import { stampMs } from "../causality/hybrid-clock.js";
-import { COVERS_ALL, type Covered, clockOf, distinctVersions, hashOf, isLive } from "../causality/record.js";
+import { COVERS_ALL, type Covered, clockOf, distinctVersions, isLive } from "../causality/record.js";
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
@@ -22,6 +22,7 @@ import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
 import { Deadline } from "./deadline.js";
+import { fingerprintOf } from "./fingerprint.js";
 import { HoldGate, KeyHold, Turns, takeHold } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
@@ -236,16 +237,10 @@ export class LocalKeyspace implements LocalOperations {
 
   fingerprint(scope: Scope, key: Uint8Array): Promise<string> {
     const dataKey = this.#replica.keys.of(scope.database, key);
-    return this.readAt(scope, dataKey, (view) => this.fingerprintOf(dataKey, view));
-  }
-
-  /** See `fingerprint`. */
-  fingerprintOf(dataKey: string, view: RecordView | null): string {
-    // A key that came and went between two looks was changed; so a neighbour in its slot that came looks like a change, too.
-    const absent = `absent.${this.#replica.appearances(dataKey)}`;
-    if (view === null) return absent;
-    const { high, low } = hashOf(decodeRecord(view.bytes, view.start, view.end));
-    return view.isLive(this.#clock.wallMs()) ? `${high}.${low}` : absent;
+    return this.readAt(scope, dataKey, (view) => {
+      // A key that came and went between two looks was changed; so a neighbour in its slot that came looks like a change, too.
+      return fingerprintOf(view, this.#clock.wallMs(), { dead: () => `absent.${this.#replica.appearances(dataKey)}` });
+    });
   }
 
   hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {

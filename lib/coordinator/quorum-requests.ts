@@ -24,7 +24,7 @@ import {
   ForwardStatus,
   type WriteRequest,
 } from "./forward-messages.js";
-import type { Scope, Sink } from "./keyspace.js";
+import type { Forwarded, Scope, Sink } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
 import type { QuorumNeeds } from "./quorum-needs.js";
@@ -32,6 +32,7 @@ import { QuorumRead, type RecordSink } from "./quorum-read.js";
 import { type MintedDot, QuorumWrite } from "./quorum-write.js";
 import { ShownContexts } from "./shown-contexts.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
+import { StandInWrites } from "./stand-in-writes.js";
 
 /** What to mint where this node cannot: see `WriteRequest`. */
 export type WriteSpec = Pick<WriteRequest, "covered" | "value" | "expiryMs">;
@@ -44,6 +45,7 @@ export class QuorumRequests {
   readonly #plans: SlotPlans;
   readonly #context: QuorumContext;
   readonly #shown = new ShownContexts();
+  readonly #standIn: StandInWrites;
   /** Of this run: write ids begin with it. */
   readonly #instance: string;
   #writes = 0;
@@ -52,6 +54,7 @@ export class QuorumRequests {
     this.#local = options.local;
     this.#plans = options.context.plans;
     this.#context = options.context;
+    this.#standIn = new StandInWrites(options);
     this.#instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
   }
 
@@ -102,17 +105,21 @@ export class QuorumRequests {
 
   // Writes.
 
-  /** Mints in the key's turn here. */
-  mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<void> {
+  /** Mints in the key's turn here, unless the same request did already; tells what was minted. */
+  async mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<MintedDot> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const writeId = scope.forwarded?.writeId ?? null;
-    return this.#local.changeAt(scope, [dataKey], {
+    let minted: MintedDot = replica.minted();
+    await this.#local.changeAt(scope, [dataKey], {
       step: (records) => {
         const old = replica.at(dataKey, records);
+        if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
         replica.mint(dataKey, old, covered, { value, expiryMs, writeId });
+        minted = replica.minted();
       },
     });
+    return minted;
   }
 
   /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
@@ -166,72 +173,90 @@ export class QuorumRequests {
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
   async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const writeId = scope.forwarded?.writeId ?? this.nextWriteId();
-    const deadlineMs = this.#deadlineMs(scope);
-    const send = (): Promise<void> =>
-      new Promise((resolve, reject) => {
-        const plan = this.planOf(dataKey);
-        const candidates = this.#candidatesOf(plan);
-        if (candidates.length === 0) {
-          return reject(new OperatingError("QUORUM", `write reached 0 of ${plan.owners.length} replicas; it was not made`));
-        }
-        const forward = new Forward(this.#context, {
-          kind: ForwardKind.write,
-          candidates,
-          here: null,
-          payloadFor: () =>
-            encodeWrite({
-              ringVersion: plan.ring.document.version,
-              consistency: scope.consistency,
-              dataKey,
-              ...spec,
-              writeId,
-              isForStandIn: false,
-            }),
-          deadlineMs,
-          mayRepeat: true,
-          onAnswer: (answer) => {
-            this.#shown.note(dataKey, decodeWritten(answer));
-            resolve();
-          },
-          onFailure: reject,
-        });
-        forward.start();
-      });
+    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#deadlineMs(scope) };
+    const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
     if (turn === "in turn") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
     await this.#local.deadline(scope).bound(queues.run(dataKey, send));
   }
 
+  #sendWrite(scope: Scope, { writeId, deadlineMs }: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+    const plan = this.planOf(dataKey);
+    const { consistency } = scope;
+    const owners = this.#reachableOwners(plan);
+    const isForStandIn = owners.length === 0;
+    const standIns = isForStandIn && consistency.standIns === "sloppy" ? this.#standInsFor(plan, dataKey) : [];
+    const isFirst = isForStandIn && standIns[0] === this.#context.selfId;
+    const candidates = isFirst ? [] : isForStandIn ? standIns.filter((id) => id !== this.#context.selfId) : owners;
+    if (candidates.length === 0 && !isFirst) {
+      const needed = plan.needs(consistency.quorum).writes.reduce((sum, count) => sum + count, 0);
+      throw new OperatingError("QUORUM", `write reached 0 of ${needed} replicas; it was not made`);
+    }
+    const ringVersion = plan.ring.document.version;
+    const request = encodeWrite({ ringVersion, consistency, dataKey, ...spec, writeId, isForStandIn });
+    return new Promise((resolve, reject) => {
+      const forward = new Forward(this.#context, {
+        kind: ForwardKind.write,
+        candidates,
+        here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
+        payloadFor: () => request,
+        deadlineMs,
+        mayRepeat: true,
+        onAnswer: (answer) => {
+          this.#shown.note(dataKey, decodeWritten(answer));
+          resolve();
+        },
+        onFailure: reject,
+      });
+      forward.start();
+    });
+  }
+
   /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
-  #candidatesOf(plan: SlotPlan): MemberId[] {
+  #reachableOwners(plan: SlotPlan): MemberId[] {
     const { health, selfId } = this.#context;
     const linked = plan.owners.filter((owner) => owner !== selfId && health.isUsable(owner));
     const quiet = linked.filter((owner) => health.isQuiet(owner));
     return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
   }
 
+  /** Healthy members after the owners on the ring, this one among them. */
+  #standInsFor(plan: SlotPlan, dataKey: string): MemberId[] {
+    const { health, selfId } = this.#context;
+    const { members, current } = plan.ring;
+    const after = [...current.candidatesAfter(slotOfDataKey(dataKey), plan.centreOf(0))].map((index) => members[index]!.id);
+    return after.filter((id) => id === selfId || health.isPrompt(id));
+  }
+
   /** A write that another member passes on. */
   #onWrite(request: MemberRequest): void {
     const write = decodeWrite(Buffer.from(request.payload));
     const slot = slotOfDataKey(write.dataKey);
-    const plan = this.#plans.of(slot);
-    if (this.#plans.isStale(slot, write.ringVersion) || plan.selfPosition < 0) return request.answer(STALE_RING);
-    background(this.#runWrite(write, request));
+    const isOwner = this.#plans.of(slot).selfPosition >= 0;
+    // Who keeps a copy of its own never stands in.
+    if (this.#plans.isStale(slot, write.ringVersion) || isOwner === write.isForStandIn) return request.answer(STALE_RING);
+    const scope: Scope = {
+      database: 0,
+      consistency: write.consistency,
+      hold: null,
+      forwarded: { writeId: write.writeId, deadlineMs: request.deadlineMs },
+    };
+    const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
+    background(this.#written(written).then((answer) => request.answer(answer)));
   }
 
-  async #runWrite(write: WriteRequest, request: MemberRequest): Promise<void> {
-    const { dataKey, covered, writeId } = write;
-    const forwarded = { writeId, deadlineMs: request.deadlineMs };
-    const scope: Scope = { database: 0, consistency: write.consistency, hold: null, forwarded };
+  async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
+    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs });
+    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null);
+    return this.#contextOf(dataKey);
+  }
+
+  async #written(work: Promise<VersionVector>): Promise<Buffer> {
     try {
-      await this.mintHere(scope, dataKey, write);
-      const minted = covered.kind === "all" ? this.#context.replica.minted() : null;
-      await this.replicate(scope, dataKey, minted);
-      request.answer(encodeWritten(await this.#contextOf(dataKey)));
+      return encodeWritten(await work);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      request.answer(encodeRefused(error));
+      return encodeRefused(error);
     }
   }
 

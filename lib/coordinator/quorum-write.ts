@@ -41,6 +41,11 @@ export interface QuorumWriteOptions {
    * once more, above that. Null for all other writes.
    */
   readonly plain: MintedDot | null;
+  /**
+   * How this node holds the record: as a replica's copy (the default), or, where it is none, as a hint for each owner; it then
+   * stands in for the first of them.
+   */
+  readonly held?: "as a copy" | "as a hint";
   readonly sink: Sink<void>;
 }
 
@@ -83,6 +88,7 @@ export class QuorumWrite implements TurnWork, Request {
   /** Members that were asked to stand in. */
   #used: Set<MemberId> | null = null;
   #plain: MintedDot | null;
+  readonly #isHint: boolean;
   #uncoveredStamp = 0;
   #uncovered: VersionVector | null = null;
 
@@ -94,6 +100,7 @@ export class QuorumWrite implements TurnWork, Request {
     this.#standIns = options.standIns;
     this.#sink = options.sink;
     this.#plain = options.plain;
+    this.#isHint = options.held === "as a hint";
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     const { length } = this.#plan.owners;
@@ -123,6 +130,7 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   durable(): void {
+    if (this.#isHint) return this.#settle(this.#tally.stoodIn(0));
     const { selfId } = this.#context;
     const { selfPosition, partners } = this.#plan;
     if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
@@ -162,6 +170,7 @@ export class QuorumWrite implements TurnWork, Request {
       for (let position = 0; position < owners.length; position++) {
         const owner = owners[position]!;
         const partner = partners[position]!;
+        if (this.#isHint && position === 0) continue;
         if (owner !== selfId) {
           if (health.isUsable(owner)) hedgeAfterMs = Math.max(hedgeAfterMs, health.hedgeAfterMs(owner));
           this.#sendToOwner(position, owner, "owner", record);
@@ -188,7 +197,7 @@ export class QuorumWrite implements TurnWork, Request {
     const centre = this.#plan.centreOf(Math.max(0, position));
     const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
     if (standIn === null) {
-      this.#toMark.push(target);
+      if (!this.#isHint) this.#toMark.push(target);
       this.#giveUpIfIdle(position);
       return;
     }
@@ -211,6 +220,7 @@ export class QuorumWrite implements TurnWork, Request {
   /** Gives the record as it is now, which covers what this write stored; reads it from the disk where it has left memory. */
   #withRecord(use: (record: EncodedRecord) => void): void {
     const { replica } = this.#context;
+    if (this.#isHint) return background(this.#withReadRecord(use));
     switch (replica.peek(this.#dataKey)) {
       case "found":
         use(replica.encodedAtHand());
@@ -225,7 +235,8 @@ export class QuorumWrite implements TurnWork, Request {
 
   async #withReadRecord(use: (record: EncodedRecord) => void): Promise<void> {
     try {
-      const bytes = await this.#context.replica.read(this.#dataKey);
+      const { replica, hints } = this.#context;
+      const bytes = await (this.#isHint ? hints.read(this.#dataKey, this.#plan.owners) : replica.read(this.#dataKey));
       if (bytes === null) return this.#tell();
       const sent = forSending(bytes);
       use({ bytes: sent, start: 0, end: sent.length });

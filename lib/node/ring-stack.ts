@@ -17,6 +17,7 @@ import type { QuorumContext } from "../coordinator/quorum-context.js";
 import { QuorumRequests } from "../coordinator/quorum-requests.js";
 import { SlotPlans } from "../coordinator/slot-plan.js";
 import { OperatingError } from "../errors.js";
+import { pause } from "../host/clock.js";
 import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
 import type { Lsm } from "../lsm/lsm.js";
@@ -59,6 +60,11 @@ export interface RingStackOptions {
 }
 
 const ANSWER_MS_MAX = 2_000;
+/** How long a start waits: for links with all others, for links with a majority, and for a join. */
+const LINKS_MS = 500;
+const LINKS_MS_MAX = 3_000;
+const JOIN_MS_MAX = 10_000;
+const SETTLE_TICK_MS = 10;
 /** How long an owner that a joiner reads from may give nothing before it is done without. */
 const TRANSFER_PATIENCE_MS = 10_000;
 const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
@@ -215,7 +221,26 @@ export class RingStack {
     if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {
       log.warn({}, cluster.ring.current.degradedReason);
     }
+    await this.#settle();
     return { tokens, plans, local, context, coordinator, forwarding, service, handoff, view };
+  }
+
+  /**
+   * Waits, for a while, until this node can do what clients ask: is linked with the others, and has joined. A member that is
+   * down must not keep it from serving, and a join that takes long neither: others answer meanwhile what it passes on.
+   */
+  async #settle(): Promise<void> {
+    const { clock } = this.#options.host;
+    const startedMs = clock.monotonicMs();
+    for (;;) {
+      const { members } = this.cluster.ring.document;
+      const waitedMs = clock.monotonicMs() - startedMs;
+      const linked = members.filter(({ id }) => this.cluster.isUsable(id)).length;
+      const isJoined = members.some(({ id }) => id === this.cluster.selfId) || waitedMs >= JOIN_MS_MAX;
+      const isLinked = linked === members.length || (waitedMs >= LINKS_MS && 2 * linked > members.length);
+      if ((isJoined && isLinked) || (isJoined && waitedMs >= LINKS_MS_MAX)) return;
+      await pause(clock, SETTLE_TICK_MS);
+    }
   }
 
   async stop(): Promise<void> {

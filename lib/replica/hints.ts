@@ -87,6 +87,8 @@ export class Hints {
   /** Hints dropped since the start: for want of room, and for their age. */
   droppedFull = 0;
   droppedOld = 0;
+  /** Whole records that were removed since the start: after one, this store may not have seen all its own dots of that key. */
+  removedRecords = 0;
   readonly #lsm: Lsm;
   readonly #clock: Clock;
   readonly #settings: HintSettings;
@@ -384,6 +386,7 @@ export class Hints {
 
   #remove({ target, key, kind }: Pick<Hint, "target" | "key" | "kind">, valueBytes: number): void {
     this.#lsm.remove(key);
+    if (kind === HintKind.record) this.removedRecords++;
     this.#totals.changed({ waiting: this.#totals.of(target), kind, count: -1, bytes: -(key.length + valueBytes) });
   }
 

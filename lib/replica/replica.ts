@@ -134,6 +134,11 @@ export class Replica extends StoredRecords {
     this.#identity.reserve(mints);
   }
 
+  /** Goes on as a new actor: this store may not have seen all its own dots of some key. Blocks on one sync. Throws IO. */
+  beginEpoch(): void {
+    this.#identity.beginEpoch();
+  }
+
   /** Takes notice of a stamp from elsewhere: what is minted from now on is newer, unless it is too far ahead. */
   observe(stamp: number): void {
     this.#hybridClock.observe(stamp, this.#clock.wallMs());
@@ -180,6 +185,18 @@ export class Replica extends StoredRecords {
   mint(dataKey: string, old: RecordView | null, covered: Covered, fresh: NewValue): void {
     const before = old === null ? null : decodeRecord(old.bytes, old.start, old.end);
     const nowMs = this.#clock.wallMs();
+    this.#store(dataKey, old, before, this.#mintOver(before, covered, fresh, nowMs), nowMs);
+  }
+
+  /**
+   * The same for a key that this node keeps no copy of: the record that results from `before`, not stored anywhere. REQUIRES
+   * `reserve`, and an epoch in which this store has seen all its dots that `before` does not hold.
+   */
+  mintApart(before: Record | null, covered: Covered, fresh: NewValue): Record {
+    return this.#mintOver(before, covered, fresh, this.#clock.wallMs());
+  }
+
+  #mintOver(before: Record | null, covered: Covered, fresh: NewValue, nowMs: number): Record {
     const { actor, sequence, stamp } = this.#nextMint(nowMs);
     // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
     if (before !== null) this.#mint.stamp = Math.max(stamp, newest(before).stamp + 1);
@@ -200,7 +217,7 @@ export class Replica extends StoredRecords {
         `the key has ${siblings - 1} siblings already; resolve them with SIBLINGS key RESOLVE context value (siblings-max ${this.#settings.siblingsMax})`,
       );
     }
-    this.#store(dataKey, old, before, after, nowMs);
+    return after;
   }
 
   /** The version that was minted last. */
