@@ -40,6 +40,7 @@ export class Forward implements Request {
   isSettled = false;
   #next = 0;
   #open = 0;
+  #sentMs = 0;
   #isTriedHere = false;
   #mayHaveRun = false;
   #lastError: OperatingError | null = null;
@@ -57,10 +58,14 @@ export class Forward implements Request {
     this.#context.turn.add(new Soon(() => this.#sendNext()));
   }
 
-  hedge(): void {
-    if (!this.#options.mayRepeat || !this.#sendNext()) return;
+  hedge(): boolean {
+    const { health, clock } = this.#context;
+    const { mayRepeat, candidates, here } = this.#options;
+    const last = candidates[this.#next - 1];
+    if (!mayRepeat || (last !== undefined && !health.isLate(last, clock.monotonicMs() - this.#sentMs))) return false;
+    if (!this.#sendNext()) return false;
     // The next one may be slow, too.
-    this.isHedged = this.#next >= this.#options.candidates.length && (this.#options.here === null || this.#isTriedHere);
+    return this.#next >= candidates.length && (here === null || this.#isTriedHere);
   }
 
   expire(): void {
@@ -74,7 +79,8 @@ export class Forward implements Request {
     if (to === undefined) return this.#runHere();
     this.#next++;
     this.#open++;
-    this.hedgeAtMs = clock.monotonicMs() + 2 * health.hedgeAfterMs(to);
+    this.#sentMs = clock.monotonicMs();
+    this.hedgeAtMs = this.#sentMs + 2 * health.hedgeAfterMs(to);
     const call: MemberCall = {
       to,
       kind,

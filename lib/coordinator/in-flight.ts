@@ -15,11 +15,14 @@ export interface Request {
   readonly hedgeAtMs: number;
   readonly deadlineMs: number;
   isHedged: boolean;
-  hedge(): void;
+  /** Has others asked for those who are late. False when nobody is, so far: then it is asked again. */
+  hedge(): boolean;
   expire(): void;
 }
 
 const TICK_MS = 5;
+/** A look that comes so much too late says that this node had much to do: what has arrived meanwhile is read first. */
+const LATE_MS = 5;
 /** Hedges that a request pays for, and how many may be saved up. */
 const SHARE = 0.1;
 const SAVED_MAX = 2_000;
@@ -31,6 +34,7 @@ export class InFlight {
   readonly #requests: Request[] = [];
   #isTicking = false;
   #saved = SAVED_MAX;
+  #dueMs = 0;
   readonly #onTick = (): void => this.#tick();
   /** Hedges made, and put off for want of budget; requests given up. */
   hedged = 0;
@@ -59,11 +63,17 @@ export class InFlight {
     if (this.#saved < SAVED_MAX) this.#saved += SHARE;
     if (this.#isTicking) return;
     this.#isTicking = true;
+    this.#schedule(this.#clock.monotonicMs());
+  }
+
+  #schedule(nowMs: number): void {
+    this.#dueMs = nowMs + TICK_MS;
     this.#clock.after(TICK_MS, this.#onTick);
   }
 
   #tick(): void {
     const nowMs = this.#clock.monotonicMs();
+    const mayHedge = nowMs - this.#dueMs < LATE_MS;
     const requests = this.#requests;
     let kept = 0;
     // What hedging adds stands behind and is looked at, too.
@@ -76,11 +86,11 @@ export class InFlight {
         continue;
       }
       requests[kept++] = request;
-      if (!request.isHedged && nowMs >= request.hedgeAtMs) this.#hedge(request);
+      if (mayHedge && !request.isHedged && nowMs >= request.hedgeAtMs) this.#hedge(request);
     }
     requests.length = kept;
     this.#isTicking = kept > 0;
-    if (this.#isTicking) this.#clock.after(TICK_MS, this.#onTick);
+    if (this.#isTicking) this.#schedule(nowMs);
   }
 
   #hedge(request: Request): void {
@@ -88,9 +98,9 @@ export class InFlight {
       this.spared++;
       return;
     }
+    if (!request.hedge()) return;
+    request.isHedged = true;
     this.#saved--;
     this.hedged++;
-    request.isHedged = true;
-    request.hedge();
   }
 }

@@ -80,6 +80,7 @@ export class QuorumRead implements Request {
   #usesOwn = false;
   #used: Set<MemberId> | null = null;
   #isCompleting = false;
+  #askedMs = 0;
 
   constructor(context: QuorumContext, options: QuorumReadOptions) {
     this.#context = context;
@@ -109,6 +110,7 @@ export class QuorumRead implements Request {
 
   #askAll(): void {
     const { selfPosition } = this.#plan;
+    this.#askedMs = this.#context.clock.monotonicMs();
     const { groups, reads } = this.#needs;
     const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP;
     for (let group = 0; group < reads.length; group++) {
@@ -127,10 +129,16 @@ export class QuorumRead implements Request {
 
   // Request.
 
-  hedge(): void {
+  hedge(): boolean {
+    const { health, clock } = this.#context;
+    const { owners, selfPosition } = this.#plan;
+    const agoMs = clock.monotonicMs() - this.#askedMs;
+    let isHedged = false;
     for (let position = 0; position < this.#state.length; position++) {
-      if (this.#state[position] === ASKED && position !== this.#plan.selfPosition) this.#askAnother(position);
+      if (this.#state[position] !== ASKED || position === selfPosition || !health.isLate(owners[position]!, agoMs)) continue;
+      isHedged = this.#askAnother(position) || isHedged;
     }
+    return isHedged;
   }
 
   expire(): void {

@@ -72,6 +72,7 @@ export class QuorumWrite implements TurnWork, Request {
   /** Counts the sendings: answers to an earlier one do not count for a later. */
   round = 0;
   #isLaunched = false;
+  #sentMs = 0;
   #isTold = false;
   /** Calls without an answer. */
   #open = 0;
@@ -145,15 +146,24 @@ export class QuorumWrite implements TurnWork, Request {
 
   // Request: what time says.
 
-  hedge(): void {
+  hedge(): boolean {
+    const { owners, partners } = this.#plan;
+    const late: { readonly position: number; readonly target: MemberId }[] = [];
+    for (let position = 0; position < owners.length; position++) {
+      const open = this.#openOf[position]! & ~this.#stoodInFor[position]!;
+      if ((open & OWNER) !== 0) this.#addIfLate(late, position, owners[position]!);
+      if ((open & PARTNER) !== 0) this.#addIfLate(late, position, partners[position]!);
+    }
+    if (late.length === 0) return false;
     this.#withRecord((record) => {
-      const { owners, partners } = this.#plan;
-      for (let position = 0; position < owners.length; position++) {
-        const late = this.#openOf[position]! & ~this.#stoodInFor[position]!;
-        if ((late & OWNER) !== 0) this.#standIn(position, owners[position]!, record);
-        if ((late & PARTNER) !== 0) this.#standIn(position, partners[position]!, record);
-      }
+      for (const { position, target } of late) this.#standIn(position, target, record);
     });
+    return true;
+  }
+
+  #addIfLate(late: { position: number; target: MemberId }[], position: number, target: MemberId): void {
+    const { health, clock } = this.#context;
+    if (health.isLate(target, clock.monotonicMs() - this.#sentMs)) late.push({ position, target });
   }
 
   expire(): void {
@@ -178,7 +188,8 @@ export class QuorumWrite implements TurnWork, Request {
         if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
       }
       for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record);
-      this.hedgeAtMs = this.#context.clock.monotonicMs() + hedgeAfterMs;
+      this.#sentMs = this.#context.clock.monotonicMs();
+      this.hedgeAtMs = this.#sentMs + hedgeAfterMs;
     });
   }
 

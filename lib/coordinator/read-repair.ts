@@ -65,8 +65,10 @@ export class ReadRepair implements TurnWork, Request {
 
   // Request.
 
-  hedge(): void {
-    for (let open = this.#open; open > 0; open--) this.#sendToAnother();
+  hedge(): boolean {
+    let isSent = false;
+    for (let open = this.#open; open > 0; open--) isSent = this.#sendToAnother() || isSent;
+    return isSent;
   }
 
   expire(): void {

@@ -44,10 +44,24 @@ export class MemberHealth {
   isQuiet(id: MemberId): boolean {
     const known = this.#of(id);
     if (known === null || known.state.callsInFlight === 0) return false;
-    const { state } = known;
-    const sinceMs = Math.max(known.askedMs, state.lastAnswerMs ?? 0);
-    const usualMs = Math.max(QUIET_MS_MIN, QUIET_FACTOR * state.usualMsMax);
-    return this.#clock.monotonicMs() - sinceMs > Math.min(usualMs, QUIET_MS_MAX);
+    const usualMs = Math.max(QUIET_MS_MIN, QUIET_FACTOR * known.state.usualMsMax);
+    return this.#silentMs(known) > Math.min(usualMs, QUIET_MS_MAX);
+  }
+
+  /**
+   * True when a call that was sent `agoMs` ago is worth a second one elsewhere: nothing came from the peer for longer than its
+   * answers take, or this one waits for very long although others are answered. A peer that has much to do answers in order,
+   * and would only get more to do.
+   */
+  isLate(id: MemberId, agoMs: number): boolean {
+    const known = this.#of(id);
+    return known === null || agoMs >= HEDGE_MS_MAX || this.#silentMs(known) >= this.hedgeAfterMs(id);
+  }
+
+  /** How long nothing has come from it although it was asked something. */
+  #silentMs({ state, askedMs }: Known): number {
+    if (state.callsInFlight === 0) return 0;
+    return this.#clock.monotonicMs() - Math.max(askedMs, state.lastAnswerMs ?? 0);
   }
 
   /** Linked, and not quiet. */
