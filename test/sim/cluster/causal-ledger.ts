@@ -202,7 +202,8 @@ export class CausalLedger {
       const shown = this.#shown.get(writer.token!);
       if (shown === undefined) throw new Violation(history.key, `#${writer.id} used a context that nobody was shown`);
       // A vector also names what was removed before its record began anew: that is the removal's doing.
-      const isRemoved = (one: Write): boolean => [...shown].some(({ removals }) => [...removals].some(({ past }) => past.has(one)));
+      const isRemoved = (one: Write): boolean =>
+        [...shown].some(({ removals }) => [...removals].some(({ past }) => past.has(one)));
       for (const write of shown) if (!isRemoved(write)) addTo(seen, write);
       const kept = before?.versions.find(({ dot }) => holds(record, dot) && shown.has(writeOf(history, dot)!));
       if (kept !== undefined) throw new Violation(history.key, `#${writer.id} left a version that its context covers`);

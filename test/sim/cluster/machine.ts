@@ -184,6 +184,17 @@ export class Machine {
     this.#disk = new SimDisk(this.#diskOptions());
   }
 
+  /** What is on the disk now, for `restore`. */
+  backup(): SimDisk {
+    return this.#disk.copy(this.#diskOptions());
+  }
+
+  /** The disk is as it was at that backup: the operator restored it. REQUIRES that no process is there. */
+  restore(backup: SimDisk): void {
+    assert(this.#state === "down", "machine: a disk is restored while nobody uses it");
+    this.#disk = backup.copy(this.#diskOptions());
+  }
+
   /** The disk has room, is quick, and fails at nothing. */
   healDisk(): void {
     Object.assign(this.#disk.faults, faultless, { hasLyingSyncs: this.hasLyingSyncs });

@@ -6,7 +6,7 @@ import { pause } from "../../../lib/host/clock.js";
 import { SimClock, settle } from "../sim-clock.js";
 import { SimRandom } from "../sim-random.js";
 import { Trace } from "../trace.js";
-import { CausalLedger, Violation } from "./causal-ledger.js";
+import { CausalLedger, keyOf, Violation } from "./causal-ledger.js";
 import { type Disturbance, Disturbances } from "./disturbances.js";
 import { FailureTrap } from "./failure-trap.js";
 import { History, type NodeView } from "./history.js";
@@ -58,6 +58,7 @@ export class World {
   readonly #clients = new Map<string, WorldClient>();
   readonly #log: string[] = [];
   readonly #replicas: number;
+  #onStored: ((machine: Machine, key: string) => void) | null = null;
   #barrier: Promise<void> | null = null;
 
   private constructor(options: WorldOptions) {
@@ -237,6 +238,15 @@ export class World {
     throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
   }
 
+  /** Kills the machine at the very moment at which it has this key's record in its log, before it tells anybody. */
+  killWhenStored(machine: Machine, key: string): void {
+    this.#onStored = (stored, storedKey) => {
+      if (stored !== machine || storedKey !== key) return;
+      this.#onStored = null;
+      machine.kill();
+    };
+  }
+
   /** The last lines that the nodes logged. */
   get logLines(): readonly string[] {
     return this.#log;
@@ -260,7 +270,10 @@ export class World {
         const { index } = machine;
         try {
           decodeAppend(path, bytes, offset, length, {
-            put: (key, record) => this.ledger.stored(index, key, record),
+            put: (dataKey, record) => {
+              this.ledger.stored(index, dataKey, record);
+              this.#onStored?.(machine, keyOf(dataKey));
+            },
             remove: (key) => this.ledger.removed(index, key),
             clear: () => this.ledger.cleared(index),
           });
