@@ -79,8 +79,12 @@ export class Faults {
     const machine = this.#random.pick(this.#world.machines);
     const lengthMs = this.#random.fraction() * this.#random.pick([50, 500, 3_000]);
     if (!this.#act(kind, machine, lengthMs)) return;
-    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
+    this.#count(kind);
     this.#world.trace.note(`fault ${kind} ${machine.name} ${lengthMs}`);
+  }
+
+  #count(kind: FaultKind): void {
+    this.counts[kind] = (this.counts[kind] ?? 0) + 1;
   }
 
   /** False where it cannot happen now. */
@@ -99,8 +103,13 @@ export class Faults {
       case "torn power loss":
         if (!hasProcess(machine)) return false;
         machine.powerOffAfter(1 + random.below(30));
-        this.#after(lengthMs, () => machine.powerOffAfter(Number.POSITIVE_INFINITY));
-        return this.#reviveAfter(machine, lengthMs);
+        this.#after(lengthMs, () => {
+          machine.powerOffAfter(Number.POSITIVE_INFINITY);
+          // Counted when it happened: a node that writes nothing is not torn.
+          if (machine.state === "off") this.#count(kind);
+        });
+        this.#reviveAfter(machine, lengthMs);
+        return false;
       case "restart":
         if (!machine.isServing) return false;
         world.background(machine.stop().then(() => this.#reviveAfter(machine, lengthMs)));

@@ -11,8 +11,6 @@ export interface NodePlace {
   readonly index: number;
   readonly name: string;
   readonly topology: Topology;
-  /** The nodes that a member may join through. */
-  readonly seeds: readonly number[];
   /** Settings by name, over those that the world chooses. */
   readonly settings: Readonly<Record<string, string>>;
 }
@@ -56,13 +54,13 @@ function ownFlags({ index, name }: NodePlace): Record<string, string> {
   return { port: String(clientPort(index)), bind: name, dir: DATA_DIRECTORY, name };
 }
 
-/** Settings to be: they exist once nodes join each other. */
-function clusterFlags({ index, name, seeds }: NodePlace): Record<string, string> {
-  const others = seeds.filter((seed) => seed !== index);
+/** Settings to be: they exist once nodes join each other. The first node founds the ring, the others join through those before. */
+function clusterFlags({ index, name }: NodePlace): Record<string, string> {
+  const seeds = Array.from({ length: index }, (_, seed) => `${nodeName(seed)}:${peerPort(seed)}`);
   return {
     "peer-port": String(peerPort(index)),
     "cluster-secret": "secret of the simulated cluster",
     host: name,
-    ...(others.length === 0 ? {} : { seeds: others.map((seed) => `${nodeName(seed)}:${peerPort(seed)}`).join(",") }),
+    ...(seeds.length === 0 ? {} : { seeds: seeds.join(",") }),
   };
 }

@@ -1,11 +1,11 @@
-/** A broken promise for people: what it is, everything that happened to its key, and how to see it again. */
+/** A broken promise for people: what it is, everything that happened to its key, and what the nodes had to say. */
 import { type CausalLedger, describeWrite, Violation } from "./causal-ledger.js";
 import { describeOperation } from "./history.js";
 import type { World } from "./world.js";
 
 const LOG_LINES_SHOWN = 30;
 
-export function describeViolation(world: World, error: unknown, again: string): string {
+export function describeViolation(world: World, error: unknown): string {
   const text =
     error instanceof Error ? (error instanceof Violation ? error.message : (error.stack ?? error.message)) : String(error);
   const key = error instanceof Violation ? error.key : null;
@@ -15,8 +15,6 @@ export function describeViolation(world: World, error: unknown, again: string): 
     "",
     "the last that the nodes logged:",
     ...world.logLines.slice(-LOG_LINES_SHOWN),
-    "",
-    `Again: ${again}`,
   ].join("\n");
 }
 

@@ -35,7 +35,7 @@ const CONVERGENCE_MS_MAX = 60_000;
 const NODES_ALONE_MAX = 3;
 const NODES_MAX = 7;
 
-/** Throws an Error that names the seed, the broken promise, the history of the key, and how to run the seed again. */
+/** Throws an Error that names the seed, the broken promise, the history of the key. */
 export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Promise<SwarmReport> {
   const random = new SimRandom(seed);
   const topology = options.topology ?? "alone";
@@ -53,7 +53,7 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   try {
     return await new SwarmRun(seed, world, random, options).run();
   } catch (error) {
-    throw new Error(describeViolation(world, error, againWith(seed, options)), { cause: error });
+    throw new Error(`cluster seed ${seed}: ${describeViolation(world, error)}`, { cause: error });
   } finally {
     world.close();
   }
@@ -120,9 +120,4 @@ class SwarmRun {
         throw new Violation(lost, `${machine.name} was stopped in good order, and its disk holds another record`);
     }
   }
-}
-
-function againWith(seed: number, { nodes, topology }: SwarmOptions): string {
-  const wanted = [nodes === undefined ? "" : ` --nodes ${nodes}`, topology === undefined ? "" : ` --topology ${topology}`];
-  return `npm run simulate -- --target cluster --seed ${seed}${wanted.join("")}`;
 }

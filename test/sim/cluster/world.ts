@@ -84,11 +84,10 @@ export class World {
     const settings = options.settings ?? {};
     this.#replicas = Number(settings.replicas ?? REPLICAS_DEFAULT);
     this.mayLose = settings.appendfsync !== "always";
-    const seeds = names.map((_, index) => index);
     this.machines = names.map((name, index) => {
       const random = this.random.fork();
       return new Machine({
-        place: { index, name, topology: this.topology, seeds, settings },
+        place: { index, name, topology: this.topology, settings },
         clock,
         network: this.network.sim,
         trace,
