@@ -9,7 +9,6 @@ import { OperatingError } from "../../../lib/errors.js";
 import type { Host } from "../../../lib/host/host.js";
 import type { Log } from "../../../lib/log.js";
 import { lsmJobs } from "../../../lib/lsm/jobs.js";
-import type { Machine as MachineFacts } from "../../../lib/node/facts.js";
 import { Node } from "../../../lib/node/node.js";
 import { recordJobOptions } from "../../../lib/replica/record-jobs.js";
 import type { SimClock } from "../sim-clock.js";
@@ -302,12 +301,14 @@ export class Machine {
   }
 }
 
-const FACTS: MachineFacts = {
+/** Of no type of its own: it may tell more than a node asks for. */
+const FACTS = {
   version: "0.0.0",
   operatingSystem: "simulated",
   runtimeVersion: "simulated",
   processId: 1,
   executable: "kindred",
+  hostName: "simulated",
   configFile: "",
   memory: () => ({ used: 1, usedPeak: 1, resident: 1, total: 1 }),
   processor: () => ({ userSeconds: 0, systemSeconds: 0 }),

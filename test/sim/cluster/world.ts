@@ -12,6 +12,7 @@ import { FailureTrap } from "./failure-trap.js";
 import { History, type NodeView } from "./history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
 import { clientPort, nodeName, type Topology } from "./node-flags.js";
+import { RingSight } from "./ring-sight.js";
 import { SimClient } from "./sim-client.js";
 import { decodeAppend, readStore } from "./store-watch.js";
 import { WorldClient } from "./world-client.js";
@@ -36,6 +37,8 @@ export const ANSWER_MS_MAX = REQUEST_TIMEOUT_MS + 500;
 /** The default of the setting `replicas`. */
 const REPLICAS_DEFAULT = 3;
 const DRIFT_MAX = 0.0005;
+const JOIN_MS_MAX = 60_000;
+const RING_POLL_MS = 100;
 const LOG_LINES_MAX = 200;
 const START_AGAIN_MS = 200;
 const RUN_MS_MAX = 600_000;
@@ -59,6 +62,8 @@ export class World {
   readonly #log: string[] = [];
   readonly #replicas: number;
   #onStored: ((machine: Machine, key: string) => void) | null = null;
+  readonly #sight: RingSight;
+  readonly #owners = new Map<string, readonly number[]>();
   #barrier: Promise<void> | null = null;
 
   private constructor(options: WorldOptions) {
@@ -75,6 +80,7 @@ export class World {
       delayMsMax: options.delayMsMax ?? 1,
       isCutting: options.isCutting ?? true,
     });
+    this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
     const now = (): number => clock.monotonicMs();
     const wallOf = (node: number): number => this.machines[node]!.clock.wallMs();
     const view = (node: number): NodeView => ({ wallMs: wallOf(node), hasFailedLog: this.machines[node]!.hasFailedSync });
@@ -105,6 +111,7 @@ export class World {
     world.#trap.set();
     try {
       for (const machine of world.machines) await world.bringUp(machine);
+      if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
     } catch (error) {
       world.close();
       throw error;
@@ -126,9 +133,9 @@ export class World {
     return found;
   }
 
-  /** The nodes that should hold a key. */
+  /** The nodes that should hold a key; in a cluster as of the last `quiesce`. */
   readonly ownersOf = (key: string): readonly number[] =>
-    this.topology === "alone" ? [ringOfKey(key)] : this.machines.map(({ index }) => index);
+    this.topology === "alone" ? [ringOfKey(key)] : (this.#owners.get(key) ?? []);
 
   /** A client of a node, by the name of the node; `from` names the client's machine. Kept: asked twice it is the same. */
   client(node: string, from = "client"): WorldClient {
@@ -215,6 +222,15 @@ export class World {
     work.catch((error: unknown) => this.#trap.note(error));
   }
 
+  /** Lets time pass until all nodes are members of one ring, know it, and hold each other for up. */
+  async allJoined({ withinMs }: { withinMs: number }): Promise<void> {
+    const untilMs = this.nowMs + withinMs;
+    while ((await this.run(this.#sight.common())) === null) {
+      if (this.nowMs > untilMs) throw new Violation(null, `the nodes do not see one ring of them all after ${withinMs} ms`);
+      await this.pass(RING_POLL_MS);
+    }
+  }
+
   /** Ends every fault of network and disks, and brings every machine up. */
   async heal(): Promise<void> {
     this.network.heal();
@@ -227,11 +243,21 @@ export class World {
     }
   }
 
-  /** Heals, and lets time pass until all owners of each key hold the same. Throws a Violation when they do not in time. */
-  async quiesce({ withinMs }: { withinMs: number }): Promise<void> {
+  /**
+   * Heals, and lets time pass until all owners of each key hold the same. Throws a Violation when they do not in time.
+   * `repair`: while nodes do not compare their copies on their own, reads at ALL make them (default in a cluster).
+   */
+  async quiesce({ withinMs, repair }: { withinMs: number; repair?: "by reads" | "by nodes" }): Promise<void> {
     await this.heal();
     // What is on its way arrives, and what expires at once has done so.
     await this.pass(ANSWER_MS_MAX);
+    if (this.topology === "cluster")
+      for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.#sight.ownersOf(key)));
+    const isReading = (repair ?? (this.topology === "cluster" ? "by reads" : "by nodes")) === "by reads";
+    if (isReading) {
+      const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
+      for (const key of this.ledger.keys) await this.run(reader.tryGet(key));
+    }
     if (await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs)) return;
     const key = this.ledger.differing(this.ownersOf);
     throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
