@@ -366,8 +366,9 @@ export function keyOf(dataKey: string): string {
   return `${database === 0 ? "" : `${database}/`}${dataKey.slice(DATA_PREFIX)}`;
 }
 
-export function describeWrite({ index, dot, node, at, value }: Write): string {
+export function describeWrite({ index, dot, node, at, value, writeId }: Write): string {
   const what = dot === null ? "a removal" : value === null ? "a tombstone" : value;
+  const request = writeId === null ? "" : `, request ${Buffer.from(writeId, "latin1").toString("hex")}`;
   const sequence = dot === null ? "" : ` ${Buffer.from(dot.actor, "latin1").toString("hex").slice(0, 24)}:${dot.sequence}`;
-  return `[${index}: ${what}${sequence}, node ${node} at ${at.ms.toFixed(1)}]`;
+  return `[${index}: ${what}${sequence}, node ${node} at ${at.ms.toFixed(1)}${request}]`;
 }

@@ -136,7 +136,6 @@ interface Known {
 /** Do the replicas of the one and of the other overlap for certain? */
 function isStrong(before: Operation, read: Operation): boolean {
   const { copies, standIns } = read.needed;
-  if (copies === 1) return true;
   if (standIns !== "strict" || before.needed.standIns !== "strict") return false;
   const reached = before.name === "get" ? before.needed.read : before.needed.write;
   return reached + read.needed.read > copies;

@@ -33,16 +33,21 @@ export class RingSight {
     return first !== undefined && views.every((view) => view === first) ? first : null;
   }
 
-  /** The nodes that keep a key, in the eyes of one that answers; empty when none does. */
+  /** The nodes that keep a key, as most of those who answer see it: one that waits to join knows only itself. */
   async ownersOf(key: string): Promise<readonly number[]> {
+    const views = new Map<string, { readonly owners: readonly number[]; votes: number }>();
     for (const client of this.#clients) {
       const answer = await ask(client, "CLUSTER", "WHERE", key);
       if (answer === null) continue;
       const { members } = JSON.parse(String(answer)) as KeyStatus;
-      const owners = members.filter(({ role, state }) => role === "replica" && state === "up").map(({ name }) => name);
-      return this.#clients.map((_, index) => index).filter((index) => owners.includes(nodeName(index)));
+      const names = members.filter(({ role, state }) => role === "replica" && state === "up").map(({ name }) => name);
+      const owners = this.#clients.map((_, index) => index).filter((index) => names.includes(nodeName(index)));
+      const view = views.get(owners.join()) ?? { owners, votes: 0 };
+      view.votes++;
+      views.set(owners.join(), view);
     }
-    return [];
+    const [first] = [...views.values()].sort((one, other) => other.votes - one.votes);
+    return first?.owners ?? [];
   }
 
   async #viewOf(client: SimClient): Promise<string | null> {

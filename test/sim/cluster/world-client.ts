@@ -21,6 +21,8 @@ export interface WorldClientOptions {
   readonly node: number;
   readonly name: string;
   readonly copies: number;
+  /** Nodes that may stand in for others: none on a ring of one, where everything is strict. */
+  readonly hasStandIns: boolean;
 }
 
 type Own = Pick<OperationStart, "name" | "key"> & Partial<Pick<OperationStart, "value" | "token">>;
@@ -140,10 +142,10 @@ export class WorldClient {
   }
 
   #needed(): Needed {
-    const { copies } = this.#options;
+    const { copies, hasStandIns } = this.#options;
     const { level, standIns } = this.#choice ?? { level: "QUORUM", standIns: "sloppy" };
     const needed = level === "ONE" ? 1 : level === "ALL" ? copies : Math.floor(copies / 2) + 1;
-    return { copies, read: needed, write: needed, standIns };
+    return { copies, read: needed, write: needed, standIns: hasStandIns ? standIns : "strict" };
   }
 }
 

@@ -150,7 +150,8 @@ export class World {
         answerMsMax: ANSWER_MS_MAX,
       });
       const { history, ledger, copies } = this;
-      client = new WorldClient({ connection, history, ledger, copies, node: index, name: from });
+      const hasStandIns = this.topology === "cluster";
+      client = new WorldClient({ connection, history, ledger, copies, hasStandIns, node: index, name: from });
       this.#clients.set(place, client);
     }
     return client;
