@@ -332,7 +332,7 @@ export function supersedes(write: Write, other: Write): boolean {
  * brings old versions back, contexts from after the removal do not name them, even where they name what had superseded
  * them: they stay, as siblings.
  */
-function wasRemovedAndLost(history: KeyHistory, write: Write): boolean {
+export function wasRemovedAndLost(history: KeyHistory, write: Write): boolean {
   return history.writes.some(({ dot, past, lostAt }) => dot === null && lostAt.size > 0 && past.has(write));
 }
 

@@ -2,7 +2,15 @@
  * Strong reads (STRICT with R+W>N, and everything on a ring of one) are never stale: what one answers covers every write
  * acknowledged before it began, and what earlier ones had answered. What is deleted or expired is not seen again.
  */
-import { type CausalLedger, describeWrite, hasSeen, supersedes, Violation, type Write } from "./causal-ledger.js";
+import {
+  type CausalLedger,
+  describeWrite,
+  hasSeen,
+  supersedes,
+  Violation,
+  type Write,
+  wasRemovedAndLost,
+} from "./causal-ledger.js";
 import { effectsOf, isExcused } from "./effects.js";
 import { describeOperation, isAnswered, type Operation } from "./history.js";
 import { parseSiblings, type WireReply } from "./sim-client.js";
@@ -72,7 +80,9 @@ class KeyReads {
       if (one.value === null || one.expiryMs !== 0 || all.some((other) => hasSeen(other, one))) continue;
       if (!values.has(one.value)) this.#fail(read, `does not show ${describeWrite(one)}`);
     }
-    const possible = new Set(all.filter((one) => !all.some(({ past }) => past.has(one))).map(({ value }) => value));
+    const history = this.#ledger.ofKey(this.#key);
+    const certain = all.filter((one) => !wasRemovedAndLost(history, one));
+    const possible = new Set(all.filter((one) => !certain.some(({ past }) => past.has(one))).map(({ value }) => value));
     for (const value of values) {
       if (value !== null && !possible.has(value)) this.#fail(read, `shows ${value}, which was superseded`);
     }
