@@ -55,12 +55,19 @@ export class SimClock implements Clock {
     this.#nowMs += forMs;
   }
 
+  /** When the next timer fires; null when there is none. */
+  get nextAtMs(): number | null {
+    return this.#heap[0]?.atMs ?? null;
+  }
+
   /** Fires the earliest timer. False when there is none. */
   async step(): Promise<boolean> {
     const event = this.#pop();
     if (event === undefined) return false;
     this.#nowMs = Math.max(this.#nowMs, event.atMs);
-    event.fire?.();
+    // A cancelled one lets nothing go on.
+    if (event.fire === null) return true;
+    event.fire();
     await settle();
     return true;
   }

@@ -6,8 +6,8 @@
  */
 import { assert } from "../../lib/assert.js";
 import { OperatingError } from "../../lib/errors.js";
+import type { Clock } from "../../lib/host/clock.js";
 import type { Disk, DiskFile } from "../../lib/host/disk.js";
-import type { SimClock } from "./sim-clock.js";
 import { SimContent } from "./sim-content.js";
 import type { SimRandom } from "./sim-random.js";
 import type { Trace } from "./trace.js";
@@ -43,9 +43,15 @@ export const faultless: Readonly<SimDiskFaults> = {
 };
 
 export interface SimDiskOptions {
-  readonly clock: SimClock;
+  readonly clock: Clock;
   readonly random: SimRandom;
   readonly trace: Trace;
+  /** Called at the operation at which the crash happens, before it returns. */
+  readonly onCrash?: () => void;
+  /** Is told of appends that succeeded; the bytes are borrowed. */
+  readonly onAppend?: (path: string, bytes: Uint8Array, offset: number, length: number) => void;
+  /** Is told when a sync fails. */
+  readonly onSyncFailure?: () => void;
 }
 
 export class SimDisk implements Disk {
@@ -75,7 +81,19 @@ export class SimDisk implements Disk {
 
   /** The crash happens now, unless it has happened. */
   crash(): void {
-    if (this.#image === null) this.#image = this.#drawImage();
+    if (this.#image !== null) return;
+    this.#image = this.#drawImage();
+    this.#options.onCrash?.();
+  }
+
+  /** For this disk's files: an append has succeeded. */
+  appended(path: string, bytes: Uint8Array, offset: number, length: number): void {
+    this.#options.onAppend?.(path, bytes, offset, length);
+  }
+
+  /** For this disk's files. */
+  syncFailed(): void {
+    this.#options.onSyncFailure?.();
   }
 
   get isCrashed(): boolean {
@@ -220,8 +238,10 @@ export class SimDisk implements Disk {
   }
 
   #finishDirectorySync(path: string, changes: readonly NameChange[]): void {
-    if (this.isFailing(this.faults.syncFailure))
+    if (this.isFailing(this.faults.syncFailure)) {
+      this.syncFailed();
       throw ioError(`cannot sync the directory ${path}: the device reported an error`);
+    }
     this.#change(`sync directory ${path}`);
     const isDone = new Set(changes);
     for (const change of this.#changes) if (isDone.has(change)) applyNameChange(this.#durable, change);
@@ -273,6 +293,7 @@ class SimFile implements DiskFile {
     });
     this.#content.append(bytes, offset + done, admitted - done);
     if (error !== null) throw error;
+    this.#disk.appended(this.path, bytes, offset, length);
   }
 
   readNow(position: number, target: Uint8Array, offset: number, length: number): number {
@@ -316,6 +337,7 @@ class SimFile implements DiskFile {
   #finishSync(size: number): void {
     if (this.#disk.isFailing(this.#disk.faults.syncFailure)) {
       this.#content.loseUnsynced(this.#disk.random);
+      this.#disk.syncFailed();
       throw ioError(`cannot sync ${this.path}: the device reported an error`);
     }
     this.#disk.change(`sync ${this.path} ${size}`, () => undefined);

@@ -6,8 +6,9 @@
  * An end has a send window: bytes beyond it wait (`pendingBytes`) until the other side has taken some, as with a socket.
  *
  * Machines have names: `endpoint(name)` is the network as one of them sees it. Between two of them the way may be slow
- * (`setDelay`) or cut (`cutOff`, as when packets vanish: nobody is told, and what was sent arrives when it is `heal`ed), and a
- * machine may be frozen (`freeze`, as a process by SIGSTOP: its system takes connections and bytes, it sees none of them).
+ * (`setDelay`, `drawDelayMs`) or cut (`cutOff`, as when packets vanish: nobody is told, and what was sent arrives when it is
+ * `heal`ed), and a machine may be frozen (`freeze`, as a process by SIGSTOP: its system takes connections and bytes, it sees
+ * none of them) or without power (`powerOff`: nobody is told, and who connects waits in vain).
  */
 import { assert } from "../../lib/assert.js";
 import { OperatingError } from "../../lib/errors.js";
@@ -30,19 +31,28 @@ export interface SimNetworkOptions {
   readonly cut?: (length: number) => number;
   /** Bytes that may be under way or unread in one direction. Default: 65536. */
   readonly windowBytes?: number;
+  /** Drawn for each message, in addition to `setDelay`. The bytes of one connection stay in order. Default: none. */
+  readonly drawDelayMs?: (from: string, to: string) => number;
+  /** Is told of every chunk that reaches its receiver. */
+  readonly onDeliver?: (from: string, to: string, bytes: number) => void;
 }
 
 export class SimNetwork implements Network {
   readonly clock: Clock;
   readonly windowBytes: number;
   readonly #listeners = new Map<number, { options: ListenOptions; name: string }>();
+  /** Whose ports these are, or were: a machine without power is still the one that does not answer. */
+  readonly #owners = new Map<number, string>();
   readonly #cut: (length: number) => number;
+  readonly #drawDelayMs: (from: string, to: string) => number;
+  readonly #onDeliver: (from: string, to: string, bytes: number) => void;
   readonly #ends = new Set<SimConnection>();
   #nextPort = 49_152;
   /** Ordered pairs of names, `from>to`. */
   readonly #delaysMs = new Map<string, number>();
   readonly #cuts = new Set<string>();
   readonly #frozen = new Set<string>();
+  readonly #off = new Set<string>();
   /** What waits until the way is free again. */
   #held: { from: string; to: string; run: () => void }[] = [];
 
@@ -50,6 +60,8 @@ export class SimNetwork implements Network {
     this.clock = options.clock;
     this.#cut = options.cut ?? ((length) => length);
     this.windowBytes = options.windowBytes ?? 65_536;
+    this.#drawDelayMs = options.drawDelayMs ?? (() => 0);
+    this.#onDeliver = options.onDeliver ?? (() => undefined);
   }
 
   listen(options: ListenOptions): Promise<Listener> {
@@ -71,22 +83,24 @@ export class SimNetwork implements Network {
   async listenAs(name: string, options: ListenOptions): Promise<Listener> {
     const port = options.port === 0 ? this.#nextPort++ : options.port;
     if (this.#listeners.has(port)) throw new OperatingError("UNAVAILABLE", `port ${port} is in use`);
-    this.#listeners.set(port, { options, name });
+    const listener = { options, name };
+    this.#listeners.set(port, listener);
+    this.#owners.set(port, name);
     return {
       port,
       close: async () => {
-        this.#listeners.delete(port);
+        if (this.#listeners.get(port) === listener) this.#listeners.delete(port);
       },
     };
   }
 
   async connectAs(name: string, options: ConnectOptions): Promise<Connection> {
-    const to = this.#listeners.get(options.port)?.name ?? "";
-    if (this.#cuts.has(`${name}>${to}`) || this.#cuts.has(`${to}>${name}`)) {
+    const to = this.#owners.get(options.port) ?? "";
+    if (this.#off.has(to) || this.#cuts.has(`${name}>${to}`) || this.#cuts.has(`${to}>${name}`)) {
       await pause(this.clock, options.timeoutMs);
       throw new OperatingError("TIMEOUT", `no connection to ${options.host}:${options.port} within ${options.timeoutMs} ms`);
     }
-    const roundTripMs = this.delayMs(name, to) + this.delayMs(to, name);
+    const roundTripMs = this.drawDelay(name, to) + this.drawDelay(to, name);
     if (roundTripMs > 0) await pause(this.clock, roundTripMs);
     return this.connectNow(options, name);
   }
@@ -117,6 +131,11 @@ export class SimNetwork implements Network {
     return this.#delaysMs.get(`${from}>${to}`) ?? 0;
   }
 
+  /** How long the next message takes. */
+  drawDelay(from: string, to: string): number {
+    return this.delayMs(from, to) + this.#drawDelayMs(from, to);
+  }
+
   /** Nothing passes from any of `some` to any of `others` or back. */
   cutOff(some: readonly string[], others: readonly string[]): void {
     for (const one of some) for (const other of others) this.#cuts.add(`${one}>${other}`).add(`${other}>${one}`);
@@ -130,6 +149,41 @@ export class SimNetwork implements Network {
   heal(): void {
     this.#cuts.clear();
     this.#release();
+  }
+
+  /** Exactly these ways are cut from now on, each given as [from, to]. */
+  replaceCuts(ways: Iterable<readonly [string, string]>): void {
+    this.#cuts.clear();
+    for (const [from, to] of ways) this.#cuts.add(`${from}>${to}`);
+    this.#release();
+  }
+
+  /** The machine's process is gone: its system closes what it had open, and whoever is at the other end is told. */
+  endProcess(name: string): void {
+    this.#forgetListeners(name);
+    for (const end of this.#endsOf(name)) end.destroy();
+  }
+
+  /** The machine is gone: nobody is told. Until `powerOn` nothing of it answers. */
+  powerOff(name: string): void {
+    this.#off.add(name);
+    this.#forgetListeners(name);
+    for (const end of this.#endsOf(name)) end.vanish();
+  }
+
+  /** Who still had connections to it learns now that they are gone. */
+  powerOn(name: string): void {
+    this.#off.delete(name);
+    for (const end of [...this.#ends]) if (end.from === name && end.hasLostOther) end.reset();
+  }
+
+  #forgetListeners(name: string): void {
+    for (const [port, listener] of [...this.#listeners]) if (listener.name === name) this.#listeners.delete(port);
+    this.#held = this.#held.filter(({ to }) => to !== name);
+  }
+
+  #endsOf(name: string): SimConnection[] {
+    return [...this.#ends].filter((end) => end.name === name);
   }
 
   freeze(name: string): void {
@@ -164,6 +218,18 @@ export class SimNetwork implements Network {
     for (const end of [...this.#ends]) end.reset();
   }
 
+  /** Breaks the connections of which either end passes; returns how many. */
+  dropWhere(isWanted: (end: { readonly name: string; readonly from: string }) => boolean): number {
+    let dropped = 0;
+    for (const end of [...this.#ends]) {
+      if (!isWanted(end)) continue;
+      end.reset();
+      end.resetOther();
+      dropped++;
+    }
+    return dropped;
+  }
+
   /** The same, but for one connection, given by either end. */
   dropAllBut(kept: SimConnection): void {
     for (const end of [...this.#ends]) if (end !== kept && !end.isPairOf(kept)) end.reset();
@@ -178,6 +244,10 @@ export class SimNetwork implements Network {
     const bytes = this.#cut(length);
     assert(bytes >= 1 && bytes <= length, "a cut is within the bytes at hand");
     return bytes;
+  }
+
+  delivered(from: string, to: string, bytes: number): void {
+    this.#onDeliver(from, to, bytes);
   }
 
   forget(end: SimConnection): void {
@@ -206,8 +276,9 @@ export class SimConnection implements Connection {
   #unsentBytes = 0;
   #arriving: Buffer[] = [];
   #arrivingBytes = 0;
-  /** Of `#arrivingBytes`, those that are not here yet. */
+  /** Of `#arrivingBytes`, those that are not here yet: the next to arrive first. */
   #underWayBytes = 0;
+  readonly #underWay: Buffer[] = [];
   #isPaused = false;
   #isDelivering = false;
   #hasEnded = false;
@@ -278,7 +349,7 @@ export class SimConnection implements Connection {
     const other = this.#other!;
     // What is unread at the other side is lost with the connection, as a reset does.
     if (this.#hasOtherEnded && this.#hasEnded) return;
-    const delayMs = this.#network.delayMs(this.name, this.from);
+    const delayMs = this.#network.drawDelay(this.name, this.from);
     const tell = (): void => this.#network.whenFree({ from: this.name, to: this.from }, () => other.reset());
     if (delayMs === 0) this.#network.clock.defer(tell);
     else this.#network.clock.after(delayMs, tell);
@@ -287,6 +358,20 @@ export class SimConnection implements Connection {
   /** The way from the other end may be free again. */
   wake(): void {
     this.#deliverSoon();
+  }
+
+  /** This end is gone, and the other does not know. */
+  vanish(): void {
+    if (!this.#isClosed) this.#close(null);
+  }
+
+  /** True when the other end is gone. */
+  get hasLostOther(): boolean {
+    return this.#other!.#isClosed;
+  }
+
+  resetOther(): void {
+    this.#other!.reset();
   }
 
   /** Breaks this end as if the other had vanished. */
@@ -303,7 +388,7 @@ export class SimConnection implements Connection {
       const room = this.#network.windowBytes - other.#arrivingBytes;
       const part = bytes.subarray(0, room);
       if (part.length < bytes.length) this.#unsent.unshift(bytes.subarray(part.length));
-      other.#arrive(part, this.#network.delayMs(this.name, this.from));
+      other.#arrive(part, this.#network.drawDelay(this.name, this.from));
       this.#unsentBytes -= part.length;
       moved = true;
     }
@@ -318,10 +403,13 @@ export class SimConnection implements Connection {
       return;
     }
     this.#underWayBytes += part.length;
+    this.#underWay.push(part);
     this.#network.clock.after(delayMs, () => {
       if (this.#isClosed) return;
-      this.#underWayBytes -= part.length;
-      this.#arriving.push(part);
+      // Delays differ, but a connection keeps its order: what was sent first is here first.
+      const next = this.#underWay.shift()!;
+      this.#underWayBytes -= next.length;
+      this.#arriving.push(next);
       this.#deliverSoon();
     });
   }
@@ -359,6 +447,7 @@ export class SimConnection implements Connection {
     const chunk = Buffer.from(all.subarray(0, length));
     this.#arriving = length < all.length ? [all.subarray(length)] : [];
     this.#arrivingBytes -= length;
+    this.#network.delivered(this.from, this.name, length);
     this.#handlers!.onData(chunk);
     chunk.fill(OVERWRITTEN);
   }

@@ -1,0 +1,116 @@
+/**
+ * Judges a history against the ledger, once a world is quiet: nothing acknowledged is lost, no strong read was stale, nothing
+ * was applied twice, deleted keys stay deleted, everything was answered in time, all owners hold the same. Each check throws a
+ * `Violation` that names the operation.
+ */
+import { type CausalLedger, describeWrite, hasSeen, isBuried, Violation } from "./causal-ledger.js";
+import { effectsOf, isExcused } from "./effects.js";
+import { describeOperation, type History, isAnswered } from "./history.js";
+import { checkReads } from "./read-checks.js";
+import { ANSWER_MS_MAX, REQUEST_TIMEOUT_MS, type World } from "./world.js";
+
+/** What an answer may take beyond `request-timeout`: the way there and back, and waiting in queues. */
+const ANSWER_MARGIN_MS = ANSWER_MS_MAX - REQUEST_TIMEOUT_MS;
+/** Error replies after which a request has certainly not taken effect. */
+const WITHOUT_EFFECT = /^(ERR|BUSY|CONFLICT|WRONGTYPE|NOAUTH)\b/;
+
+/** All checks. REQUIRES a world that is quiet, and reads of every key since (`finalReads`). */
+export function checkAll(world: World): void {
+  checkAnswers(world);
+  checkAcknowledgedWrites(world);
+  checkOneEffect(world.history, world.ledger);
+  checkCounters(world);
+  checkReads(world);
+  checkConvergence(world);
+}
+
+/** Every request was answered in time, unless something was done to its node. */
+export function checkAnswers({ history, disturbances }: World): void {
+  for (const operation of history.operations) {
+    const { invoked, returned, outcome, node } = operation;
+    if (returned === null) throw new Violation(operation.key, `never ended: ${describeOperation(operation)}`);
+    const isLate = returned.ms - invoked.ms > REQUEST_TIMEOUT_MS + ANSWER_MARGIN_MS;
+    const isMissing = outcome.kind === "unknown" && outcome.why === "no answer";
+    if (!isLate && !isMissing) continue;
+    if (disturbances.excuse(node, invoked.ms, returned.ms) === null)
+      throw new Violation(operation.key, `not answered in time by an undisturbed node: ${describeOperation(operation)}`);
+  }
+}
+
+/** Each acknowledged write is held by all owners of its key, or was superseded by one that saw it. */
+export function checkAcknowledgedWrites(world: World): void {
+  const { ledger } = world;
+  for (const operation of world.history.operations) {
+    if (!isAnswered(operation)) continue;
+    const writes = effectsOf(ledger, operation);
+    if (writes === null) continue;
+    if (writes.length === 0)
+      throw new Violation(operation.key, `acknowledged and never stored: ${describeOperation(operation)}`);
+    if (isExcused(world, operation, writes)) continue;
+    const history = ledger.ofKey(operation.key);
+    for (const node of world.ownersOf(operation.key)) {
+      const record = history.records[node] ?? null;
+      const isKept = writes.some(
+        (write) => isBuried(history, node, write) || (write.dot !== null && record?.context.covers(write.dot) === true),
+      );
+      if (!isKept) throw new Violation(operation.key, `node ${node} has lost it: ${describeOperation(operation)}`);
+    }
+  }
+}
+
+/** One write of a client is one version, or versions that are known to be one; what was refused has no effect. */
+export function checkOneEffect(history: History, ledger: CausalLedger): void {
+  for (const operation of history.operations) {
+    const { value, key, outcome } = operation;
+    if (value === null) continue;
+    const writes = ledger.writesOfValue(key, value);
+    const first = writes[0];
+    if (first === undefined) continue;
+    if (outcome.kind === "unsent" || (outcome.kind === "refused" && WITHOUT_EFFECT.test(outcome.text)))
+      throw new Violation(key, `had an effect that it must not have: ${describeOperation(operation)}`);
+    for (const one of writes) {
+      for (const other of writes) {
+        if (one.index <= other.index || hasSeen(one, other)) continue;
+        if (one.writeId !== null && one.writeId === other.writeId) continue;
+        // EXPIRE writes the value again, and may do so on both sides of a partition.
+        if (history.ofKey(key).some(({ name }) => name === "expire")) continue;
+        throw new Violation(
+          key,
+          `applied twice: ${describeOperation(operation)}: ${describeWrite(one)} ${describeWrite(other)}`,
+        );
+      }
+    }
+  }
+}
+
+/** Each INCR is one version, one more than the one that it was computed from. */
+export function checkCounters(world: World): void {
+  const { history, ledger } = world;
+  for (const key of history.keys) {
+    const increments = history.ofKey(key).filter(({ name }) => name === "incr");
+    if (increments.length === 0) continue;
+    const effects = new Set<string>();
+    for (const write of ledger.ofKey(key).writes) {
+      if (write.value === null) continue;
+      effects.add(write.writeId ?? `${write.index}`);
+      const before = new Set([...write.past].filter(({ value }) => value !== null).map((one) => one.writeId ?? `${one.index}`));
+      before.delete(write.writeId ?? `${write.index}`);
+      if (Number(write.value) !== before.size + 1)
+        throw new Violation(key, `${describeWrite(write)} comes after ${before.size} increments`);
+    }
+    const attempted = increments.filter(
+      ({ outcome }) => outcome.kind !== "unsent" && !(outcome.kind === "refused" && WITHOUT_EFFECT.test(outcome.text)),
+    );
+    if (effects.size > attempted.length)
+      throw new Violation(key, `${attempted.length} increments were tried and ${effects.size} took effect`);
+    const acknowledged = increments.filter(isAnswered).length;
+    if (acknowledged > effects.size)
+      throw new Violation(key, `${acknowledged} increments were acknowledged and ${effects.size} took effect`);
+  }
+}
+
+/** All owners of each key hold equal records. */
+export function checkConvergence(world: World): void {
+  const key = world.ledger.differing(world.ownersOf);
+  if (key !== null) throw new Violation(key, "its owners hold different records");
+}

@@ -1,0 +1,28 @@
+/** What an operation of a client has left in the stores, and when its loss is no broken promise. */
+import type { CausalLedger, Write } from "./causal-ledger.js";
+import type { Operation } from "./history.js";
+
+/** The versions that an answered operation must have left: one of them is enough. Null where none is certain. */
+export function effectsOf(ledger: CausalLedger, operation: Operation): readonly Write[] | null {
+  const { name, key, value, outcome, invoked, returned } = operation;
+  const reply = outcome.kind === "answered" ? outcome.reply : null;
+  const isWithin = ({ at }: Write): boolean => at.order > invoked.order && (returned === null || at.order < returned.order);
+  switch (name) {
+    case "set":
+    case "set context":
+      return ledger.writesOfValue(key, value!);
+    case "setnx":
+      return reply === 1 ? ledger.writesOfValue(key, value!) : null;
+    case "incr":
+      return ledger.writesOfValue(key, String(reply)).filter(isWithin);
+    case "del":
+      return reply === 1 ? ledger.ofKey(key).writes.filter((write) => write.value === null && isWithin(write)) : null;
+    default:
+      return null;
+  }
+}
+
+/** Lost with what was not synced, on so many disks that the write was not promised to survive it. */
+export function isExcused(world: { readonly mayLose: boolean }, operation: Operation, writes: readonly Write[]): boolean {
+  return world.mayLose && writes.every(({ lostAt }) => lostAt.size >= operation.needed.write);
+}

@@ -1,0 +1,156 @@
+/**
+ * Strong reads (STRICT with R+W>N, and everything on a ring of one) are never stale: what one answers covers every write
+ * acknowledged before it began, and what earlier ones had answered. What is deleted or expired is not seen again.
+ */
+import {
+  type CausalLedger,
+  describeWrite,
+  hasSeen,
+  supersedes,
+  Violation,
+  type Write,
+  wasRemovedAndLost,
+} from "./causal-ledger.js";
+import { effectsOf, isExcused } from "./effects.js";
+import { describeOperation, isAnswered, type Operation } from "./history.js";
+import { parseSiblings, type WireReply } from "./sim-client.js";
+import type { World } from "./world.js";
+import { shownBy } from "./world-client.js";
+
+export function checkReads(world: World): void {
+  for (const key of world.history.keys) new KeyReads(world, key).check();
+}
+
+class KeyReads {
+  readonly #world: World;
+  readonly #key: string;
+  readonly #ledger: CausalLedger;
+  readonly #operations: readonly Operation[];
+
+  constructor(world: World, key: string) {
+    this.#world = world;
+    this.#key = key;
+    this.#ledger = world.ledger;
+    this.#operations = world.history.ofKey(key).filter(isAnswered);
+  }
+
+  check(): void {
+    for (const read of this.#operations) {
+      if (read.name === "get") this.#checkGet(read);
+      else if (read.name === "siblings") this.#checkSiblings(read);
+    }
+  }
+
+  #checkGet(read: Operation): void {
+    const reply = replyOf(read);
+    const answers = reply === null ? this.#deadBefore(read) : this.#writesOf(reply, read);
+    if (reply !== null && answers.length === 0) this.#fail(read, "answers what nobody wrote");
+    if (reply !== null) {
+      const nodeWallMs = Math.min(read.wallInvokedMs, read.wallReturnedMs);
+      if (answers.every(({ expiryMs }) => expiryMs !== 0 && expiryMs <= nodeWallMs))
+        this.#fail(read, "answers what has expired");
+    }
+    const known = this.#knownBefore(read);
+    const isRight = (answer: Write): boolean =>
+      known.every(({ writes }) => writes.some((one) => this.#mayFollow(one, answer, read)));
+    if (known.length === 0 || answers.some(isRight)) return;
+    const missed = known.find(
+      ({ writes }) => !answers.some((answer) => writes.some((one) => this.#mayFollow(one, answer, read))),
+    );
+    this.#fail(read, `is stale: it misses ${describeOperation((missed ?? known[0]!).operation)}`);
+  }
+
+  #checkSiblings(read: Operation): void {
+    const found = parseSiblings(replyOf(read));
+    const shown = shownBy(this.#ledger, read);
+    const { writes } = this.#ledger.ofKey(this.#key);
+    const removals = writes.filter(({ dot, at }) => dot === null && at.order < read.returned!.order);
+    for (const { operation, writes: candidates } of this.#knownBefore(read)) {
+      const isSeen = candidates.some(
+        (one) => shown.has(one) || removals.some((removal) => removal === one || hasSeen(removal, one)),
+      );
+      if (!isSeen) this.#fail(read, `is stale: it misses ${describeOperation(operation)}`);
+    }
+    if (found === null) return;
+    // What a removal took away may have been there all the same: a disk that lost the removal brings it back.
+    const all = [...shown];
+    const values = new Set(found.versions.map(({ value }) => value));
+    for (const one of all) {
+      // The value of what expires may have gone by then.
+      if (one.value === null || one.expiryMs !== 0 || all.some((other) => hasSeen(other, one))) continue;
+      if (!values.has(one.value)) this.#fail(read, `does not show ${describeWrite(one)}`);
+    }
+    const history = this.#ledger.ofKey(this.#key);
+    const certain = all.filter((one) => !wasRemovedAndLost(history, one));
+    const possible = new Set(all.filter((one) => !certain.some(({ past }) => past.has(one))).map(({ value }) => value));
+    for (const value of values) {
+      if (value !== null && !possible.has(value)) this.#fail(read, `shows ${value}, which was superseded`);
+    }
+  }
+
+  /** May a read that comes after `one` answer `answer`? They are one, or it was superseded, or stands beside it and is older. */
+  #mayFollow(one: Write, answer: Write, read: Operation): boolean {
+    if (one === answer || hasSeen(answer, one)) return true;
+    if (supersedes(one, answer)) return false;
+    const { writes } = this.#ledger.ofKey(this.#key);
+    return writes.some(
+      (other) =>
+        (other === one || hasSeen(other, one)) &&
+        other.at.order < read.returned!.order &&
+        !supersedes(other, answer) &&
+        other.stamp <= answer.stamp,
+    );
+  }
+
+  /** What a strong read must not miss: acknowledged writes, and what strong reads had answered. */
+  #knownBefore(read: Operation): readonly Known[] {
+    const known: Known[] = [];
+    for (const operation of this.#operations) {
+      if (operation.returned!.order >= read.invoked.order || !isStrong(operation, read)) continue;
+      const writes = operation.name === "get" ? this.#seenBy(operation) : effectsOf(this.#ledger, operation);
+      if (writes === null || writes.length === 0 || isExcused(this.#world, operation, writes)) continue;
+      known.push({ operation, writes });
+    }
+    return known;
+  }
+
+  #seenBy(read: Operation): readonly Write[] | null {
+    const { copies, read: needed } = read.needed;
+    const reply = replyOf(read);
+    if (read.isFromFailedLog) return null;
+    return reply === null || (copies > 1 && needed * 2 <= copies) ? null : this.#writesOf(reply, read);
+  }
+
+  #writesOf(reply: WireReply, read: Operation): readonly Write[] {
+    return this.#ledger.writesOfValue(this.#key, String(reply)).filter(({ at }) => at.order < read.returned!.order);
+  }
+
+  /** Tombstones, removals, and what had expired by the answering node's clock. */
+  #deadBefore(read: Operation): readonly Write[] {
+    const wallMs = Math.max(read.wallInvokedMs, read.wallReturnedMs);
+    const isDead = ({ value, expiryMs }: Write): boolean => value === null || (expiryMs !== 0 && expiryMs <= wallMs);
+    return this.#ledger.ofKey(this.#key).writes.filter((write) => isDead(write) && write.at.order < read.returned!.order);
+  }
+
+  #fail(read: Operation, what: string): never {
+    throw new Violation(this.#key, `${describeOperation(read)} ${what}`);
+  }
+}
+
+interface Known {
+  readonly operation: Operation;
+  /** One of these it is. */
+  readonly writes: readonly Write[];
+}
+
+/** Do the replicas of the one and of the other overlap for certain? */
+function isStrong(before: Operation, read: Operation): boolean {
+  const { copies, standIns } = read.needed;
+  if (standIns !== "strict" || before.needed.standIns !== "strict") return false;
+  const reached = before.name === "get" ? before.needed.read : before.needed.write;
+  return reached + read.needed.read > copies;
+}
+
+function replyOf(operation: Operation): WireReply {
+  return operation.outcome.kind === "answered" ? operation.outcome.reply : null;
+}

@@ -1,0 +1,65 @@
+/** What the nodes themselves say of their ring, asked as an operator would: who is a member, who keeps a key. */
+import type { SimClock } from "../sim-clock.js";
+import type { SimNetwork } from "../sim-network.js";
+import { clientPort, nodeName } from "./node-flags.js";
+import { SimClient, type WireReply } from "./sim-client.js";
+
+/** What of CLUSTER STATUS and CLUSTER WHERE is of interest here. */
+interface RingStatus {
+  readonly ringVersion: number;
+  readonly members: readonly { readonly state: string }[];
+}
+
+interface KeyStatus {
+  readonly members: readonly { readonly name: string; readonly role: string; readonly state: string }[];
+}
+
+const ANSWER_MS_MAX = 2_500;
+
+export class RingSight {
+  readonly #clients: readonly SimClient[];
+
+  constructor(options: { clock: SimClock; network: SimNetwork; nodes: number }) {
+    const network = options.network.endpoint("operator");
+    this.#clients = Array.from({ length: options.nodes }, (_, index) => {
+      return new SimClient({ clock: options.clock, network, port: clientPort(index), answerMsMax: ANSWER_MS_MAX });
+    });
+  }
+
+  /** A name for what all nodes see in common; null unless all are members of one ring, know it, and hold each other for up. */
+  async common(): Promise<string | null> {
+    const views = await Promise.all(this.#clients.map((client) => this.#viewOf(client)));
+    const [first] = views;
+    return first !== undefined && views.every((view) => view === first) ? first : null;
+  }
+
+  /** The nodes that keep a key, as most of those who answer see it: one that waits to join knows only itself. */
+  async ownersOf(key: string): Promise<readonly number[]> {
+    const views = new Map<string, { readonly owners: readonly number[]; votes: number }>();
+    for (const client of this.#clients) {
+      const answer = await ask(client, "CLUSTER", "WHERE", key);
+      if (answer === null) continue;
+      const { members } = JSON.parse(String(answer)) as KeyStatus;
+      const names = members.filter(({ role, state }) => role === "replica" && state === "up").map(({ name }) => name);
+      const owners = this.#clients.map((_, index) => index).filter((index) => names.includes(nodeName(index)));
+      const view = views.get(owners.join()) ?? { owners, votes: 0 };
+      view.votes++;
+      views.set(owners.join(), view);
+    }
+    const [first] = [...views.values()].sort((one, other) => other.votes - one.votes);
+    return first?.owners ?? [];
+  }
+
+  async #viewOf(client: SimClient): Promise<string | null> {
+    const answer = await ask(client, "CLUSTER", "STATUS");
+    if (answer === null) return null;
+    const { ringVersion, members } = JSON.parse(String(answer)) as RingStatus;
+    const isWhole = members.length === this.#clients.length && members.every(({ state }) => state === "up");
+    return isWhole ? `version ${ringVersion}` : null;
+  }
+}
+
+async function ask(client: SimClient, ...words: readonly string[]): Promise<WireReply> {
+  const outcome = await client.request(words);
+  return outcome.kind === "answered" ? outcome.reply : null;
+}

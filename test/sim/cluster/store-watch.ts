@@ -1,0 +1,57 @@
+/**
+ * Looks into the stores of nodes from outside, without a word to the node: every batch that its engine appends to the log is
+ * decoded as it is written, and before each start a copy of the disk is opened to see what the start will find.
+ */
+import { silentLog } from "../../../lib/log.js";
+import { lsmJobs } from "../../../lib/lsm/jobs.js";
+import { BATCH_HEADER_BYTES, Operation, OperationReader, segmentIdOf } from "../../../lib/lsm/log-format.js";
+import { Lsm } from "../../../lib/lsm/lsm.js";
+import { lsmSettings, storePaths } from "../../../lib/node/settings.js";
+import { DATA_END, isDataKey } from "../../../lib/replica/data-key.js";
+import { recordJobOptions } from "../../../lib/replica/record-jobs.js";
+import { SimClock } from "../sim-clock.js";
+import type { SimDisk } from "../sim-disk.js";
+import { SimRandom } from "../sim-random.js";
+import { SimWorkers } from "../sim-workers.js";
+import { Trace } from "../trace.js";
+import { DATA_DIRECTORY, type NodePlace, nodeConfig } from "./node-flags.js";
+
+/** A change of one key in a batch that reached the log. Records are borrowed. */
+export interface StoreChanges {
+  put(key: string, record: Uint8Array): void;
+  remove(key: string): void;
+  clear(): void;
+}
+
+/** First byte of a batch's header; a segment's header begins with a letter. */
+const BATCH_MARK_FIRST = 0xd5;
+const ENTRIES_MAX = 1_000_000;
+
+/** Tells `changes` what an append to the log means for data keys; other appends mean nothing. */
+export function decodeAppend(path: string, bytes: Uint8Array, offset: number, length: number, changes: StoreChanges): void {
+  if (segmentIdOf(path.slice(path.lastIndexOf("/") + 1)) === null || bytes[offset] !== BATCH_MARK_FIRST) return;
+  // The writer goes on using its buffer.
+  const batch = Buffer.from(bytes.subarray(offset, offset + length));
+  const operations = new OperationReader(batch, BATCH_HEADER_BYTES, batch.length);
+  while (operations.next()) {
+    if (operations.kind === Operation.CLEAR) changes.clear();
+    else if (operations.kind !== Operation.COUNT && isDataKey(operations.key())) {
+      if (operations.kind === Operation.REMOVE) changes.remove(operations.key());
+      else changes.put(operations.key(), batch.subarray(operations.valueStart, operations.valueEnd));
+    }
+  }
+}
+
+/** All records by data key that a start on this disk will find. The disk is not touched. */
+export async function readStore(disk: SimDisk, place: NodePlace): Promise<Map<string, Buffer>> {
+  const { storeDirectory } = storePaths(DATA_DIRECTORY);
+  if (disk.paths().length === 0) return new Map();
+  const clock = new SimClock();
+  const random = new SimRandom(1);
+  const copy = disk.copy({ clock, random, trace: new Trace() });
+  const workers = new SimWorkers({ clock, disk: copy, random, jobs: lsmJobs(recordJobOptions()), stepMsMax: 1 });
+  const settings = lsmSettings(nodeConfig(place));
+  const lsm = await clock.run(Lsm.open({ disk: copy, clock, workers, log: silentLog, directory: storeDirectory, settings }));
+  const page = await clock.run(lsm.scan({ from: "", to: DATA_END, limit: ENTRIES_MAX, values: "with" }));
+  return new Map(page.entries.map(({ key, value }) => [key, value!]));
+}

@@ -1,0 +1,123 @@
+/**
+ * One seed of a whole world: nodes, settings, clients and faults are drawn from it, the clients run, everything is healed,
+ * and the history is judged. The same seed gives the same trace and the same verdict.
+ */
+import type { FsyncPolicy } from "../../../lib/lsm/lsm-settings.js";
+import { SimRandom } from "../sim-random.js";
+import { Violation } from "./causal-ledger.js";
+import { checkAll } from "./checks.js";
+import { Faults } from "./faults.js";
+import type { Topology } from "./node-flags.js";
+import { describeViolation } from "./report.js";
+import { readStore } from "./store-watch.js";
+import { Workload } from "./workload.js";
+import { World } from "./world.js";
+
+export interface SwarmOptions {
+  /** Drawn where it is missing. */
+  readonly nodes?: number;
+  readonly topology?: Topology;
+  readonly appendfsync?: FsyncPolicy;
+  readonly operations?: number;
+  readonly faults?: "none" | "drawn";
+  /** Syncs of every disk do nothing: the checkers must notice. */
+  readonly device?: "honest" | "lying";
+}
+
+/** What a seed met. */
+export interface SwarmReport {
+  readonly seed: number;
+  readonly trace: string;
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+const CONVERGENCE_MS_MAX = 60_000;
+const NODES_ALONE_MAX = 3;
+const NODES_MAX = 7;
+
+/** Throws an Error that names the seed, the broken promise, the history of the key. */
+export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Promise<SwarmReport> {
+  const random = new SimRandom(seed);
+  const topology = options.topology ?? "alone";
+  const nodes = options.nodes ?? 1 + random.below(topology === "alone" ? NODES_ALONE_MAX : NODES_MAX);
+  const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
+  const world = await World.start({
+    seed: random.below(2 ** 31),
+    nodes,
+    topology,
+    settings: { appendfsync, ...(topology === "cluster" ? { replicas: String(1 + random.below(Math.min(nodes, 5))) } : {}) },
+    delayMsMax: random.pick([0.1, 1, 10]),
+    isCutting: random.chance(0.7),
+    wallOffsetMsMax: random.pick([0, 10, 2_000]),
+  });
+  try {
+    return await new SwarmRun(seed, world, random, options).run();
+  } catch (error) {
+    throw new Error(`cluster seed ${seed}: ${describeViolation(world, error)}`, { cause: error });
+  } finally {
+    world.close();
+  }
+}
+
+class SwarmRun {
+  readonly #seed: number;
+  readonly #world: World;
+  readonly #workload: Workload;
+  readonly #faults: Faults;
+  readonly #random: SimRandom;
+
+  constructor(seed: number, world: World, random: SimRandom, options: SwarmOptions) {
+    this.#seed = seed;
+    this.#world = world;
+    this.#random = random;
+    const operations = options.operations ?? random.pick([100, 300, 300, 1_000]);
+    this.#workload = new Workload(world, random.fork(), {
+      operations,
+      clients: 1 + random.below(6),
+      keys: random.pick([1, 3, 10]),
+      thinkMsMax: random.pick([1, 10, 50]),
+      valueBytesMax: random.pick([10, 100, 5_000]),
+      levels: random.pick([0, 0.5]),
+    });
+    this.#faults = new Faults(world, random.fork(), options.faults === "none" ? 0 : random.pick([0, 0.2, 0.5, 1]));
+    for (const machine of world.machines) {
+      machine.hasLyingSyncs = options.device === "lying";
+      machine.healDisk();
+    }
+  }
+
+  async run(): Promise<SwarmReport> {
+    const world = this.#world;
+    this.#faults.start(this.#random.pick([30, 100, 500]));
+    await world.run(this.#workload.run(this.#random.fork()));
+    this.#faults.end();
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+    await world.run(this.#workload.readAll());
+    checkAll(world);
+    await this.#compareWithDisks();
+    const { history, ledger, nowMs } = world;
+    return {
+      seed: this.#seed,
+      trace: world.trace.digest(),
+      counts: {
+        operations: history.operations.length,
+        ...Object.fromEntries(history.summary()),
+        versions: ledger.writes,
+        "records checked": ledger.records,
+        "virtual seconds": Math.round(nowMs / 1_000),
+        ...this.#faults.counts,
+      },
+    };
+  }
+
+  /** After an orderly stop, what the disks hold is what was seen to be stored. */
+  async #compareWithDisks(): Promise<void> {
+    const world = this.#world;
+    for (const machine of world.machines) {
+      await world.run(machine.stop());
+      const lost = world.ledger.differenceFrom(machine.index, await readStore(machine.disk, machine.place));
+      if (lost !== null)
+        throw new Violation(lost, `${machine.name} was stopped in good order, and its disk holds another record`);
+    }
+  }
+}

@@ -1,0 +1,349 @@
+/**
+ * A world of machines in virtual time, a function of its seed: the same seed gives the same trace, whatever the machine it
+ * runs on. It runs, watches the stores (`ledger`), and ends with what a node's code threw, wherever that was thrown.
+ */
+import { pause } from "../../../lib/host/clock.js";
+import { SimClock, settle } from "../sim-clock.js";
+import { SimRandom } from "../sim-random.js";
+import { Trace } from "../trace.js";
+import { CausalLedger, keyOf, Violation } from "./causal-ledger.js";
+import { type Disturbance, Disturbances } from "./disturbances.js";
+import { FailureTrap } from "./failure-trap.js";
+import { History, type NodeView } from "./history.js";
+import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
+import { clientPort, nodeName, type Topology } from "./node-flags.js";
+import { RingSight } from "./ring-sight.js";
+import { SimClient } from "./sim-client.js";
+import { decodeAppend, readStore } from "./store-watch.js";
+import { WorldClient } from "./world-client.js";
+import { WorldNetwork } from "./world-network.js";
+
+export interface WorldOptions {
+  readonly seed?: number;
+  readonly nodes?: number;
+  readonly topology?: Topology;
+  /** Settings of every node, by name. */
+  readonly settings?: Readonly<Record<string, string>>;
+  readonly delayMsMax?: number;
+  readonly isCutting?: boolean;
+  /** How far wall clocks are apart at the start; drawn for each. */
+  readonly wallOffsetMsMax?: number;
+}
+
+/** Twice the default `request-timeout` and more: whoever waits longer was not answered. */
+export const REQUEST_TIMEOUT_MS = 2_000;
+export const ANSWER_MS_MAX = REQUEST_TIMEOUT_MS + 500;
+
+/** The default of the setting `replicas`. */
+const REPLICAS_DEFAULT = 3;
+const DRIFT_MAX = 0.0005;
+const JOIN_MS_MAX = 60_000;
+const RING_POLL_MS = 100;
+const LOG_LINES_MAX = 200;
+const START_AGAIN_MS = 200;
+const RUN_MS_MAX = 600_000;
+
+export class World {
+  readonly seed: number;
+  readonly topology: Topology;
+  readonly clock = new SimClock();
+  readonly random: SimRandom;
+  readonly trace = new Trace();
+  readonly network: WorldNetwork;
+  readonly machines: readonly Machine[];
+  readonly history: History;
+  readonly ledger: CausalLedger;
+  readonly disturbances: Disturbances;
+  /** True where acknowledged writes may be lost with what was not synced. */
+  readonly mayLose: boolean;
+  readonly #trap = new FailureTrap();
+  readonly #silences = new Map<number, Disturbance>();
+  readonly #clients = new Map<string, WorldClient>();
+  readonly #log: string[] = [];
+  readonly #replicas: number;
+  #onStored: ((machine: Machine, key: string) => void) | null = null;
+  readonly #sight: RingSight;
+  readonly #owners = new Map<string, readonly number[]>();
+  #barrier: Promise<void> | null = null;
+
+  private constructor(options: WorldOptions) {
+    this.seed = options.seed ?? 1;
+    this.topology = options.topology ?? "alone";
+    this.random = new SimRandom(this.seed);
+    const names = Array.from({ length: options.nodes ?? 1 }, (_, index) => nodeName(index));
+    const { clock, trace } = this;
+    this.network = new WorldNetwork({
+      clock,
+      trace,
+      names,
+      random: this.random.fork(),
+      delayMsMax: options.delayMsMax ?? 1,
+      isCutting: options.isCutting ?? true,
+    });
+    this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
+    const now = (): number => clock.monotonicMs();
+    const wallOf = (node: number): number => this.machines[node]!.clock.wallMs();
+    const view = (node: number): NodeView => ({ wallMs: wallOf(node), hasFailedLog: this.machines[node]!.hasFailedSync });
+    this.history = new History({ now, view });
+    this.ledger = new CausalLedger({ nodes: names.length, history: this.history, wallOf });
+    this.disturbances = new Disturbances(now);
+    const settings = options.settings ?? {};
+    this.#replicas = Number(settings.replicas ?? REPLICAS_DEFAULT);
+    this.mayLose = settings.appendfsync !== "always";
+    this.machines = names.map((name, index) => {
+      const random = this.random.fork();
+      return new Machine({
+        place: { index, name, topology: this.topology, settings },
+        clock,
+        network: this.network.sim,
+        trace,
+        events: this.#events(),
+        wallOffsetMs: Math.floor((random.fraction() - 0.5) * 2 * (options.wallOffsetMsMax ?? 0)),
+        drift: (random.fraction() - 0.5) * 2 * DRIFT_MAX,
+        random,
+      });
+    });
+  }
+
+  /** A world whose nodes are all up. It must be closed: it watches the whole process for failures. */
+  static async start(options: WorldOptions = {}): Promise<World> {
+    const world = new World(options);
+    world.#trap.set();
+    try {
+      for (const machine of world.machines) await world.bringUp(machine);
+      if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
+    } catch (error) {
+      world.close();
+      throw error;
+    }
+    return world;
+  }
+
+  close(): void {
+    this.#trap.release();
+  }
+
+  get nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  node(name: string): Machine {
+    const found = this.machines.find((machine) => machine.name === name);
+    if (found === undefined) throw new Error(`there is no ${name}`);
+    return found;
+  }
+
+  /** The nodes that should hold a key; in a cluster as of the last `quiesce`. */
+  readonly ownersOf = (key: string): readonly number[] =>
+    this.topology === "alone" ? [ringOfKey(key)] : (this.#owners.get(key) ?? []);
+
+  /** A client of a node, by the name of the node; `from` names the client's machine. Kept: asked twice it is the same. */
+  client(node: string, from = "client"): WorldClient {
+    const place = `${from}>${node}`;
+    let client = this.#clients.get(place);
+    if (client === undefined) {
+      const { index } = this.node(node);
+      const connection = new SimClient({
+        clock: this.clock,
+        network: this.network.sim.endpoint(from),
+        port: clientPort(index),
+        answerMsMax: ANSWER_MS_MAX,
+      });
+      const { history, ledger, copies } = this;
+      const hasStandIns = this.topology === "cluster";
+      client = new WorldClient({ connection, history, ledger, copies, hasStandIns, node: index, name: from });
+      this.#clients.set(place, client);
+    }
+    return client;
+  }
+
+  /** Copies of each key. */
+  get copies(): number {
+    return this.topology === "alone" ? 1 : Math.min(this.#replicas, this.machines.length);
+  }
+
+  /** Lets time pass. Throws what broke. */
+  async pass(ms: number): Promise<void> {
+    const untilMs = this.nowMs + ms;
+    await this.#settle();
+    while (this.clock.nextAtMs !== null && this.clock.nextAtMs <= untilMs) await this.#step();
+    await this.clock.advance(untilMs - this.nowMs);
+  }
+
+  /** Lets time pass until `work` is settled, and returns its outcome. */
+  async run<Result>(work: Promise<Result>, limitMs = RUN_MS_MAX): Promise<Result> {
+    let isSettled = false;
+    const note = (): void => {
+      isSettled = true;
+    };
+    work.then(note, note);
+    const untilMs = this.nowMs + limitMs;
+    await this.#settle();
+    while (!isSettled) {
+      if (this.clock.nextAtMs === null || this.nowMs > untilMs)
+        throw new Violation(null, `something that was waited for did not happen within ${limitMs} ms`);
+      await this.#step();
+    }
+    return work;
+  }
+
+  /** Lets time pass until it is so; false when it is not after `withinMs`. */
+  async until(isSo: () => boolean, withinMs: number): Promise<boolean> {
+    const untilMs = this.nowMs + withinMs;
+    await this.#settle();
+    while (!isSo()) {
+      if (this.clock.nextAtMs === null || this.clock.nextAtMs > untilMs) return false;
+      await this.#step();
+    }
+    return true;
+  }
+
+  /**
+   * Starts a process, again and again while its disk refuses, unless somebody else does something with the machine. Lets no
+   * time pass itself, so that it may be used from within a timer: a scenario runs it (`bringUp`).
+   */
+  async revive(machine: Machine): Promise<void> {
+    for (;;) {
+      if (machine.state === "off") machine.powerOn();
+      if (machine.state !== "down") return;
+      const outcome: StartOutcome = await machine.start();
+      if (outcome === "up" || outcome === "died") return;
+      if (outcome.failure.code !== "IO")
+        throw new Violation(null, `${machine.name} does not start: ${outcome.failure.message}`);
+      await pause(this.clock, START_AGAIN_MS);
+    }
+  }
+
+  bringUp(machine: Machine): Promise<void> {
+    return this.run(this.revive(machine));
+  }
+
+  /** Lets work go on by itself; what it fails with is a failure of the run. */
+  background(work: Promise<unknown>): void {
+    work.catch((error: unknown) => this.#trap.note(error));
+  }
+
+  /** Lets time pass until all nodes are members of one ring, know it, and hold each other for up. */
+  async allJoined({ withinMs }: { withinMs: number }): Promise<void> {
+    const untilMs = this.nowMs + withinMs;
+    while ((await this.run(this.#sight.common())) === null) {
+      if (this.nowMs > untilMs) throw new Violation(null, `the nodes do not see one ring of them all after ${withinMs} ms`);
+      await this.pass(RING_POLL_MS);
+    }
+  }
+
+  /** Ends every fault of network and disks, and brings every machine up. */
+  async heal(): Promise<void> {
+    this.network.heal();
+    for (const machine of this.machines) {
+      machine.healDisk();
+      machine.thaw();
+      await this.until(() => machine.state !== "starting" && machine.state !== "stopping", RUN_MS_MAX);
+      if (machine.hasFailedSync) machine.kill();
+      await this.bringUp(machine);
+    }
+  }
+
+  /**
+   * Heals, and lets time pass until all owners of each key hold the same. Throws a Violation when they do not in time.
+   * `repair`: while nodes do not compare their copies on their own, reads at ALL make them (default in a cluster).
+   */
+  async quiesce({ withinMs, repair }: { withinMs: number; repair?: "by reads" | "by nodes" }): Promise<void> {
+    await this.heal();
+    // What is on its way arrives, and what expires at once has done so.
+    await this.pass(ANSWER_MS_MAX);
+    if (this.topology === "cluster")
+      for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.#sight.ownersOf(key)));
+    const isReading = (repair ?? (this.topology === "cluster" ? "by reads" : "by nodes")) === "by reads";
+    if (isReading) {
+      const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
+      for (const key of this.ledger.keys) await this.run(reader.tryGet(key));
+    }
+    if (await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs)) return;
+    const key = this.ledger.differing(this.ownersOf);
+    throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
+  }
+
+  /** Kills the machine at the very moment at which it has this key's record in its log, before it tells anybody. */
+  killWhenStored(machine: Machine, key: string): void {
+    this.#onStored = (stored, storedKey) => {
+      if (stored !== machine || storedKey !== key) return;
+      this.#onStored = null;
+      machine.kill();
+    };
+  }
+
+  /** The last lines that the nodes logged. */
+  get logLines(): readonly string[] {
+    return this.#log;
+  }
+
+  async #step(): Promise<void> {
+    while (this.#barrier !== null) await this.#barrier;
+    await this.clock.step();
+    this.#trap.check();
+  }
+
+  async #settle(): Promise<void> {
+    while (this.#barrier !== null) await this.#barrier;
+    await settle();
+    this.#trap.check();
+  }
+
+  #events(): MachineEvents {
+    return {
+      onAppend: (machine, path, bytes, offset, length) => {
+        const { index } = machine;
+        try {
+          decodeAppend(path, bytes, offset, length, {
+            put: (dataKey, record) => {
+              this.ledger.stored(index, dataKey, record);
+              this.#onStored?.(machine, keyOf(dataKey));
+            },
+            remove: (key) => this.ledger.removed(index, key),
+            clear: () => this.ledger.cleared(index),
+          });
+        } catch (error) {
+          // The node's code must not see it: it would take it for an error of its disk.
+          this.#trap.note(error);
+        }
+      },
+      beforeStart: (machine) => {
+        const work = readStore(machine.disk, machine.place).then((records) => this.ledger.restarted(machine.index, records));
+        const barrier = work.finally(() => {
+          if (this.#barrier === barrier) this.#barrier = null;
+        });
+        this.#barrier = barrier;
+        return work;
+      },
+      onState: (machine) => this.#noteState(machine),
+      onLog: (machine, level, fields, message) => {
+        const fieldText = Object.keys(fields).length === 0 ? "" : ` ${describeFields(fields)}`;
+        this.#log.push(`${this.nowMs.toFixed(1)} ${machine.name} ${level}: ${message}${fieldText}`);
+        if (this.#log.length > LOG_LINES_MAX) this.#log.shift();
+      },
+      onFailure: (error) => this.#trap.note(error),
+    };
+  }
+
+  #noteState(machine: Machine): void {
+    const silence = this.#silences.get(machine.index);
+    if (!machine.isServing && silence === undefined) {
+      const why = machine.isFrozen ? "frozen" : machine.state;
+      this.#silences.set(machine.index, this.disturbances.begin(machine.index, why));
+    } else if (machine.isServing && silence !== undefined) {
+      this.disturbances.end(silence);
+      this.#silences.delete(machine.index);
+    }
+  }
+}
+
+/** Keys of nodes that are rings of one name their ring: `n2-...`. Others are of the first. */
+export function ringOfKey(key: string): number {
+  const found = /^n(\d+)-/.exec(key);
+  return found === null ? 0 : Number(found[1]);
+}
+
+function describeFields(fields: object): string {
+  return JSON.stringify(fields, (_, value: unknown) => (value instanceof Error ? value.message : value));
+}
