@@ -48,6 +48,11 @@ export function runForwarded(options: {
     if (lookup.kind !== "found" || !lookup.entry.accepts(args.length) || !lookup.entry.isWrite) {
       throw new OperatingError("ARGUMENT", "another node passed on a command that this version does not run for others");
     }
-    return runner.collect(lookup.entry, session, args).finished();
+    const call = runner.collect(lookup.entry, session, args);
+    // What was answered within the call is not committed yet; of what waited, that was waited for.
+    const committed = call.isWaiting ? null : options.keyspace.committed();
+    const reply = await call.finished();
+    await committed;
+    return reply;
   };
 }

@@ -8,6 +8,7 @@ import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
+import { DurableAnswer } from "./durable-answer.js";
 import { Forward } from "./forward.js";
 import {
   type CommandRequest,
@@ -102,7 +103,7 @@ export class CommandForwarding implements CommandRouting {
           ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
           payloadFor: () => encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, writeId }),
           deadlineMs: deadline.atMs,
-          mayRepeat: repeats === "known by its id",
+          repeats: repeats === "known by its id" ? "in turn" : "never",
           onAnswer: (answer) => resolve(latin1Of(answer, 1)),
           onFailure: reject,
         });
@@ -120,7 +121,7 @@ export class CommandForwarding implements CommandRouting {
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
     const forwarded = { writeId: command.writeId, deadlineMs: request.deadlineMs };
-    background(this.#runHere(command, forwarded).then((answer) => request.answer(answer)));
+    background(this.#runHere(command, forwarded).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
   }
 
   async #runHere(command: Omit<CommandRequest, "ringVersion" | "writeId">, forwarded: Forwarded): Promise<Buffer> {

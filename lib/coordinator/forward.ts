@@ -21,12 +21,19 @@ export interface ForwardOptions {
   /** The request, for one of them. Owned. */
   readonly payloadFor: (to: MemberId) => Buffer;
   readonly deadlineMs: number;
-  /** May it be given to a second member while the first may have run it? */
-  readonly mayRepeat: boolean;
+  /**
+   * May it be given to a second member although the first may have run it? `side by side`: while the first may still do so,
+   * because what both write counts as one. `in turn`: only when the first would refuse it as late, because it reads first.
+   */
+  readonly repeats: "never" | "in turn" | "side by side";
   /** The answer with status `ok`, borrowed. One of the two is called, once, never within `start`. */
   readonly onAnswer: (answer: Buffer) => void;
   readonly onFailure: (error: OperatingError) => void;
 }
+
+/** What a member has for a request that another may be given in its turn: a multiple of what its answers take, within bounds. */
+const ATTEMPT_FACTOR = 8;
+const ATTEMPT_MS_MIN = 250;
 
 /** Codes of failures after which the request may have been run. */
 const AMBIGUOUS: ReadonlySet<MemberFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
@@ -60,9 +67,10 @@ export class Forward implements Request {
 
   hedge(): boolean {
     const { health, clock } = this.#context;
-    const { mayRepeat, candidates, here } = this.#options;
+    const { repeats, candidates, here } = this.#options;
     const last = candidates[this.#next - 1];
-    if (!mayRepeat || (last !== undefined && !health.isLate(last, clock.monotonicMs() - this.#sentMs))) return false;
+    if (repeats !== "side by side" || (last !== undefined && !health.isLate(last, clock.monotonicMs() - this.#sentMs)))
+      return false;
     if (!this.#sendNext()) return false;
     // The next one may be slow, too.
     return this.#next >= candidates.length && (here === null || this.#isTriedHere);
@@ -73,7 +81,7 @@ export class Forward implements Request {
   }
 
   #sendNext(): boolean {
-    const { candidates, kind, payloadFor, deadlineMs } = this.#options;
+    const { candidates, kind, payloadFor } = this.#options;
     const { remote, health, clock } = this.#context;
     const to = candidates[this.#next];
     if (to === undefined) return this.#runHere();
@@ -84,12 +92,21 @@ export class Forward implements Request {
     const call: MemberCall = {
       to,
       kind,
-      deadlineMs,
+      deadlineMs: this.#attemptDeadlineMs(to),
       onAnswer: (payload) => this.#onAnswer(to, payload),
       onFailure: (code) => this.#onFailure(code),
     };
     remote.send(call, payloadFor(to));
     return true;
+  }
+
+  /** Until when this member may run it: where another is next, not so long that there is no time left for that one. */
+  #attemptDeadlineMs(to: MemberId): number {
+    const { repeats, candidates, here, deadlineMs } = this.#options;
+    const isLast = this.#next >= candidates.length && here === null;
+    if (repeats !== "in turn" || isLast) return deadlineMs;
+    const usualMs = this.#context.health.hedgeAfterMs(to);
+    return Math.min(deadlineMs, this.#sentMs + Math.max(ATTEMPT_MS_MIN, ATTEMPT_FACTOR * usualMs));
   }
 
   #runHere(): boolean {
@@ -128,7 +145,7 @@ export class Forward implements Request {
     this.#open--;
     if (AMBIGUOUS.has(code)) this.#mayHaveRun = true;
     if (this.isSettled) return;
-    if (this.#mayHaveRun && !this.#options.mayRepeat) return this.#fail();
+    if (this.#mayHaveRun && this.#options.repeats === "never") return this.#fail();
     this.#goOn();
   }
 

@@ -13,6 +13,7 @@ import type { Random } from "../host/random.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { Deadline } from "./deadline.js";
+import { DurableAnswer } from "./durable-answer.js";
 import { Forward } from "./forward.js";
 import {
   decodeWrite,
@@ -201,7 +202,7 @@ export class QuorumRequests {
         here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
         payloadFor: () => request,
         deadlineMs,
-        mayRepeat: true,
+        repeats: "side by side",
         onAnswer: (answer) => {
           this.#shown.note(dataKey, decodeWritten(answer));
           resolve();
@@ -242,7 +243,7 @@ export class QuorumRequests {
       forwarded: { writeId: write.writeId, deadlineMs: request.deadlineMs },
     };
     const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
-    background(this.#written(written).then((answer) => request.answer(answer)));
+    background(this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
   }
 
   async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
