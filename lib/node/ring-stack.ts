@@ -61,8 +61,8 @@ export interface RingStackOptions {
 
 const ANSWER_MS_MAX = 2_000;
 /** How long a start waits: for links with all others, for links with a majority, and for a join. */
-const LINKS_MS = 500;
-const LINKS_MS_MAX = 3_000;
+const LINKS_MS = 300;
+const LINKS_MS_MAX = 1_000;
 const JOIN_MS_MAX = 10_000;
 const SETTLE_TICK_MS = 10;
 /** How long an owner that a joiner reads from may give nothing before it is done without. */
