@@ -300,6 +300,10 @@ export class QuorumRead implements Request {
       background(this.#completeWithDisk());
       return;
     }
+    // Stand-ins that keep nothing for the owners know nothing of the key: that is no answer.
+    if (own === undefined && this.#answers.every(({ isStandIn, bytes }) => isStandIn && bytes === null)) {
+      return this.#fail(new OperatingError("QUORUM", "read reached none of the nodes that keep the key"));
+    }
     const first = own === undefined ? this.#answers[0]!.bytes : own;
     const isAgreed = this.#answers.every(({ bytes }) => isSame(bytes, first));
     if (isAgreed) this.#deliver(first);
