@@ -29,35 +29,47 @@ export interface QuorumTallyOptions {
 const WAITING: TallyVerdict = { kind: "waiting" };
 const READY: TallyVerdict = { kind: "ready" };
 
+/** Added to what a position lacks when nothing more can come from it. */
+const GIVEN_UP = 4;
+const LACKS_MASK = 3;
+
 export class QuorumTally {
   readonly #groups: readonly number[];
   readonly #needs: readonly number[];
   readonly #standIns: "strict" | "sloppy";
-  /** For each position how many answers it lacks: 0 when it counts. */
-  readonly #lacking: number[];
-  /** Positions from which nothing more can come. */
-  readonly #given: boolean[];
-  readonly #counted: number[];
-  readonly #possible: number[];
+  /** For each position how many answers it lacks, 0 when it counts; with GIVEN_UP where none will come. */
+  readonly #positions: number[] = [];
+  /** For each group how many positions count, and how many may. One request in flight has one tally, so they are few objects. */
+  readonly #counted: number[] = [];
+  readonly #possible: number[] = [];
+  /** Groups that lack answers. */
+  #unmet: number;
   #verdict: TallyVerdict = WAITING;
 
   constructor({ groups, needs, standIns, pairs }: QuorumTallyOptions) {
     this.#groups = groups;
     this.#needs = needs;
     this.#standIns = standIns;
-    this.#lacking = groups.map((_, position) => (pairs?.has(position) ? 2 : 1));
-    this.#given = groups.map(() => false);
-    this.#counted = needs.map(() => 0);
-    this.#possible = needs.map(() => 0);
-    for (const group of groups) if (group !== NO_GROUP) this.#possible[group]!++;
-    needs.forEach((needed, group) => {
+    this.#unmet = needs.length;
+    for (let group = 0; group < needs.length; group++) {
+      this.#counted.push(0);
+      this.#possible.push(0);
+    }
+    for (let position = 0; position < groups.length; position++) {
+      const group = groups[position]!;
+      this.#positions.push(pairs?.has(position) ? 2 : 1);
+      if (group !== NO_GROUP) this.#possible[group]!++;
+    }
+    for (let group = 0; group < needs.length; group++) {
+      const needed = needs[group]!;
       assert(needed >= 1 && needed <= this.#possible[group]!, "tally: a group can reach what it needs");
-    });
+    }
   }
 
   /** An owner of this position answered; of a pair each of the two once. */
   answered(position: number): TallyVerdict {
-    return this.#lacking[position] === 0 ? this.#verdict : this.#count(position, this.#lacking[position]! - 1);
+    const lacks = this.#positions[position]! & LACKS_MASK;
+    return lacks === 0 ? this.#verdict : this.#count(position, lacks - 1);
   }
 
   /** A stand-in answered for this position. */
@@ -68,8 +80,9 @@ export class QuorumTally {
   /** Neither the replica of this position nor a stand-in for it will answer. */
   gaveUp(position: number): TallyVerdict {
     const group = this.#groups[position]!;
-    if (this.#lacking[position] === 0 || this.#given[position] || group === NO_GROUP) return this.#verdict;
-    this.#given[position] = true;
+    const lacks = this.#positions[position]!;
+    if (lacks === 0 || lacks >= GIVEN_UP || group === NO_GROUP) return this.#verdict;
+    this.#positions[position] = lacks + GIVEN_UP;
     this.#possible[group]!--;
     if (this.#verdict !== WAITING || this.#possible[group]! >= this.#needs[group]!) return this.#verdict;
     this.#verdict = { kind: "unavailable", ...this.progress };
@@ -88,15 +101,14 @@ export class QuorumTally {
 
   #count(position: number, lacking: number): TallyVerdict {
     const group = this.#groups[position]!;
-    const wasLacking = this.#lacking[position]!;
-    this.#lacking[position] = lacking;
-    if (lacking > 0 || wasLacking === 0 || group === NO_GROUP) return this.#verdict;
+    const before = this.#positions[position]!;
+    const wasCounted = (before & LACKS_MASK) === 0;
+    this.#positions[position] = lacking === 0 ? 0 : before - 1;
+    if (lacking > 0 || wasCounted || group === NO_GROUP) return this.#verdict;
     // It was written off too early: it counts all the same, unless the client was told already.
-    if (this.#given[position]) this.#possible[group]!++;
-    this.#given[position] = false;
-    this.#counted[group]!++;
-    const isReady = this.#counted.every((counted, at) => counted >= this.#needs[at]!);
-    if (this.#verdict === WAITING && isReady) this.#verdict = READY;
+    if (before >= GIVEN_UP) this.#possible[group]!++;
+    if (++this.#counted[group]! === this.#needs[group]) this.#unmet--;
+    if (this.#verdict === WAITING && this.#unmet === 0) this.#verdict = READY;
     return this.#verdict;
   }
 }

@@ -237,11 +237,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       write(this.#pushed);
       return;
     }
-    const { reply } = this.#queue.current;
-    const start = reply.length;
-    reply.protocol = this.session.protocol;
-    write(reply);
-    this.#queue.addedSync(reply.length - start);
+    this.#append(write);
     this.#sendReady();
     this.#limitOutput();
   }
@@ -323,7 +319,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       case "invalid":
         this.#owner.counters.protocolErrors++;
         this.#state = "closing";
-        if (this.#replyMode === "on") this.#queue.current.reply.error(`ERR Protocol error: ${gate.violation}`);
+        if (this.#replyMode === "on") this.#append((reply) => reply.error(`ERR Protocol error: ${gate.violation}`));
         return 0;
       case "hostile":
         this.#owner.counters.protocolErrors++;
@@ -332,6 +328,14 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       default:
         return unreachable(verdict);
     }
+  }
+
+  #append(write: (reply: Reply) => void): void {
+    const { reply } = this.#queue.current;
+    const start = reply.length;
+    reply.protocol = this.session.protocol;
+    write(reply);
+    this.#queue.addedSync(reply.length - start);
   }
 
   /** A request of the run, from the parser. */

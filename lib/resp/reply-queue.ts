@@ -15,8 +15,9 @@ import { Reply } from "./reply.js";
 /** Reply text, and which ranges of it (start, end, start, end, ...) answer writes. */
 export class Segment {
   readonly reply: Reply;
-  writes: number[] = [];
-  committed: number[] = [];
+  /** Null: none. */
+  writes: number[] | null = null;
+  committed: number[] | null = null;
 
   constructor(protocol: 2 | 3) {
     this.reply = new Reply(protocol);
@@ -25,12 +26,16 @@ export class Segment {
   /** Says that the text from `start` on answers a write. */
   markWrite(start: number): void {
     const end = this.reply.length;
-    if (end > start) this.writes.push(start, end);
+    if (end <= start) return;
+    this.writes ??= [];
+    this.writes.push(start, end);
   }
 
   /** Says that all the text answers a write whose batch is committed. */
   markCommitted(): void {
-    if (this.reply.length > 0) this.committed.push(0);
+    if (this.reply.length === 0) return;
+    this.committed ??= [];
+    this.committed.push(0);
     this.markWrite(0);
   }
 
@@ -39,17 +44,24 @@ export class Segment {
     if (other.reply.length === 0) return;
     const base = this.reply.length;
     this.reply.takeOver(other.reply);
-    for (const position of other.writes) this.writes.push(base + position);
-    for (const start of other.committed) this.committed.push(base + start);
-    other.writes = [];
-    other.committed = [];
+    if (other.writes !== null) {
+      this.writes ??= [];
+      for (const position of other.writes) this.writes.push(base + position);
+      other.writes = null;
+    }
+    if (other.committed !== null) {
+      this.committed ??= [];
+      for (const start of other.committed) this.committed.push(base + start);
+      other.committed = null;
+    }
   }
 }
 
 /** A request that is answered later. */
 export class Waiting {
   readonly own: Segment;
-  readonly after: Segment;
+  /** For the synchronous answers that follow it; null while there is none. */
+  after: Segment | null = null;
   /** Its answer claims that something is stored. */
   isWrite = false;
   /** Its answer is dropped (CLIENT REPLY). */
@@ -61,7 +73,6 @@ export class Waiting {
 
   constructor(protocol: 2 | 3) {
     this.own = new Segment(protocol);
-    this.after = new Segment(protocol);
   }
 }
 
@@ -83,11 +94,16 @@ export class ReplyQueue {
   #last: Waiting | null = null;
   #unanswered = 0;
   #heldUpBytes = 0;
-  #current: Segment = this.#ready;
+  /** For what follows the last request that waits, once there is any: most often another one that waits does. */
+  #spare: Segment | null = null;
 
-  /** Where the next synchronous answer goes. */
+  /** Where the next synchronous answer goes; who writes to it calls `addedSync`. */
   get current(): Segment {
-    return this.#current;
+    const last = this.#last;
+    if (last === null) return this.#ready;
+    if (last.after !== null) return last.after;
+    this.#spare ??= new Segment(2);
+    return this.#spare;
   }
 
   /** Requests whose answer is still to come. */
@@ -106,7 +122,12 @@ export class ReplyQueue {
 
   /** Says that the current segment grew. */
   addedSync(bytes: number): void {
-    if (this.#first !== null) this.#heldUpBytes += bytes;
+    const last = this.#last;
+    if (last === null || bytes === 0) return;
+    this.#heldUpBytes += bytes;
+    if (last.after !== null) return;
+    last.after = this.#spare;
+    this.#spare = null;
   }
 
   /** True when nothing is ready and nothing is to come. */
@@ -119,7 +140,6 @@ export class ReplyQueue {
     if (this.#last === null) this.#first = waiting;
     else this.#last.next = waiting;
     this.#last = waiting;
-    this.#current = waiting.after;
     this.#unanswered++;
   }
 
@@ -142,29 +162,24 @@ export class ReplyQueue {
     while (this.#first?.isDone && this.#ready.reply.length < READY_BYTES_ENOUGH) {
       const first = this.#first;
       const segment = first.isOwnMoved ? first.after : first.own;
-      this.#heldUpBytes -= segment.reply.length;
-      this.#ready.takeOver(segment);
+      if (segment !== null) {
+        this.#heldUpBytes -= segment.reply.length;
+        this.#ready.takeOver(segment);
+      }
       if (first.isOwnMoved) this.#first = first.next;
       first.isOwnMoved = true;
     }
     if (this.#first === null) {
       this.#last = null;
-      this.#current = this.#ready;
     }
   }
 
   /** Takes what is ready. More may be ready afterwards. */
   take(): Output {
     const ready = this.#ready;
-    const hasWrites = ready.writes.length > 0;
-    const hasCommitted = ready.committed.length > 0;
-    const output = {
-      text: ready.reply.take(),
-      writes: hasWrites ? ready.writes : NONE,
-      committed: hasCommitted ? ready.committed : NONE,
-    };
-    if (hasWrites) ready.writes = [];
-    if (hasCommitted) ready.committed = [];
+    const output = { text: ready.reply.take(), writes: ready.writes ?? NONE, committed: ready.committed ?? NONE };
+    ready.writes = null;
+    ready.committed = null;
     if (this.#first !== null) this.#promote();
     return output;
   }
