@@ -472,6 +472,11 @@ export class LocalKeyspace implements LocalOperations {
     return true;
   }
 
+  /** Until when an operation that begins now may take, on the monotonic clock. */
+  deadlineMs(scope: Scope): number {
+    return scope.forwarded?.deadlineMs ?? this.#clock.monotonicMs() + this.#settings.requestTimeoutMs;
+  }
+
   /** `request-timeout` from now, or what whoever passed the operation on has left. */
   deadline(scope: Scope | null = null): Deadline {
     const forwarded = scope?.forwarded;

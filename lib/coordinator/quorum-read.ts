@@ -70,7 +70,7 @@ export class QuorumRead implements Request {
   isHedged = false;
   isSettled = false;
   #tally: QuorumTally;
-  #state: Uint8Array;
+  #state: number[] = [];
   #answers: Answer[] = [];
   /** Counts the askings: answers to an earlier one are of no use to a later. */
   round = 0;
@@ -94,7 +94,7 @@ export class QuorumRead implements Request {
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     this.#tally = this.#newTally();
-    this.#state = new Uint8Array(this.#plan.owners.length);
+    for (let count = this.#plan.owners.length; count > 0; count--) this.#state.push(NOT_ASKED);
   }
 
   /** Asks. The sink is not called within this call. */
@@ -110,7 +110,7 @@ export class QuorumRead implements Request {
 
   #askAll(): void {
     const { selfPosition } = this.#plan;
-    this.#askedMs = this.#context.clock.monotonicMs();
+    this.#askedMs = this.#context.health.nowMs();
     const { groups, reads } = this.#needs;
     const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP;
     for (let group = 0; group < reads.length; group++) {
@@ -130,9 +130,9 @@ export class QuorumRead implements Request {
   // Request.
 
   hedge(): boolean {
-    const { health, clock } = this.#context;
+    const { health } = this.#context;
     const { owners, selfPosition } = this.#plan;
-    const agoMs = clock.monotonicMs() - this.#askedMs;
+    const agoMs = health.nowMs() - this.#askedMs;
     let isHedged = false;
     for (let position = 0; position < this.#state.length; position++) {
       if (this.#state[position] !== ASKED || position === selfPosition || !health.isLate(owners[position]!, agoMs)) continue;
@@ -187,8 +187,9 @@ export class QuorumRead implements Request {
     for (let position = 0; position < owners.length; position++) {
       if (this.#state[position] !== NOT_ASKED || this.#needs.groups[position] !== group) continue;
       const owner = owners[position]!;
-      if (owner === this.#context.selfId || !health.isUsable(owner)) continue;
-      if (!health.isQuiet(owner)) {
+      const link = owner === this.#context.selfId ? null : health.linkOf(owner);
+      if (link === null || !link.isUsable) continue;
+      if (!health.isQuietNow(link)) {
         this.#ask(position, owner, "owner");
         return true;
       }
@@ -227,9 +228,9 @@ export class QuorumRead implements Request {
   }
 
   #ask(position: number, to: MemberId, role: "owner" | "stand-in"): void {
-    const { remote, health, clock } = this.#context;
+    const { remote, health } = this.#context;
     if (role === "owner") this.#state[position] = ASKED;
-    this.hedgeAtMs = Math.min(this.hedgeAtMs, clock.monotonicMs() + health.hedgeAfterMs(to));
+    this.hedgeAtMs = Math.min(this.hedgeAtMs, health.nowMs() + health.hedgeAfterMs(to));
     const call = new ReadCall(this, { to, position, isStandIn: role === "stand-in" });
     const from = this.#standIns === "sloppy" ? "hints too" : "records";
     remote.read(call, { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from });
@@ -266,7 +267,7 @@ export class QuorumRead implements Request {
     this.#plan = this.#context.plans.of(slotOfDataKey(this.#dataKey));
     this.#needs = this.#needsIn(this.#plan);
     this.#tally = this.#newTally();
-    this.#state = new Uint8Array(this.#plan.owners.length);
+    this.#state = this.#plan.owners.map(() => NOT_ASKED);
     this.#answers = [];
     this.#usesOwn = false;
     this.#ownBytes = undefined;

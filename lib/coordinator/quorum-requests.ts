@@ -97,7 +97,7 @@ export class QuorumRequests {
       dataKey,
       needsIn: (current) => current.needs(quorum),
       standIns,
-      deadlineMs: this.#deadlineMs(scope),
+      deadlineMs: this.#local.deadlineMs(scope),
       repair: "everywhere",
       sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
     });
@@ -129,7 +129,7 @@ export class QuorumRequests {
   }
 
   decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    return this.#readForDecision(scope, dataKey, this.#deadlineMs(scope), show);
+    return this.#readForDecision(scope, dataKey, this.#local.deadlineMs(scope), show);
   }
 
   #readForDecision<Result>(
@@ -168,13 +168,13 @@ export class QuorumRequests {
 
   startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
     const { quorum, standIns } = scope.consistency;
-    const deadlineMs = this.#deadlineMs(scope);
+    const deadlineMs = this.#local.deadlineMs(scope);
     new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
   async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#deadlineMs(scope) };
+    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#local.deadlineMs(scope) };
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
     if (turn === "in turn") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
@@ -280,10 +280,6 @@ export class QuorumRequests {
 
   planOf(dataKey: string): SlotPlan {
     return this.#plans.of(slotOfDataKey(dataKey));
-  }
-
-  #deadlineMs(scope: Scope): number {
-    return scope.forwarded?.deadlineMs ?? this.#local.deadline(scope).atMs;
   }
 }
 

@@ -57,6 +57,10 @@ const ROUNDS_MAX = 4;
 
 const OWNER = 1;
 const PARTNER = 2;
+const STOOD_IN = 2;
+const STAND_IN_CALL = 16;
+/** Bits of a place that say that something is open. */
+const OPEN = ~((OWNER | PARTNER) << STOOD_IN);
 
 export class QuorumWrite implements TurnWork, Request {
   readonly #context: QuorumContext;
@@ -76,13 +80,13 @@ export class QuorumWrite implements TurnWork, Request {
   #isTold = false;
   /** Calls without an answer. */
   #open = 0;
-  /** By position: calls to its owner, partner or stand-ins without an answer. */
-  #openAt: Uint8Array;
-  /** By position: whose call is open, and who is stood in for: bits OWNER and PARTNER. */
-  #openOf: Uint8Array;
-  #stoodInFor: Uint8Array;
+  /**
+   * By position: whose call is open (OWNER, PARTNER), who of them is stood in for (the same, shifted by STOOD_IN), and above
+   * that how many calls to stand-ins are open.
+   */
+  #places: number[] = [];
   /** Members that this node is to mark, once the record at hand is sent to the others; what it marked, to take back. */
-  #toMark: MemberId[] = [];
+  #toMark: MemberId[] | null = null;
   #marks: { readonly target: MemberId; readonly tag: number }[] | null = null;
   /** A newer ring is being fetched, after which it is sent anew. */
   #isRingAwaited = false;
@@ -104,10 +108,7 @@ export class QuorumWrite implements TurnWork, Request {
     this.#isHint = options.held === "as a hint";
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
-    const { length } = this.#plan.owners;
-    this.#openAt = new Uint8Array(length);
-    this.#openOf = new Uint8Array(length);
-    this.#stoodInFor = new Uint8Array(length);
+    for (let count = this.#plan.owners.length; count > 0; count--) this.#places.push(0);
     this.#tally = this.#newTally();
   }
 
@@ -150,11 +151,17 @@ export class QuorumWrite implements TurnWork, Request {
     const { owners, partners } = this.#plan;
     const late: { readonly position: number; readonly target: MemberId }[] = [];
     for (let position = 0; position < owners.length; position++) {
-      const open = this.#openOf[position]! & ~this.#stoodInFor[position]!;
+      const place = this.#places[position]!;
+      const open = place & ~(place >> STOOD_IN);
       if ((open & OWNER) !== 0) this.#addIfLate(late, position, owners[position]!);
       if ((open & PARTNER) !== 0) this.#addIfLate(late, position, partners[position]!);
     }
     if (late.length === 0) return false;
+    // A mark helps nobody to an answer: where nobody else can stand in, it waits until the call has failed.
+    if (this.#nextStandIn(late[0]!.position) === null) {
+      this.hedgeAtMs = this.deadlineMs;
+      return false;
+    }
     this.#withRecord((record) => {
       for (const { position, target } of late) this.#standIn(position, target, record);
     });
@@ -162,8 +169,8 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   #addIfLate(late: { position: number; target: MemberId }[], position: number, target: MemberId): void {
-    const { health, clock } = this.#context;
-    if (health.isLate(target, clock.monotonicMs() - this.#sentMs)) late.push({ position, target });
+    const { health } = this.#context;
+    if (health.isLate(target, health.nowMs() - this.#sentMs)) late.push({ position, target });
   }
 
   expire(): void {
@@ -173,42 +180,48 @@ export class QuorumWrite implements TurnWork, Request {
   // Sending.
 
   #launch(): void {
-    this.#withRecord((record) => {
-      const { health, selfId } = this.#context;
-      const { owners, partners, extras } = this.#plan;
-      let hedgeAfterMs = 0;
-      for (let position = 0; position < owners.length; position++) {
-        const owner = owners[position]!;
-        const partner = partners[position]!;
-        if (this.#isHint && position === 0) continue;
-        if (owner !== selfId) {
-          if (health.isUsable(owner)) hedgeAfterMs = Math.max(hedgeAfterMs, health.hedgeAfterMs(owner));
-          this.#sendToOwner(position, owner, "owner", record);
-        }
-        if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
-      }
-      for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record);
-      this.#sentMs = this.#context.clock.monotonicMs();
-      this.hedgeAtMs = this.#sentMs + hedgeAfterMs;
-    });
+    const { replica } = this.#context;
+    if (this.#isHint || replica.peek(this.#dataKey) !== "found") {
+      this.#withRecord((record) => this.#sendToAll(record));
+      return;
+    }
+    this.#sendToAll(replica.encodedAtHand());
+    this.#mark();
+  }
+
+  #sendToAll(record: EncodedRecord): void {
+    const { health, selfId } = this.#context;
+    const { owners, partners, extras, pairs } = this.#plan;
+    this.#sentMs = health.nowMs();
+    this.hedgeAtMs = this.#sentMs;
+    for (let position = this.#isHint ? 1 : 0; position < owners.length; position++) {
+      if (owners[position] !== selfId) this.#sendToOwner(position, owners[position]!, "owner", record);
+      if (pairs === undefined) continue;
+      const partner = partners[position]!;
+      if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
+    }
+    for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record);
   }
 
   #sendToOwner(position: number, to: MemberId, role: Role, record: EncodedRecord): void {
     const { health } = this.#context;
-    if (!health.isUsable(to)) return this.#standIn(position, to, record);
-    const isQuiet = health.isQuiet(to);
+    const link = health.linkOf(to);
+    if (link === null || !link.isUsable) return this.#standIn(position, to, record);
+    this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMsOf(link));
+    const isQuiet = health.isQuietNow(link);
     this.#send(position, to, role, null, record);
-    if (isQuiet) this.#standIn(position, to, record);
+    if (isQuiet && this.#nextStandIn(position) !== null) this.#standIn(position, to, record);
   }
 
   /** Has the next healthy member keep a hint for `target`; with none left, this node keeps a mark. */
   #standIn(position: number, target: MemberId, record: EncodedRecord): void {
-    if (position >= 0) this.#stoodInFor[position]! |= this.#bitOf(position, target);
-    const slot = slotOfDataKey(this.#dataKey);
-    const centre = this.#plan.centreOf(Math.max(0, position));
-    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
+    if (position >= 0) this.#places[position]! |= this.#bitOf(position, target) << STOOD_IN;
+    const standIn = this.#nextStandIn(position);
     if (standIn === null) {
-      if (!this.#isHint) this.#toMark.push(target);
+      if (!this.#isHint) {
+        this.#toMark ??= [];
+        this.#toMark.push(target);
+      }
       this.#giveUpIfIdle(position);
       return;
     }
@@ -217,12 +230,18 @@ export class QuorumWrite implements TurnWork, Request {
     this.#send(position, standIn, "stand-in", target, record);
   }
 
+  #nextStandIn(position: number): MemberId | null {
+    const slot = slotOfDataKey(this.#dataKey);
+    const centre = this.#plan.centreOf(Math.max(0, position));
+    return standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
+  }
+
   #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: EncodedRecord): void {
     const call = new StoreCall(this, { to, position, role, target: hintFor ?? to });
     this.#open++;
     if (position >= 0) {
-      this.#openAt[position]!++;
-      if (role !== "stand-in") this.#openOf[position]! |= this.#bitOf(position, to);
+      if (role === "stand-in") this.#places[position]! += STAND_IN_CALL;
+      else this.#places[position]! |= role === "owner" ? OWNER : PARTNER;
     }
     const what = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
     this.#context.remote.store(call, what, record);
@@ -260,12 +279,12 @@ export class QuorumWrite implements TurnWork, Request {
 
   /** Comes last: looking into the engine ends what is at hand. */
   #mark(): void {
-    if (this.#toMark.length === 0) return;
+    if (this.#toMark === null) return;
     this.#marks ??= [];
     for (const target of this.#toMark) {
       this.#marks.push({ target, tag: this.#context.hints.mark(target, this.#dataKey) });
     }
-    this.#toMark = [];
+    this.#toMark = null;
   }
 
   #unmark(target: MemberId): void {
@@ -317,8 +336,8 @@ export class QuorumWrite implements TurnWork, Request {
     if (call.round !== this.round) return;
     const { position, role, target } = call;
     // Who is stood in for has its hint, or will have it; another stand-in takes the place of one that failed.
-    const isSeenTo =
-      role !== "stand-in" && position >= 0 && (this.#stoodInFor[position]! & this.#bitOf(position, target)) !== 0;
+    const stoodIn = position < 0 ? 0 : this.#places[position]! >> STOOD_IN;
+    const isSeenTo = role !== "stand-in" && position >= 0 && (stoodIn & this.#bitOf(position, target)) !== 0;
     if (isSeenTo) this.#giveUpIfIdle(position);
     else this.#withRecord((record) => this.#standIn(position, target, record));
   }
@@ -327,8 +346,8 @@ export class QuorumWrite implements TurnWork, Request {
     const { position, role } = call;
     this.#open--;
     if (position < 0 || call.round !== this.round) return;
-    this.#openAt[position]!--;
-    if (role !== "stand-in") this.#openOf[position]! &= ~this.#bitOf(position, call.to);
+    if (role === "stand-in") this.#places[position]! -= STAND_IN_CALL;
+    else this.#places[position]! &= ~(role === "owner" ? OWNER : PARTNER);
   }
 
   #bitOf(position: number, target: MemberId): number {
@@ -336,7 +355,7 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   #giveUpIfIdle(position: number): void {
-    if (position >= 0 && this.#openAt[position] === 0) this.#settle(this.#tally.gaveUp(position));
+    if (position >= 0 && (this.#places[position]! & OPEN) === 0) this.#settle(this.#tally.gaveUp(position));
   }
 
   #noteUncovered(answer: Buffer): void {
@@ -390,10 +409,7 @@ export class QuorumWrite implements TurnWork, Request {
   }
 
   #reset(): void {
-    const { length } = this.#plan.owners;
-    this.#openAt = new Uint8Array(length);
-    this.#openOf = new Uint8Array(length);
-    this.#stoodInFor = new Uint8Array(length);
+    this.#places = this.#plan.owners.map(() => 0);
     this.#tally = this.#newTally();
   }
 

@@ -160,12 +160,12 @@ export class RingStack {
       settings: coordinatorSettings(live),
       reaper,
     });
-    const health = new MemberHealth({ peers, clock });
+    const health = new MemberHealth({ peers });
     const context: QuorumContext = {
       selfId: cluster.selfId,
       replica,
       hints,
-      remote: new RemoteReplicas({ peers, health }),
+      remote: new RemoteReplicas({ peers }),
       health,
       inFlight: new InFlight({ clock, requestsMax: () => live.values.requestsQueuedMax }),
       turn: this.#turn,

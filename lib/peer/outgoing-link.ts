@@ -42,6 +42,10 @@ export interface PeerState {
   readonly downSinceMs: number | null;
   /** Monotonic time at which anything last came from it; null before the first. */
   readonly lastAnswerMs: number | null;
+  /** Monotonic time since which calls wait for answers and nothing at all came from it; null while none waits. */
+  readonly silentSinceMs: number | null;
+  /** There is a link, and the peer did not miss `missedDeadlinesMax` deadlines in a row. */
+  readonly isUsable: boolean;
   /** Calls in a row that had no answer by their deadline while nothing at all came from the peer. */
   readonly missedDeadlines: number;
   /** The mean of its answers to calls of kinds below 128 and to pings, and their mean deviation; -1 before the first. */
@@ -76,6 +80,8 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   /** Monotonic times; `#heardMs` also starts anew when the link comes up or this process was stopped. */
   #heardMs = 0;
   #lastAnswerMs: number | null = null;
+  /** When a call was sent while none was waiting. */
+  #askedMs = 0;
   #missedDeadlines = 0;
   #pingId = 0;
   #pingSentMs: number | null = null;
@@ -100,6 +106,10 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
 
   get lastAnswerMs(): number | null {
     return this.#lastAnswerMs;
+  }
+
+  get silentSinceMs(): number | null {
+    return this.#calls.count === 0 ? null : Math.max(this.#askedMs, this.#heardMs);
   }
 
   get missedDeadlines(): number {
@@ -204,6 +214,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
       owner.failSoon(call, "TIMEOUT", "the deadline had passed before the call was sent");
       return null;
     }
+    if (this.#calls.count === 0) this.#askedMs = nowMs;
     const id = this.#calls.add(call, deadlineMs, nowMs);
     if (id === 0) {
       owner.failSoon(call, "BUSY", `${settings.callsMax} calls wait for the peer already (callsMax)`);

@@ -5,23 +5,22 @@
 import { copyBytes } from "../bytes/copy.js";
 import type { MemberId } from "../cluster/member.js";
 import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, PeerState, Peers } from "../peer/peer.js";
-import type { MemberHealth } from "./member-health.js";
 import { readBytesMax, storeBytesMax, writeRead, writeStore } from "./replica-messages.js";
 import type { EncodedRecord } from "./stored-records.js";
 
 /** One request to one member: `to`, `kind`, `deadlineMs` (monotonic), and what is told of its outcome. */
 export type MemberCall = PeerCallHead;
 export type MemberFailureCode = PeerFailureCode;
+/** What is known of the link to a member. */
+export type MemberLink = PeerState;
 /** A request of another member. */
 export type MemberRequest = PeerRequest;
 
 export class RemoteReplicas {
-  readonly health: MemberHealth;
   readonly #peers: Peers;
 
-  constructor(options: { peers: Peers; health: MemberHealth }) {
-    this.#peers = options.peers;
-    this.health = options.health;
+  constructor({ peers }: { peers: Peers }) {
+    this.#peers = peers;
   }
 
   /** Sends a record (borrowed): for the member itself, or to be kept for `hintFor`. */
@@ -30,7 +29,6 @@ export class RemoteReplicas {
     what: { readonly ringVersion: number; readonly hintFor: MemberId | null; readonly dataKey: string },
     record: EncodedRecord,
   ): void {
-    this.health.noteCall(call.to);
     const out = this.#peers.begin(call, storeBytesMax(what.dataKey, record.end - record.start));
     if (out === null) return;
     out.at = writeStore(out.bytes, out.at, what, record);
@@ -42,7 +40,6 @@ export class RemoteReplicas {
     call: MemberCall,
     what: { readonly ringVersion: number; readonly dataKey: string; readonly from: "records" | "hints too" },
   ): void {
-    this.health.noteCall(call.to);
     const out = this.#peers.begin(call, readBytesMax(what.dataKey));
     if (out === null) return;
     out.at = writeRead(out.bytes, out.at, what);
@@ -51,7 +48,6 @@ export class RemoteReplicas {
 
   /** Sends what is encoded already; copied. */
   send(call: MemberCall, payload: Uint8Array): void {
-    this.health.noteCall(call.to);
     const out = this.#peers.begin(call, payload.length);
     if (out === null) return;
     out.at = copyBytes(payload, 0, payload.length, out.bytes, out.at);

@@ -125,6 +125,7 @@ export class StoredRecords {
    * since. REQUIRES that there is one. Borrowed until the next look-up or change and the next await.
    */
   encodedAtHand(): EncodedRecord {
+    if (this.#stored.bytes === null && !this.record.hasLocalArea) return this.record;
     const { bytes, start, end } = this.#atHand();
     const view = this.#sent;
     view.read(bytes, start, end);
