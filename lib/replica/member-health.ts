@@ -51,7 +51,7 @@ export class MemberHealth {
   /** Linked, and not quiet. */
   isPrompt(id: MemberId): boolean {
     const link = this.#peers.state(id);
-    return link !== null && link.isUsable && !this.isQuietNow(link);
+    return link?.isUsable === true && !this.isQuietNow(link);
   }
 
   /** Milliseconds after which the next candidate is asked besides this peer. */
