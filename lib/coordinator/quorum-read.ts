@@ -147,36 +147,12 @@ export class QuorumRead implements Request {
 
   // Asking.
 
+  /** This node's own copy is looked at when the others have answered, as it is then. */
   #askSelf(): void {
-    const { replica } = this.#context;
     const position = this.#plan.selfPosition;
-    this.#state[position] = ASKED;
     this.#usesOwn = true;
-    if (replica.peek(this.#dataKey) === "unread") {
-      background(this.#readOwn());
-      return;
-    }
     this.#state[position] = CLOSED;
     this.#tally.answered(position);
-  }
-
-  async #readOwn(): Promise<void> {
-    const position = this.#plan.selfPosition;
-    const { round } = this;
-    try {
-      const bytes = await this.#context.replica.read(this.#dataKey);
-      if (round !== this.round) return;
-      this.#ownBytes = bytes;
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      if (round !== this.round) return;
-      this.#usesOwn = false;
-      this.#state[position] = CLOSED;
-      if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
-      return;
-    }
-    this.#state[position] = CLOSED;
-    this.#settle(this.#tally.answered(position));
   }
 
   /** Asks the nearest owner of the group that was not asked: prompt ones before quiet ones. False when none is linked. */
@@ -244,12 +220,29 @@ export class QuorumRead implements Request {
     if (payload[0] !== AnswerStatus.ok) return this.onFailed(call);
     const { position, isStandIn } = call;
     if (!isStandIn) this.#state[position] = CLOSED;
+    if (this.#isAgreedByTwo(position, isStandIn, payload)) return;
     const borrowed = payload.length > 1 ? payload.subarray(1) : null;
     const verdict = isStandIn ? this.#tally.stoodIn(position) : this.#tally.answered(position);
     const isLast = verdict.kind === "ready";
     const bytes = borrowed === null || isLast ? borrowed : Buffer.from(borrowed);
     this.#answers.push({ position, from: call.to, isStandIn, bytes });
     this.#settle(verdict);
+  }
+
+  /**
+   * By far most reads: this node and one other are asked, and hold the same bytes. Then what is at hand here is the answer, and
+   * nothing is copied.
+   */
+  #isAgreedByTwo(position: number, isStandIn: boolean, payload: Buffer): boolean {
+    const { groups, reads } = this.#needs;
+    if (!this.#usesOwn || isStandIn || reads.length > 1 || reads[0] !== 2 || groups[position] !== 0) return false;
+    const { replica } = this.#context;
+    if (replica.peek(this.#dataKey) !== "found") return false;
+    const own = replica.encodedAtHand();
+    if (payload.length - 1 !== own.end - own.start || payload.compare(own.bytes, own.start, own.end, 1) !== 0) return false;
+    this.isSettled = true;
+    this.#sink.onRecord(replica.record);
+    return true;
   }
 
   /** The slot has other owners by now: asks those. */
@@ -316,9 +309,23 @@ export class QuorumRead implements Request {
       this.#ownBytes = await this.#context.replica.read(this.#dataKey);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      return this.#fail(error);
+      return this.#goOnWithoutOwn();
     }
     if (!this.isSettled) this.#complete();
+  }
+
+  /** This node cannot read its own copy: somebody else is asked instead. */
+  #goOnWithoutOwn(): void {
+    if (this.isSettled) return;
+    const { selfPosition } = this.#plan;
+    this.#usesOwn = false;
+    this.#isCompleting = false;
+    this.#tally = this.#newTally();
+    for (const { position, isStandIn } of this.#answers) {
+      if (isStandIn) this.#tally.stoodIn(position);
+      else this.#tally.answered(position);
+    }
+    if (!this.#askAnother(selfPosition)) this.#settle(this.#tally.gaveUp(selfPosition));
   }
 
   /** This node's own record: undefined where it was not asked, null where there is none. Borrowed. */

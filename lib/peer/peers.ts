@@ -67,6 +67,9 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   #dirty: Wire[] = [];
   #failing: { call: PeerCallHead; code: PeerFailureCode; text: string }[] = [];
   #isTurnScheduled = false;
+  #isTurnEnding = false;
+  /** What a turn's end began has an end of its own. */
+  #isNextTurnDue = false;
   #turnMs = 0;
   readonly #endTurn = (): void => this.#onTurnEnd();
   readonly #turnListeners: (() => void)[] = [];
@@ -152,7 +155,8 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
 
   /** Makes sure that this turn's end is told to its listeners. */
   endTurnSoon(): void {
-    if (!this.#isTurnScheduled) this.#scheduleTurnEnd();
+    if (this.#isTurnEnding) this.#isNextTurnDue = true;
+    else if (!this.#isTurnScheduled) this.#scheduleTurnEnd();
   }
 
   /**
@@ -360,13 +364,16 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
 
   /** What its callbacks write leaves with the rest; what fails in them is told at the end of the next turn. */
   #onTurnEnd(): void {
+    this.#isTurnEnding = true;
+    this.#isNextTurnDue = false;
     for (const listener of this.#turnListeners) listener();
     if (this.#failing.length > 0) for (const { call, code, text } of this.#failing.splice(0)) call.onFailure(code, text);
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const wire of dirty) wire.flush();
+    this.#isTurnEnding = false;
     this.#isTurnScheduled = false;
-    if (this.#failing.length > 0 || this.#dirty.length > 0) this.#scheduleTurnEnd();
+    if (this.#isNextTurnDue || this.#failing.length > 0 || this.#dirty.length > 0) this.#scheduleTurnEnd();
   }
 
   get #tickMs(): number {
