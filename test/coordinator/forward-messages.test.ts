@@ -1,0 +1,104 @@
+import { expect } from "chai";
+import fc from "fast-check";
+import { actorOf } from "../../lib/causality/actor.js";
+import type { Covered } from "../../lib/causality/record.js";
+import { VersionVector } from "../../lib/causality/version-vector.js";
+import { type Consistency, LEVELS } from "../../lib/coordinator/consistency.js";
+import {
+  decodeCommand,
+  decodeRefused,
+  decodeWrite,
+  decodeWritten,
+  encodeCommand,
+  encodeRefused,
+  encodeWrite,
+  encodeWritten,
+} from "../../lib/coordinator/forward-messages.js";
+import { OperatingError } from "../../lib/errors.js";
+
+const dot = fc.record({
+  actor: fc
+    .tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 1, max: 3 }))
+    .map(([id, epoch]) => actorOf(`store-0${id}`, epoch)),
+  sequence: fc.integer({ min: 1, max: 2 ** 40 }),
+});
+const vector = fc.array(dot, { maxLength: 4 }).map((dots) => VersionVector.of(...dots));
+const covered: fc.Arbitrary<Covered> = fc.oneof(
+  vector.map((seen) => ({ kind: "all", seen }) as const),
+  vector.map((context) => ({ kind: "context", context }) as const),
+  dot.map((one) => ({ kind: "version", dot: one }) as const),
+);
+const quorum: fc.Arbitrary<Consistency["quorum"]> = fc.oneof(
+  fc.constantFrom(...LEVELS).map((level) => ({ kind: "level", level }) as const),
+  fc.record({ read: fc.integer({ min: 1, max: 300 }), write: fc.integer({ min: 1, max: 300 }) }).map((sizes) => {
+    return { kind: "numbers", ...sizes } as const;
+  }),
+);
+const consistency = fc.record({
+  quorum,
+  standIns: fc.constantFrom("strict" as const, "sloppy" as const),
+  conflicts: fc.constantFrom("newest" as const, "error" as const),
+});
+const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array));
+const ringVersion = fc.integer({ min: 0, max: 2 ** 40 });
+
+describe("what is passed on to other nodes", () => {
+  it("a write comes back as it was", () => {
+    const write = fc.record({
+      ringVersion,
+      consistency,
+      dataKey: fc.uint8Array({ minLength: 8, maxLength: 30 }).map((array) => Buffer.from(array).toString("latin1")),
+      covered,
+      value: fc.option(bytes, { nil: null }),
+      expiryMs: fc.integer({ min: 0, max: 2 ** 45 }),
+      writeId: fc.uint8Array({ minLength: 1, maxLength: 20 }).map((array) => Buffer.from(array).toString("latin1")),
+      isForStandIn: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(write, (original) => {
+        expect(decodeWrite(encodeWrite(original))).to.deep.equal(original);
+      }),
+    );
+  });
+
+  it("a command comes back as it was, and owns its arguments", () => {
+    const command = fc.record({
+      ringVersion,
+      protocol: fc.constantFrom(2 as const, 3 as const),
+      database: fc.integer({ min: 0, max: 15 }),
+      consistency,
+      writeId: fc.constant("a request"),
+      args: fc.array(bytes, { minLength: 1, maxLength: 6 }),
+    });
+    fc.assert(
+      fc.property(command, (original) => {
+        const encoded = encodeCommand(original);
+        const decoded = decodeCommand(encoded);
+        encoded.fill(0xee);
+        expect(decoded).to.deep.equal(original);
+      }),
+    );
+  });
+
+  it("a cut request is told from a whole one, whatever is cut off", () => {
+    const whole = encodeCommand({
+      ringVersion: 3,
+      protocol: 2,
+      database: 1,
+      consistency: { quorum: { kind: "level", level: "ONE" }, standIns: "sloppy", conflicts: "newest" },
+      writeId: "id",
+      args: [Buffer.from("incr"), Buffer.from("n")],
+    });
+    for (let length = 0; length < whole.length; length++) {
+      expect(() => decodeCommand(whole.subarray(0, length)), `${length} bytes`).to.throw(OperatingError);
+    }
+  });
+
+  it("answers carry a context, or an error with its code", () => {
+    const context = VersionVector.of({ actor: actorOf("store-01", 2), sequence: 9 });
+    expect(decodeWritten(encodeWritten(context)).entries).to.deep.equal(context.entries);
+    const refused = decodeRefused(encodeRefused(new OperatingError("CONFLICT", "2 siblings; read them with SIBLINGS")));
+    expect(refused.code).to.equal("CONFLICT");
+    expect(refused.message).to.equal("2 siblings; read them with SIBLINGS");
+  });
+});
