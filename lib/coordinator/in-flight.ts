@@ -55,7 +55,7 @@ export class InFlight {
   requireRoom(): void {
     const requestsMax = this.#requestsMax();
     if (this.#requests.length < requestsMax) return;
-    throw new OperatingError("BUSY", `${requestsMax} requests wait for other nodes; try again (requests-queued-max)`);
+    throw new OperatingError("BUSY", `${requestsMax} requests wait for other nodes already; try again`);
   }
 
   add(request: Request): void {

@@ -60,6 +60,8 @@ export interface RingStackOptions {
 }
 
 const ANSWER_MS_MAX = 2_000;
+/** Requests that wait for other nodes: each has a call or two to a peer, and a link carries 65,536. */
+const IN_FLIGHT_MAX = 30_000;
 /** How long a start waits: for links with all others, for links with a majority, and for a join. */
 const LINKS_MS = 300;
 const LINKS_MS_MAX = 1_000;
@@ -167,7 +169,7 @@ export class RingStack {
       hints,
       remote: new RemoteReplicas({ peers }),
       health,
-      inFlight: new InFlight({ clock, requestsMax: () => live.values.requestsQueuedMax }),
+      inFlight: new InFlight({ clock, requestsMax: () => Math.min(live.values.requestsQueuedMax, IN_FLIGHT_MAX) }),
       turn: this.#turn,
       clock,
       plans,

@@ -126,6 +126,8 @@ export function handoffSettings(live: LiveConfig): HandoffSettings & Pick<HintSe
   };
 }
 
+const CALLS_MAX = 65_536;
+
 /** A record may hold many siblings, and a page of records many of those. */
 const FRAME_PAIRS = 2;
 const FRAME_BYTES_EXTRA = 1_048_576;
@@ -135,6 +137,9 @@ export function peerSettings(live: LiveConfig): PeerSettings {
   return {
     ...standard,
     clusterSecret: live.values.clusterSecret === "" ? null : live.values.clusterSecret,
+    // As many as a link can tell apart: what this node takes on is bounded by its requests in flight, which are fewer.
+    callsMax: CALLS_MAX,
+    handlersMax: CALLS_MAX,
     get frameBytesMax() {
       return Math.max(standard.frameBytesMax, FRAME_PAIRS * live.values.maxPairBytes + FRAME_BYTES_EXTRA);
     },
