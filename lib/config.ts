@@ -7,6 +7,7 @@
 import { addresses, autoPort, copyCounts, hostName, label, name, weight } from "./cluster-setting-kinds.js";
 import { OperatingError } from "./errors.js";
 import { bytes, choice, flag, integer, outputLimits, perDatabase, type Setting, text } from "./setting-kinds.js";
+import { tlsProblem, tlsSettings } from "./tls-settings.js";
 
 const KB = 1_024;
 const MB = 1_024 * KB;
@@ -99,6 +100,7 @@ export const settings = {
     change: "at run time",
     why: "refuse clients of other machines while no password is set",
   }),
+  ...tlsSettings,
   appendfsync: choice({
     name: "appendfsync",
     default: "everysec",
@@ -387,7 +389,7 @@ export function findSetting(name: string): { readonly key: keyof Settings; reado
 
 /**
  * Builds the configuration: the first source that names a setting wins. Throws `CONFIG` for an unknown name (with the
- * nearest valid one) and for a malformed or out-of-range value (with the range).
+ * nearest valid one), for a malformed or out-of-range value (with the range), and for settings that lack what they need.
  */
 export function buildConfig(sources: readonly ConfigSource[]): Config {
   const values: Record<string, unknown> = {};
@@ -401,6 +403,8 @@ export function buildConfig(sources: readonly ConfigSource[]): Config {
   }
   const config = Object.freeze(values) as Config;
   peerPortOf(config);
+  const problem = tlsProblem(config);
+  if (problem !== null) throw new OperatingError("CONFIG", problem);
   return config;
 }
 

@@ -14,6 +14,7 @@ import { buildProgram, type ClusterOptions, type NodeOptions } from "./cli/progr
 import { runLocalCluster } from "./cli/run-cluster.js";
 import { buildConfig, type Config, type ConfigSource, environmentSource, fileSource, flagSource } from "./config.js";
 import { messageOf, OperatingError } from "./errors.js";
+import type { Clock } from "./host/clock.js";
 import type { Host } from "./host/host.js";
 import { NodeChildren, reportReady } from "./host/node-children.js";
 import { NodeClock } from "./host/node-clock.js";
@@ -21,7 +22,10 @@ import { NodeDisk } from "./host/node-disk.js";
 import { NodeNetwork } from "./host/node-network.js";
 import { descriptorsMax, NodeProcesses } from "./host/node-processes.js";
 import { NodeRandom } from "./host/node-random.js";
+import { checkCredentials, type PemFile, type TlsCredentials } from "./host/node-tls-credentials.js";
+import { NodeTlsNetwork } from "./host/node-tls-network.js";
 import { NodeWorkers } from "./host/node-workers.js";
+import { RefusalLog } from "./host/refusal-log.js";
 import type { Log } from "./log.js";
 import type { Machine } from "./node/facts.js";
 import { Node } from "./node/node.js";
@@ -29,6 +33,9 @@ import { lsmSettings, storePaths } from "./node/settings.js";
 
 /** Log segments, manifest, lock, standard streams, the thread's own. */
 const OTHER_FILES = 64;
+const DAY_MS = 86_400_000;
+/** A certificate that ends sooner is warned of at the start. */
+const EXPIRY_DAYS_MIN = 14;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -133,7 +140,8 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   const config = { ...wanted, maxclients: clientsThatFit(wanted, log) };
   const clock = new NodeClock();
   const workers = new NodeWorkers({ heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
-  const host: Host = { clock, disk, network: new NodeNetwork(), random: new NodeRandom(), workers };
+  const networks = buildNetworks(config, { log, clock });
+  const host: Host = { clock, disk, ...networks, random: new NodeRandom(), workers };
   let stop: (signal: string) => void = () => process.exit(0);
   const progress = progressLine("replaying the log");
   const node = await Node.start({
@@ -166,6 +174,39 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   reportReady(process);
 }
 
+/** In the clear, or over TLS where a certificate is set. Peers tell of refused links themselves. */
+function buildNetworks(config: Config, { log, clock }: { log: Log; clock: Clock }): Pick<Host, "network" | "peerNetwork"> {
+  const refusals = new RefusalLog({ log, clock });
+  const onRefused = (remoteAddress: string, why: string): void => refusals.note(remoteAddress, why);
+  if (config.tlsCert === "") return { network: new NodeNetwork("probe", onRefused), peerNetwork: new NodeNetwork() };
+  const credentials = readCredentials(config);
+  const days = Math.floor((credentials.validToMs - clock.wallMs()) / DAY_MS);
+  const fields = { certificate: config.tlsCert, until: new Date(credentials.validToMs).toISOString() };
+  if (days < 0) log.warn(fields, "the certificate in tls-cert has expired: who verifies it refuses this node");
+  else if (days < EXPIRY_DAYS_MIN) log.warn(fields, `the certificate in tls-cert expires in ${days} days`);
+  const asks = credentials.authority === null ? "no" : "yes";
+  return {
+    network: new NodeTlsNetwork({ credentials, asks: config.tlsAuthClients, versionMin: "TLSv1.2", onRefused }),
+    peerNetwork: new NodeTlsNetwork({ credentials, asks, versionMin: "TLSv1.3" }),
+  };
+}
+
+function readCredentials(config: Config): TlsCredentials {
+  const read = (setting: string, path: string): PemFile => {
+    try {
+      return { path, pem: readText(path) };
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      throw new OperatingError("CONFIG", `${setting}: ${error.message}`, { cause: error });
+    }
+  };
+  return checkCredentials({
+    cert: read("tls-cert", config.tlsCert),
+    key: read("tls-key", config.tlsKey),
+    ca: config.tlsCa === "" ? null : read("tls-ca", config.tlsCa),
+  });
+}
+
 /** As many clients as there are descriptors for, beside those of the engine and a few more. */
 function clientsThatFit({ maxclients, maxOpenFiles }: Config, log: Log): number {
   const descriptors = descriptorsMax();
@@ -184,13 +225,16 @@ function clientsThatFit({ maxclients, maxOpenFiles }: Config, log: Log): number 
 
 function banner(config: Config, node: Node): string {
   const password = config.requirepass === "" ? "" : " -a <password>";
+  const trust = config.tlsCa === "" ? " --cacert <authority>" : ` --cacert ${config.tlsCa}`;
+  const tls =
+    config.tlsCert === "" ? "" : ` --tls${trust}${config.tlsAuthClients === "yes" ? " --cert <file> --key <file>" : ""}`;
   const recovered =
     node.lastStop === "unclean" ? "\n  recovered   after a stop that was not clean; nothing synced was lost" : "";
   return `
   Kindred ${packageJson.version}
   address     ${config.bind}:${node.port}
   data        ${config.dir}   (appendfsync ${config.appendfsync})${recovered}
-  connect     redis-cli -h ${config.bind} -p ${node.port}${password}
+  connect     redis-cli -h ${config.bind} -p ${node.port}${tls}${password}
   stop        Ctrl-C
 `;
 }

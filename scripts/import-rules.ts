@@ -62,7 +62,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   log: [],
   "setting-kinds": [],
   "cluster-setting-kinds": ["setting-kinds"],
-  config: ["setting-kinds", "cluster-setting-kinds"],
+  "tls-settings": ["setting-kinds"],
+  config: ["setting-kinds", "cluster-setting-kinds", "tls-settings"],
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.

@@ -63,6 +63,20 @@ describe("config", () => {
     expect(refusal(() => fileSource("k.json", '{"port": [1]}'))).to.contain('"port" must be');
   });
 
+  it("refuses half of TLS, which would be none", () => {
+    const pair = { "tls-cert": "a.crt", "tls-key": "a.key" };
+    expect(buildConfig([flags({ ...pair, "tls-ca": "ca.crt" })])).to.include({ tlsCert: "a.crt", tlsAuthClients: "no" });
+    expect(buildConfig([flags({ ...pair, "tls-ca": "c", "tls-auth-clients": "yes" })]).tlsAuthClients).to.equal("yes");
+    expect(refusal(() => buildConfig([flags({ "tls-cert": "a.crt" })]))).to.equal(
+      "tls-cert and tls-key go together: set tls-key too, or neither for no TLS",
+    );
+    expect(refusal(() => buildConfig([flags({ "tls-key": "a.key" })]))).to.contain("set tls-cert too");
+    expect(refusal(() => buildConfig([flags({ "tls-ca": "ca.crt" })]))).to.contain("tls-ca needs tls-cert and tls-key");
+    expect(refusal(() => buildConfig([flags({ ...pair, "tls-auth-clients": "optional" })]))).to.contain(
+      "tls-auth-clients optional needs tls-ca",
+    );
+  });
+
   it("takes settings of single databases and refuses what they cannot have", () => {
     const config = buildConfig([
       fileSource("k.json", '{"databases": {"1": {"consistency": "ONE"}, "2": {"conflicts": "error"}}}'),

@@ -8,7 +8,10 @@ import type { Workers } from "./workers.js";
 export interface Host {
   readonly clock: Clock;
   readonly disk: Disk;
+  /** The connections of clients. */
   readonly network: Network;
+  /** The links between members. Another object, because TLS trusts members by other rules than clients. */
+  readonly peerNetwork: Network;
   readonly random: Random;
   readonly workers: Workers;
 }

@@ -1,6 +1,9 @@
 /**
  * The Network seam: byte-stream connections. A chunk handed to `onData` is borrowed for the duration of the callback:
  * implementations may (and simulated ones do) overwrite it afterwards, so callers copy what they keep.
+ *
+ * Whether a network encrypts, and whom it trusts, is settled when it is built: who listens and connects does not know. Clients
+ * and members are trusted by different rules, so a Host has a network for each.
  */
 
 export interface Network {
@@ -49,6 +52,12 @@ export interface Connection {
   readonly remotePort: number;
   readonly localAddress: string;
   readonly localPort: number;
+  /**
+   * 32 bytes that only the two ends of this very connection know, the same at both; null where it is not encrypted, and until
+   * the first chunk arrived. Who stands between the ends and encrypts to each has two connections, and different bytes for each:
+   * so a proof over these bytes that one end gives is worth nothing on the other connection.
+   */
+  readonly channelBinding: Buffer | null;
   /** Begins delivery. Called once. */
   start(handlers: ConnectionHandlers): void;
   /** Queues bytes: a latin1 string or a buffer that the caller will not change. Ignored after `end` or `destroy`. */

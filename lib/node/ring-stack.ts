@@ -90,11 +90,11 @@ export class RingStack {
 
   private constructor(options: RingStackOptions, hints: Hints) {
     const { host, config, live, log, lsm, meta, identity } = options;
-    const { clock, random, network } = host;
+    const { clock, random, peerNetwork } = host;
     this.#options = options;
     this.hints = hints;
     this.peers = new Peers({
-      network,
+      network: peerNetwork,
       clock,
       random,
       log,

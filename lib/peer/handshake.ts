@@ -52,6 +52,8 @@ export interface HandshakeOwner extends WireOwner {
 const SECRET_NEEDED = "this cluster needs --cluster-secret: start the node with the secret of its members";
 const SECRET_UNKNOWN = "this node has no --cluster-secret, the one that calls it has: start both with the same one";
 const SECRET_WRONG = "wrong --cluster-secret: start the node with the secret of the cluster's members";
+/** On an encrypted connection there is a second reason for a proof to be wrong. */
+const SECRET_OR_MIDDLE = `${SECRET_WRONG}; or what stands between the two decrypts their TLS, which must reach from node to node`;
 
 abstract class Handshake implements WireSink {
   readonly payloadBytesMax = hello.HELLO_BYTES_MAX;
@@ -123,6 +125,15 @@ abstract class Handshake implements WireSink {
     this.#fail(new PeerRefusal(reason, `${this.speaker} was refused: ${text}`));
   }
 
+  protected refuseSecret(): void {
+    this.refuse("secret", this.wire.connection.channelBinding === null ? SECRET_WRONG : SECRET_OR_MIDDLE);
+  }
+
+  /** What the proofs of this connection are over. */
+  protected transcript(helloBody: Uint8Array, welcomeBody: Uint8Array): hello.Transcript {
+    return { hello: helloBody, welcome: welcomeBody, channelBinding: this.wire.connection.channelBinding };
+  }
+
   protected refused(body: Buffer): void {
     const reason = reasonOf(body[0] ?? 0);
     this.#fail(new PeerRefusal(reason, `${this.speaker} refuses this node: ${hello.cleanText(body.subarray(1))}`));
@@ -191,7 +202,8 @@ export class Dialler extends Handshake {
   protected readonly speaker: string;
   readonly #target: DialTarget;
   readonly #outcome: DialOutcome;
-  #transcript: hello.Transcript = { hello: Buffer.alloc(0), welcome: Buffer.alloc(0) };
+  #hello: Uint8Array = Buffer.alloc(0);
+  #transcript: hello.Transcript | null = null;
   #theirs: hello.Hello | null = null;
 
   constructor(owner: HandshakeOwner, target: DialTarget, outcome: DialOutcome) {
@@ -218,7 +230,7 @@ export class Dialler extends Handshake {
     }
     const wire = this.begin(connection);
     const body = hello.encodeHello(this.ours);
-    this.#transcript = { hello: body, welcome: body };
+    this.#hello = body;
     wire.sendFrame(FrameType.hello, body);
   }
 
@@ -241,9 +253,10 @@ export class Dialler extends Handshake {
     const objection = this.objection(theirs);
     if (objection !== null) return this.refuse(objection.reason, objection.text);
     this.#theirs = theirs;
-    this.#transcript = { hello: this.#transcript.hello, welcome: Buffer.from(body) };
+    const transcript = this.transcript(this.#hello, Buffer.from(body));
+    this.#transcript = transcript;
     const secret = this.owner.settings.clusterSecret;
-    const proof = secret === null ? Buffer.alloc(0) : hello.proofOf(secret, "dialler", this.#transcript);
+    const proof = secret === null ? Buffer.alloc(0) : hello.proofOf(secret, "dialler", transcript);
     const sent = Buffer.alloc(8 + proof.length);
     sent.writeDoubleBE(this.owner.monotonicMs(), 0);
     sent.set(proof, 8);
@@ -252,8 +265,7 @@ export class Dialler extends Handshake {
 
   #onAdmitted(theirs: hello.Hello, proof: Buffer): void {
     const secret = this.owner.settings.clusterSecret;
-    if (secret !== null && !hello.isProof(proof, secret, "acceptor", this.#transcript))
-      return this.refuse("secret", SECRET_WRONG);
+    if (secret !== null && !hello.isProof(proof, secret, "acceptor", this.#transcript!)) return this.refuseSecret();
     const peer = this.describe(theirs, "dialled");
     const refusal = this.owner.admit(peer);
     if (refusal !== null) return this.refuse("settings", refusal);
@@ -311,7 +323,7 @@ export class Acceptor extends Handshake {
     if (objection !== null) return this.refuse(objection.reason, objection.text);
     const welcome = hello.encodeHello(this.ours);
     this.#theirs = theirs;
-    this.#transcript = { hello: Buffer.from(body), welcome };
+    this.#transcript = this.transcript(Buffer.from(body), welcome);
     this.wire.sendFrame(FrameType.welcome, welcome);
   }
 
@@ -319,9 +331,7 @@ export class Acceptor extends Handshake {
     if (body.length < 8 || !Number.isFinite(body.readDoubleBE(0))) return this.wire.onDamage("a malformed proof");
     const secret = this.owner.settings.clusterSecret;
     const transcript = this.#transcript!;
-    if (secret !== null && !hello.isProof(body.subarray(8), secret, "dialler", transcript)) {
-      return this.refuse("secret", SECRET_WRONG);
-    }
+    if (secret !== null && !hello.isProof(body.subarray(8), secret, "dialler", transcript)) return this.refuseSecret();
     const peer = this.describe(theirs, "accepted");
     const refusal = this.owner.admit(peer);
     if (refusal !== null) return this.refuse("settings", refusal);

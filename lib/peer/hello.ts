@@ -6,6 +6,9 @@
  * A proof is an HMAC-SHA256 under the secret over the prover's role, the whole hello and the whole welcome: with both nonces
  * in it no proof is good twice, with the role in it none can be sent back to where it came from. The dialler proves first, so
  * that whoever can reach the port learns nothing on which to try secrets. The secret itself is never sent.
+ *
+ * On an encrypted connection a proof is also over bytes of that very connection: whoever stands in the middle, decrypts and
+ * encrypts anew cannot pass proofs on, so a common secret makes the encryption trustworthy even without certificates.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
@@ -94,10 +97,12 @@ export function commonVersion(ours: Hello, theirs: Hello): number | null {
 
 export type Role = "dialler" | "acceptor";
 
-/** Both hello bodies as they were on the wire. */
 export interface Transcript {
+  /** Both hello bodies as they were on the wire. */
   readonly hello: Uint8Array;
   readonly welcome: Uint8Array;
+  /** 32 bytes of the encrypted connection under them (`Connection.channelBinding`); null where it is not encrypted. */
+  readonly channelBinding: Uint8Array | null;
 }
 
 export function proofOf(secret: string, role: Role, transcript: Transcript): Buffer {
@@ -105,7 +110,10 @@ export function proofOf(secret: string, role: Role, transcript: Transcript): Buf
   const head = Buffer.alloc(5);
   head[0] = role === "dialler" ? 1 : 2;
   head.writeUInt32BE(transcript.hello.length, 1);
-  const hmac = createHmac("sha256", secret).update("kindred peer").update(head);
+  // The next byte after the name is a role in the one case and never one in the other.
+  const hmac = createHmac("sha256", secret).update("kindred peer");
+  if (transcript.channelBinding !== null) hmac.update(" encrypted").update(transcript.channelBinding);
+  hmac.update(head);
   return hmac.update(transcript.hello).update(transcript.welcome).digest();
 }
 

@@ -4,7 +4,15 @@ import fc from "fast-check";
 import { CallTable } from "../../lib/peer/call-table.js";
 import { ClockOffset } from "../../lib/peer/clock-offset.js";
 import { FrameReader, type FrameSink } from "../../lib/peer/frame.js";
-import { commonVersion, decodeHello, encodeHello, type Hello, isProof, proofOf } from "../../lib/peer/hello.js";
+import {
+  commonVersion,
+  decodeHello,
+  encodeHello,
+  type Hello,
+  isProof,
+  proofOf,
+  type Transcript,
+} from "../../lib/peer/hello.js";
 import { Latency } from "../../lib/peer/latency.js";
 import { Outcome } from "./world.js";
 
@@ -194,12 +202,25 @@ describe("peer hello", () => {
   });
 
   it("is proven only with the secret, by the role that says so, for the same two hellos", () => {
-    const transcript = { hello: encodeHello(hello), welcome: encodeHello({ ...hello, peerId: "other" }) };
+    const [first, second] = [encodeHello(hello), encodeHello({ ...hello, peerId: "other" })];
+    const transcript: Transcript = { hello: first, welcome: second, channelBinding: null };
     const proof = proofOf("secret", "dialler", transcript);
     expect(isProof(proof, "secret", "dialler", transcript)).to.equal(true);
     expect(isProof(proof, "secret", "acceptor", transcript)).to.equal(false);
     expect(isProof(proof, "other", "dialler", transcript)).to.equal(false);
-    expect(isProof(proof, "secret", "dialler", { hello: transcript.welcome, welcome: transcript.hello })).to.equal(false);
+    expect(isProof(proof, "secret", "dialler", { ...transcript, hello: second, welcome: first })).to.equal(false);
     expect(isProof(proof.subarray(1), "secret", "dialler", transcript)).to.equal(false);
+  });
+
+  it("is proven over the encrypted connection it was given on, and over no other", () => {
+    const hellos = { hello: encodeHello(hello), welcome: encodeHello({ ...hello, peerId: "other" }) };
+    const bound = { ...hellos, channelBinding: Buffer.alloc(32, 1) };
+    const proof = proofOf("secret", "dialler", bound);
+    expect(isProof(proof, "secret", "dialler", bound)).to.equal(true);
+    expect(isProof(proof, "secret", "acceptor", bound)).to.equal(false);
+    expect(isProof(proof, "secret", "dialler", { ...hellos, channelBinding: Buffer.alloc(32, 2) })).to.equal(false);
+    expect(isProof(proof, "secret", "dialler", { ...hellos, channelBinding: null })).to.equal(false);
+    const unbound = proofOf("secret", "dialler", { ...hellos, channelBinding: null });
+    expect(isProof(unbound, "secret", "dialler", bound)).to.equal(false);
   });
 });

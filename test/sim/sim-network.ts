@@ -265,6 +265,8 @@ export class SimConnection implements Connection {
   readonly remotePort: number;
   readonly localAddress: string;
   readonly localPort: number;
+  /** Nothing is encrypted here; a test that wants the ends of an encrypted connection sets the same bytes at both. */
+  channelBinding: Buffer | null = null;
   /** The machine it belongs to, and the one at the other end. */
   readonly name: string;
   readonly from: string;

@@ -74,6 +74,10 @@ class ProcessConnection implements Connection {
     return this.#inner.localPort;
   }
 
+  get channelBinding(): Buffer | null {
+    return this.#inner.channelBinding;
+  }
+
   get pendingBytes(): number {
     return this.#inner.pendingBytes;
   }

@@ -205,10 +205,12 @@ export class Machine {
     const disk = this.#disk;
     const clock = this.clock;
     const jobs = lsmJobs(recordJobOptions());
+    const network = new MachineNetwork(this.#options.network.endpoint(this.name), this.#gate);
     const host: Host = {
       clock,
       disk,
-      network: new MachineNetwork(this.#options.network.endpoint(this.name), this.#gate),
+      network,
+      peerNetwork: network,
       random: random.fork(),
       workers: new SimWorkers({ clock, disk, random: random.fork(), jobs, stepMsMax: STEP_MS_MAX }),
     };
