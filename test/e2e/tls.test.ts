@@ -134,11 +134,12 @@ describe("a server over TLS", function () {
       expect((await cli(server.port, "--tls", "--insecure", "GET", "cli:4999")).stdout).to.equal("value 4999\n");
     });
 
-    it("that does not trust the authority leaves with an alert, which is logged", async () => {
+    it("that does not trust the authority leaves, and others are served on", async () => {
       const outcome = await cli(server.port, "--tls", "--cacert", files.write("b.crt", new Authority("b").cert), "PING");
       expect(outcome.code).not.to.equal(0);
-      const text = "it does not trust the certificate in tls-cert";
-      await until({ what: "the refusal is logged", withinMs: 5_000 }, () => refusals(server).includes(text) || null);
+      // Whether its alert is read before the end of its connection is chance, so the log may tell of it or not.
+      expect((await cli(server.port, "--tls", "--cacert", files.ca, "PING")).stdout).to.equal("PONG\n");
+      expect(server.isRunning).to.equal(true);
     });
   });
 });
