@@ -18,6 +18,7 @@ import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import { DATABASES, databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
+import { KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
@@ -76,6 +77,8 @@ export class LocalKeyspace implements LocalOperations {
   readonly #names: StoreNames;
   readonly #settings: CoordinatorSettings;
   readonly #reaper: Pick<Reaper, "collectSoon"> | null;
+  /** Lists this node's own copies. */
+  readonly lister: KeyLister;
   readonly #walk: KeyWalk;
   readonly #holdGate = new HoldGate();
   /** Reads that found a live value, and that did not: INFO's keyspace_hits and keyspace_misses. */
@@ -89,7 +92,13 @@ export class LocalKeyspace implements LocalOperations {
     this.#names = options.names;
     this.#settings = options.settings;
     this.#reaper = options.reaper ?? null;
-    this.#walk = new KeyWalk({ replica: options.replica, clock: options.clock, random: options.random });
+    this.lister = new KeyLister({ records: options.replica, clock: options.clock });
+    this.#walk = new KeyWalk({
+      replica: options.replica,
+      lister: this.lister,
+      clock: options.clock,
+      random: options.random,
+    });
   }
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
@@ -266,8 +275,16 @@ export class LocalKeyspace implements LocalOperations {
     return this.#replica.expiringSize(database);
   }
 
-  countKeysInSlot(database: number, slot: number): number {
-    return this.#replica.sizeOfSlot(database, slot);
+  peekTotal(scope: Scope): number {
+    return this.#replica.size(scope.database);
+  }
+
+  async readTotal(scope: Scope): Promise<number> {
+    return this.#replica.size(scope.database);
+  }
+
+  async countKeysInSlot(scope: Scope, slot: number): Promise<number> {
+    return this.#replica.sizeOfSlot(scope.database, slot);
   }
 
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {

@@ -24,6 +24,7 @@ import type { Lsm } from "../lsm/lsm.js";
 import { Peers } from "../peer/peer.js";
 import { Handoff } from "../replica/handoff.js";
 import { Hints } from "../replica/hints.js";
+import { KeyService } from "../replica/key-service.js";
 import { MemberHealth } from "../replica/member-health.js";
 import type { MetaStore } from "../replica/meta-store.js";
 import { RangeServer } from "../replica/range-server.js";
@@ -176,7 +177,7 @@ export class RingStack {
       fetchRing: (from) => cluster.fetchRing(from),
     };
     const requests = new QuorumRequests({ local, context, random });
-    const coordinator = new Coordinator({ local, requests, context, tokens });
+    const coordinator = new Coordinator({ local, requests, context, tokens, random });
     const forwarding = new CommandForwarding({ requests, local, context });
     const service = new ReplicaService({
       peers,
@@ -187,6 +188,14 @@ export class RingStack {
       isStale: (slot, version) => plans.isStale(slot, version),
       ownersOf: (slot) => plans.of(slot).owners,
       isAwaitingSync: () => !lsm.isAcknowledged || live.values.appendfsync === "always",
+    });
+    const keys = new KeyService({
+      peers,
+      lister: local.lister,
+      turn: this.#turn,
+      isStale: (slot, version) => plans.isStale(slot, version),
+      ringVersion: () => cluster.ring.document.version,
+      fetchRing: (from) => cluster.fetchRing(from),
     });
     const handoff = new Handoff({
       hints,
@@ -211,6 +220,7 @@ export class RingStack {
     noteRing(cluster.ring);
     cluster.onRing(noteRing);
     service.serve();
+    keys.serve();
     requests.serve();
     handoff.start();
     const view = new RingView({

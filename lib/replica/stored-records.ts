@@ -11,7 +11,7 @@ import { SLOTS } from "../bytes/slot.js";
 import { contextOf, forSending, withLocalArea } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import type { VersionVector } from "../causality/version-vector.js";
-import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
+import type { Backlog, Lsm, ScanPage, ScanRange } from "../lsm/lsm.js";
 import { Peek } from "../lsm/peek.js";
 import { DATABASES, DataKeys, slotOfDataKey } from "./data-key.js";
 import { FetchWatch, type Records } from "./fetch-watch.js";
@@ -166,7 +166,7 @@ export class StoredRecords {
     this.#lsm.remove(key);
   }
 
-  scan(range: { from: string; to: string | null; limit: number; values: "with" | "without" }): Promise<ScanPage> {
+  scan(range: ScanRange): Promise<ScanPage> {
     return this.#lsm.scan(range);
   }
 
