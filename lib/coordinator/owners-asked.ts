@@ -27,6 +27,8 @@ export interface OwnersAskedOptions<Answer> {
   readonly what: string;
   /** Monotonic: nothing is waited for any longer. */
   readonly deadlineMs: number;
+  /** When members failed last, monotonic; kept from request to request. */
+  readonly failures: Map<MemberId, number>;
   /** Null: the member knows a newer ring. Rejects with an `OperatingError`; BUSY where it may be asked again. */
   readonly ask: (member: MemberId, spans: readonly SlotSpan[], deadlineMs: number) => Promise<Answer | null>;
 }
@@ -34,6 +36,8 @@ export interface OwnersAskedOptions<Answer> {
 /** A member that others could answer for is waited for so long. */
 const PATIENCE_MS = 300;
 const BUSY_PAUSE_MS = 20;
+/** So long after it failed a member is asked after all others. */
+const SHUNNED_MS = 2_000;
 
 /** A member knows a newer ring than this node, which has to be fetched first. */
 export class RingIsOlder extends Error {
@@ -95,6 +99,7 @@ export class OwnersAsked<Answer> {
         }
         if (!(outcome.reason instanceof OperatingError) || outcome.reason.code === "BUSY") throw outcome.reason;
         this.#failed.add(member);
+        this.#options.failures.set(member, this.#context.clock.monotonicMs());
         for (const plan of call.plans) asked.get(plan)!.delete(member);
       }
     }
@@ -159,7 +164,7 @@ export class OwnersAsked<Answer> {
 
   /** Owners that may be asked, in the order in which they are. */
   #candidatesOf(plan: SlotPlan): readonly MemberId[] {
-    const { selfId, health } = this.#context;
+    const { selfId, health, clock } = this.#context;
     const { groups } = this.#options.needsIn(plan);
     const counting = plan.owners.filter((_, position) => groups[position] !== NO_GROUP);
     const usable = counting.filter((id) => id === selfId || health.isUsable(id));
@@ -174,7 +179,9 @@ export class OwnersAsked<Answer> {
       if (id === selfId) return -1;
       const members = plan.ring.members.length;
       const steps = (plan.ring.indexOf(id)! - (plan.ring.indexOf(selfId) ?? 0) + members) % members;
-      return health.isQuiet(id) ? members + steps : steps;
+      const failedMs = this.#options.failures.get(id);
+      const isShunned = failedMs !== undefined && clock.monotonicMs() - failedMs < SHUNNED_MS;
+      return isShunned || health.isQuiet(id) ? members + steps : steps;
     };
     return [...candidates].sort((a, b) => costOf(a) - costOf(b));
   }

@@ -10,6 +10,7 @@
  * does not cost a request for each stretch of slots, each step looks at twice as many stretches as the one before.
  */
 import { SLOTS } from "../bytes/slot.js";
+import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
 import { hashOfDataKey, rawKeyOf, slotOfDataKey } from "../replica/data-key.js";
@@ -64,6 +65,7 @@ export class RingWalk {
   readonly #local: LocalKeyspace;
   readonly #requests: QuorumRequests;
   readonly #random: Random;
+  readonly #failures = new Map<MemberId, number>();
   #walking = 0;
 
   constructor(options: { context: QuorumContext; local: LocalKeyspace; requests: QuorumRequests; random: Random }) {
@@ -140,6 +142,7 @@ export class RingWalk {
       const asked = new OwnersAsked<Counts>(this.#context, {
         needsIn: (plan) => plan.needs({ kind: "level", level: "ONE" }),
         what: "count",
+        failures: this.#failures,
         deadlineMs: this.#local.deadline(scope).atMs,
         ask: async (member, askedSpans, deadlineMs) => {
           const request = { database, draw, spans: askedSpans };
@@ -164,7 +167,8 @@ export class RingWalk {
     return this.#withRing(async () => {
       const deadlineMs = this.#local.deadline(scope).atMs;
       const untilMs = Math.min(deadlineMs, clock.monotonicMs() + PAGE_MS);
-      const step = new PageStep(this.#context, this.#local, scope, deadlineMs);
+      const failures = this.#failures;
+      const step = new PageStep(this.#context, { local: this.#local, scope, deadlineMs, failures });
       const keys: string[] = [];
       let place = from;
       for (let stretches = 1; place.slot < bounds.end; stretches *= 2) {
@@ -236,7 +240,11 @@ class PageStep {
   #from: Place = END;
   #count = 1;
 
-  constructor(context: QuorumContext, local: LocalKeyspace, scope: Scope, deadlineMs: number) {
+  constructor(
+    context: QuorumContext,
+    options: { local: LocalKeyspace; scope: Scope; deadlineMs: number; failures: Map<MemberId, number> },
+  ) {
+    const { local, scope, deadlineMs, failures } = options;
     const { selfId, remote, plans } = context;
     const { database, consistency } = scope;
     const ringVersion = plans.ring.document.version;
@@ -245,6 +253,7 @@ class PageStep {
       needsIn: (plan) => plan.needs(consistency.quorum),
       what: "scan",
       deadlineMs,
+      failures,
       ask: async (member, spans, patienceMs) => {
         const fromHash = spans[0]!.first === this.#from.slot ? this.#from.hash : 0;
         const request = { database, fromHash, count: this.#count, spans };
