@@ -35,6 +35,7 @@ import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
 import type { MintedDot } from "./quorum-write.js";
+import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
 import type { SlotPlan } from "./slot-plan.js";
 
@@ -44,6 +45,7 @@ export interface CoordinatorOptions {
   readonly context: QuorumContext;
   readonly tokens: ContextTokens;
   readonly random: Random;
+  readonly agreement: Agreement;
 }
 
 /** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
@@ -55,6 +57,7 @@ export class Coordinator implements Keyspace {
   readonly #context: QuorumContext;
   readonly #tokens: ContextTokens;
   readonly #walk: RingWalk;
+  readonly #ringFlush: RingFlush;
 
   constructor(options: CoordinatorOptions) {
     this.#local = options.local;
@@ -62,6 +65,7 @@ export class Coordinator implements Keyspace {
     this.#context = options.context;
     this.#tokens = options.tokens;
     this.#walk = new RingWalk(options);
+    this.#ringFlush = new RingFlush(options);
   }
 
   // Reads.
@@ -338,7 +342,9 @@ export class Coordinator implements Keyspace {
   }
 
   flush(scope: Scope, what: "database" | "all"): Promise<void> {
-    return this.#local.flush(scope, what);
+    // Nobody else holds, or ever held, a copy of anything.
+    if (this.#isAlone && !this.#context.replica.keepsTombstones) return this.#local.flush(scope, what);
+    return this.#ringFlush.flush(scope, what);
   }
 
   // Where.

@@ -41,7 +41,7 @@ export class KeyWalk {
     // Expired keys that wait for collection count as looked at, so that a page of nothing else ends too.
     let lookedAt = 0;
     for (; slot < SLOTS; slot++, hash = 0) {
-      if (this.#replica.sizeOfSlot(database, slot) === 0) continue;
+      if (this.#replica.isSlotEmpty(database, slot)) continue;
       while (hash < HASHES) {
         if (lookedAt >= count) return { keys, cursor: cursorOf(slot, hash) };
         const part = await this.#part(database, slot, hash, count - lookedAt);
@@ -93,7 +93,7 @@ export class KeyWalk {
     const replica = this.#replica;
     let found: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
-      if (replica.sizeOfSlot(database, slot) === 0 && replica.hiddenSize(database) === 0) continue;
+      if (replica.isSlotEmpty(database, slot) && replica.hiddenSize(database) === 0) continue;
       const range = slotRange(database, slot, 0);
       // Only onwards: a client that keeps writing to the slot does not keep this from ending.
       for (let from: string | null = range.from; from !== null; ) {

@@ -308,6 +308,21 @@ export class LocalKeyspace implements LocalOperations {
     }
   }
 
+  /**
+   * Runs `work`, which concerns all keys, so that it does not come between the commands of an EXEC; but for its own. Rejects
+   * with TIMEOUT when no EXEC was ended by the deadline: it does not run then. `work` sees to its own deadline.
+   */
+  async betweenHolds<Result>(scope: Scope, deadline: Deadline, work: () => Promise<Result>): Promise<Result> {
+    // To wait for other holds within one might be to wait for each other.
+    if (scope.hold !== null) return work();
+    const running = this.#holdGate.during(() => {
+      if (deadline.isPast) throw deadline.error();
+      deadline.meet();
+      return work();
+    });
+    return deadline.bound(running);
+  }
+
   /** Drops everything when no EXEC is under way, unless that may not be done any more by then. Returns whether it was. */
   async #clearBetweenHolds(mayClear: () => boolean): Promise<boolean> {
     const deadline = this.deadline();

@@ -67,7 +67,7 @@ export class KeyLister {
     let hash = fromHash;
     for (const { first, end } of spans) {
       for (let slot = first; slot < end; slot++, hash = 0) {
-        if (this.#records.sizeOfSlot(database, slot) === 0) continue;
+        if (this.#records.isSlotEmpty(database, slot)) continue;
         while (hash < HASHES) {
           const nowMs = this.#clock.monotonicMs();
           const isFull = keys.length >= count || bytes >= PAGE_BYTES || lookedAt >= PAGE_RECORDS;
@@ -129,7 +129,9 @@ export class KeyLister {
     return { keys, slot: 0, rank: 0 };
   }
 
-  #list(dataKey: string, bytes: Buffer, keys: ListedKey[]): void {
+  #list(dataKey: string, stored: Buffer, keys: ListedKey[]): void {
+    const bytes = this.#records.unflushed(dataKey, stored);
+    if (bytes === null) return;
     const view = this.#view;
     view.read(bytes, 0, bytes.length);
     if (view.isRemoved) return;

@@ -59,7 +59,6 @@ export class RemoteReplicas {
    * may be asked again.
    */
   ask(to: MemberId, kind: number, payload: Uint8Array, deadlineMs: number): Promise<Buffer> {
-    this.health.noteCall(to);
     return this.#peers.call({ to, kind, payload, deadlineMs });
   }
 

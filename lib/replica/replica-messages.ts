@@ -36,6 +36,8 @@ export const ReplicaKind = {
   keys: BACKGROUND_KIND_MIN + 3,
   /** How many there are. */
   counts: BACKGROUND_KIND_MIN + 4,
+  /** How far a flush goes: flush-messages.ts. */
+  flushPoint: BACKGROUND_KIND_MIN + 5,
 } as const;
 
 export const AnswerStatus = {

@@ -1,74 +1,9 @@
 /** Commands about all keys of a database, from any node of a ring of simulated machines. */
 import { expect } from "chai";
 import { slotOf } from "../../lib/bytes/slot.js";
-import { clientPort, nodeName } from "../sim/cluster/node-flags.js";
-import { SimClient, type WireReply } from "../sim/cluster/sim-client.js";
-import { ANSWER_MS_MAX, World, type WorldOptions } from "../sim/cluster/world.js";
-
-/** Members of a ring, each with a client of its own. */
-class Ring {
-  readonly world: World;
-  readonly #clients: readonly SimClient[];
-
-  private constructor(world: World) {
-    this.world = world;
-    this.#clients = world.machines.map(
-      ({ index }) =>
-        new SimClient({
-          clock: world.clock,
-          network: world.network.sim.endpoint("client"),
-          port: clientPort(index),
-          answerMsMax: ANSWER_MS_MAX,
-        }),
-    );
-  }
-
-  static async start(options: WorldOptions = {}): Promise<Ring> {
-    return new Ring(await World.start({ topology: "cluster", nodes: 3, ...options }));
-  }
-
-  /** Sends a request to a node; an error reply, and no reply, is thrown. */
-  async send(node: number, ...args: string[]): Promise<WireReply> {
-    const outcome = await this.#clients[node]!.request(args);
-    if (outcome.kind === "answered") return outcome.reply;
-    throw new Error(outcome.kind === "refused" ? outcome.text : `${args[0]} has no answer (${outcome.kind})`);
-  }
-
-  ask(node: number, ...args: string[]): Promise<WireReply> {
-    return this.world.run(this.send(node, ...args));
-  }
-
-  /** Stores these keys through all nodes in turn. */
-  async fill(keys: readonly string[]): Promise<void> {
-    await this.world.run(
-      Promise.all(keys.map((key, at) => this.send(at % this.#clients.length, "SET", key, `value of ${key}`))),
-    );
-  }
-
-  /** All keys of a whole scan, each page asked of the next of these nodes; `between` runs after each page. */
-  async scan(nodes: readonly number[], options: readonly string[] = [], between?: (page: number) => void): Promise<string[]> {
-    const found: string[] = [];
-    let cursor = "0";
-    let page = 0;
-    do {
-      const node = nodes[page % nodes.length]!;
-      const [next, keys] = (await this.send(node, "SCAN", cursor, ...options)) as [string, string[]];
-      found.push(...keys);
-      cursor = next;
-      between?.(page++);
-    } while (cursor !== "0");
-    return found;
-  }
-
-  /** From the node's own log: what it did so that it did not look at more than it must. */
-  kill(node: number): void {
-    this.world.node(nodeName(node)).kill();
-  }
-}
-
-function named(count: number, prefix = "key"): string[] {
-  return Array.from({ length: count }, (_, at) => `${prefix}:${at}`);
-}
+import { nodeName } from "../sim/cluster/node-flags.js";
+import type { WireReply } from "../sim/cluster/sim-client.js";
+import { named, Ring } from "./ring-clients.js";
 
 describe("the keys of a whole ring", () => {
   let ring: Ring;
