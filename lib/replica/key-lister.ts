@@ -130,7 +130,7 @@ export class KeyLister {
   }
 
   #list(dataKey: string, stored: Buffer, keys: ListedKey[]): void {
-    const bytes = this.#records.unflushed(dataKey, stored);
+    const bytes = this.#records.flushes.leftOf(dataKey, stored);
     if (bytes === null) return;
     const view = this.#view;
     view.read(bytes, 0, bytes.length);

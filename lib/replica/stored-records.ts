@@ -67,7 +67,8 @@ export class StoredRecords {
   /** The encoded record as of the call, without what a flush has removed, or null. */
   async read(dataKey: string): Promise<Buffer | null> {
     const bytes = await this.#lsm.read(dataKey);
-    return bytes === null || !this.#isSweeping ? bytes : this.flushes.leftOf(dataKey, bytes);
+    // Asked in any case: what was read may be older than a sweep that is over by now.
+    return bytes === null ? null : this.flushes.leftOf(dataKey, bytes);
   }
 
   /**
@@ -232,11 +233,6 @@ export class StoredRecords {
   endSweep(): void {
     this.#isSweeping = false;
     this.#doomed.clear();
-  }
-
-  /** What is left of a record that a scan found; the bytes themselves where all is. */
-  unflushed(dataKey: string, bytes: Buffer): Buffer | null {
-    return this.#isSweeping ? this.flushes.leftOf(dataKey, bytes) : bytes;
   }
 
   /** Drops what flushes have removed of a key's record. Rejects with IO or CORRUPT. */
