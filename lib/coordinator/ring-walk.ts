@@ -143,7 +143,7 @@ export class RingWalk {
         needsIn: (plan) => plan.needs({ kind: "level", level: "ONE" }),
         what: "count",
         failures: this.#failures,
-        deadlineMs: this.#local.deadline(scope).atMs,
+        deadlineMs: this.#local.deadlineMs(scope),
         ask: async (member, askedSpans, deadlineMs) => {
           const request = { database, draw, spans: askedSpans };
           if (member === selfId) return this.#local.lister.counts(request);
@@ -165,7 +165,7 @@ export class RingWalk {
   ): Promise<{ keys: string[]; place: Place }> {
     const { clock } = this.#context;
     return this.#withRing(async () => {
-      const deadlineMs = this.#local.deadline(scope).atMs;
+      const deadlineMs = this.#local.deadlineMs(scope);
       const untilMs = Math.min(deadlineMs, clock.monotonicMs() + PAGE_MS);
       const failures = this.#failures;
       const step = new PageStep(this.#context, { local: this.#local, scope, deadlineMs, failures });
