@@ -62,7 +62,7 @@ export function clusterCommands(view: ClusterView): readonly Command[] {
         arguments: [{ name: "key", type: "string" }],
       }),
       sub("countkeysinslot", 3, (context, call) => countKeys(context, call), {
-        summary: "How many keys of the chosen database this member holds in a slot.",
+        summary: "How many keys of the chosen database there are in a slot.",
         arguments: [slot],
       }),
       sub("getkeysinslot", 4, (context, call) => getKeys(context, call), {
@@ -258,11 +258,15 @@ function isSlot(slot: number): boolean {
   return slot >= 0 && slot < SLOTS;
 }
 
-function countKeys(context: CommandContext, { session, args, reply }: ClientCall): void {
+function countKeys(context: CommandContext, call: ClientCall): void {
+  const { args, reply } = call;
+  const { scope } = call.session;
   const slot = integerOf(args[2]!);
   if (slot === null) return reply.error(NOT_AN_INTEGER);
   if (!isSlot(slot)) return reply.error("ERR Invalid slot");
-  reply.integer(context.keyspace.countKeysInSlot(session.scope.database, slot));
+  call.later(async (answer) => {
+    answer.integer(await context.keyspace.countKeysInSlot(scope, slot));
+  });
 }
 
 function getKeys(context: CommandContext, call: ClientCall): void {

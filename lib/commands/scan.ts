@@ -3,7 +3,7 @@
  * wait for the connection's earlier requests, and its later ones wait for them.
  */
 import { latin1Of } from "../bytes/latin1.js";
-import type { KeyPage, Scope } from "../coordinator/keyspace.js";
+import { type KeyPage, NOT_IN_MEMORY, type Scope } from "../coordinator/keyspace.js";
 import type { Clock } from "../host/clock.js";
 import type { Call } from "../resp/call.js";
 import { Reply } from "../resp/reply.js";
@@ -254,13 +254,15 @@ function randomKey(context: CommandContext, call: Call<ClientSession>): void {
 
 function databaseSize(context: CommandContext, call: Call<ClientSession>): void {
   const { keyspace } = context;
-  const { database } = call.session.scope;
-  if (call.unanswered === 0) call.reply.integer(keyspace.size(database));
-  else {
-    call.alone(async (reply) => {
-      reply.integer(keyspace.size(database));
-    });
+  const { scope } = call.session;
+  const total = call.unanswered === 0 ? keyspace.peekTotal(scope) : NOT_IN_MEMORY;
+  if (total !== NOT_IN_MEMORY) {
+    call.reply.integer(total);
+    return;
   }
+  call.alone(async (reply) => {
+    reply.integer(await keyspace.readTotal(scope));
+  });
 }
 
 /** ASYNC and SYNC are the same: what is removed is gone at once, and its space returns in the background. */

@@ -15,6 +15,7 @@ import type { Covered } from "../causality/record.js";
 import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
+import type { Random } from "../host/random.js";
 import { fingerprintOf } from "./fingerprint.js";
 import {
   type Effect,
@@ -34,6 +35,8 @@ import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
 import type { MintedDot } from "./quorum-write.js";
+import { type Agreement, RingFlush } from "./ring-flush.js";
+import { RingWalk } from "./ring-walk.js";
 import type { SlotPlan } from "./slot-plan.js";
 
 export interface CoordinatorOptions {
@@ -41,6 +44,8 @@ export interface CoordinatorOptions {
   readonly requests: QuorumRequests;
   readonly context: QuorumContext;
   readonly tokens: ContextTokens;
+  readonly random: Random;
+  readonly agreement: Agreement;
 }
 
 /** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
@@ -51,12 +56,16 @@ export class Coordinator implements Keyspace {
   readonly #requests: QuorumRequests;
   readonly #context: QuorumContext;
   readonly #tokens: ContextTokens;
+  readonly #walk: RingWalk;
+  readonly #ringFlush: RingFlush;
 
   constructor(options: CoordinatorOptions) {
     this.#local = options.local;
     this.#requests = options.requests;
     this.#context = options.context;
     this.#tokens = options.tokens;
+    this.#walk = new RingWalk(options);
+    this.#ringFlush = new RingFlush(options);
   }
 
   // Reads.
@@ -296,11 +305,19 @@ export class Coordinator implements Keyspace {
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
-    return this.#local.scan(scope, cursor, count);
+    return this.#isAlone ? this.#local.scan(scope, cursor, count) : this.#walk.page(scope, cursor, count);
   }
 
   randomKey(scope: Scope): Promise<string | null> {
-    return this.#local.randomKey(scope);
+    return this.#isAlone ? this.#local.randomKey(scope) : this.#walk.randomKey(scope);
+  }
+
+  peekTotal(scope: Scope): number | typeof NOT_IN_MEMORY {
+    return this.#isAlone ? this.#local.peekTotal(scope) : NOT_IN_MEMORY;
+  }
+
+  readTotal(scope: Scope): Promise<number> {
+    return this.#isAlone ? this.#local.readTotal(scope) : this.#walk.count(scope);
   }
 
   size(database: number): number {
@@ -311,12 +328,13 @@ export class Coordinator implements Keyspace {
     return this.#local.expiringSize(database);
   }
 
-  countKeysInSlot(database: number, slot: number): number {
-    return this.#local.countKeysInSlot(database, slot);
+  countKeysInSlot(scope: Scope, slot: number): Promise<number> {
+    if (this.#isAlone) return this.#local.countKeysInSlot(scope, slot);
+    return this.#walk.count(scope, [{ first: slot, end: slot + 1 }]);
   }
 
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
-    return this.#local.keysInSlot(scope, slot, count);
+    return this.#isAlone ? this.#local.keysInSlot(scope, slot, count) : this.#walk.keysInSlot(scope, slot, count);
   }
 
   committed(): Promise<void> {
@@ -324,10 +342,17 @@ export class Coordinator implements Keyspace {
   }
 
   flush(scope: Scope, what: "database" | "all"): Promise<void> {
-    return this.#local.flush(scope, what);
+    // Nobody else holds, or ever held, a copy of anything.
+    if (this.#isAlone && !this.#context.replica.keepsTombstones) return this.#local.flush(scope, what);
+    return this.#ringFlush.flush(scope, what);
   }
 
   // Where.
+
+  /** This node is the whole ring: its own copies are all there is. */
+  get #isAlone(): boolean {
+    return this.#context.plans.isAlone;
+  }
 
   /** True when this node's own copy is all that a read needs. */
   #isAnsweredHere(plan: SlotPlan, scope: Scope): boolean {

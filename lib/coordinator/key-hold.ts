@@ -67,12 +67,14 @@ export class KeyHold implements Hold {
  */
 export class HoldGate {
   #active = 0;
+  /** Works that no hold may begin before the end of. */
+  #working = 0;
   #steps: (() => void)[] = [];
   #entering: (() => void)[] = [];
 
   /** Resolves when a hold may begin; `leave` must follow. */
   async enter(): Promise<void> {
-    if (this.#steps.length > 0) await new Promise<void>((resolve) => this.#entering.push(resolve));
+    if (this.#steps.length > 0 || this.#working > 0) await new Promise<void>((resolve) => this.#entering.push(resolve));
     else this.#active++;
   }
 
@@ -80,9 +82,27 @@ export class HoldGate {
     this.#active--;
     if (this.#active > 0) return;
     for (const run of this.#steps.splice(0)) run();
+    this.#admit();
+  }
+
+  #admit(): void {
+    if (this.#working > 0) return;
     const entering = this.#entering.splice(0);
-    this.#active = entering.length;
+    this.#active += entering.length;
     for (const resolve of entering) resolve();
+  }
+
+  /** Runs `work` when there is no hold; none begins until it has ended. Settles with it. */
+  async during<Result>(work: () => Promise<Result>): Promise<Result> {
+    await this.between(() => {
+      this.#working++;
+    });
+    try {
+      return await work();
+    } finally {
+      this.#working--;
+      this.#admit();
+    }
   }
 
   /** Runs `step` when there is no hold, at once if there is none now. Settles with it. */

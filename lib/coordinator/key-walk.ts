@@ -4,19 +4,18 @@
  * the last appears in one of them. Slots without live keys are skipped by their counts.
  */
 import { SLOTS } from "../bytes/slot.js";
-import { RecordView } from "../causality/record-view.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import { dataKeyFloor, hashOfDataKey, rawKeyOf } from "../replica/data-key.js";
+import { dataKeyFloor, rawKeyOf } from "../replica/data-key.js";
+import { HASHES, type KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Records, Replica, ScanPage } from "../replica/replica.js";
 import type { KeyPage } from "./keyspace.js";
 
-/** Keys looked at in one go; between two others get their turn. */
-const PAGE_KEYS_MAX = 1_024;
+/** Keys of a page where no number is asked for. */
+const PAGE_KEYS = 1_024;
 /** Keys of a database being emptied that wait for the disk, or for their turn, at once. */
 const REMOVED_TOGETHER = 64;
-const HASHES = 2 ** 32;
 const RANDOM_TRIES = 16;
 /** A random key of a slot is found by counting up to here. */
 const RANK_MAX = 64;
@@ -25,10 +24,11 @@ export class KeyWalk {
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #view = new RecordView();
+  readonly #lister: KeyLister;
 
-  constructor(options: { replica: Replica; clock: Clock; random: Random }) {
+  constructor(options: { replica: Replica; lister: KeyLister; clock: Clock; random: Random }) {
     this.#replica = options.replica;
+    this.#lister = options.lister;
     this.#clock = options.clock;
     this.#random = options.random;
   }
@@ -41,7 +41,7 @@ export class KeyWalk {
     // Expired keys that wait for collection count as looked at, so that a page of nothing else ends too.
     let lookedAt = 0;
     for (; slot < SLOTS; slot++, hash = 0) {
-      if (this.#replica.sizeOfSlot(database, slot) === 0) continue;
+      if (this.#replica.isSlotEmpty(database, slot)) continue;
       while (hash < HASHES) {
         if (lookedAt >= count) return { keys, cursor: cursorOf(slot, hash) };
         const part = await this.#part(database, slot, hash, count - lookedAt);
@@ -81,7 +81,7 @@ export class KeyWalk {
     }
     // Nearly all is removed or expired: take the first that is not.
     for (let cursor = 0n; ; ) {
-      const page = await this.page(database, cursor, PAGE_KEYS_MAX);
+      const page = await this.page(database, cursor, PAGE_KEYS);
       if (page.keys.length > 0) return page.keys[0]!;
       if (page.cursor === 0n) return null;
       cursor = page.cursor;
@@ -93,7 +93,7 @@ export class KeyWalk {
     const replica = this.#replica;
     let found: string[] = [];
     for (let slot = 0; slot < SLOTS; slot++) {
-      if (replica.sizeOfSlot(database, slot) === 0 && replica.hiddenSize(database) === 0) continue;
+      if (replica.isSlotEmpty(database, slot) && replica.hiddenSize(database) === 0) continue;
       const range = slotRange(database, slot, 0);
       // Only onwards: a client that keeps writing to the slot does not keep this from ending.
       for (let from: string | null = range.from; from !== null; ) {
@@ -150,35 +150,17 @@ export class KeyWalk {
     return part.keys[0] ?? null;
   }
 
-  /** Some keys of one slot from `hash` on, ending between two hashes. */
+  /** Some live keys of one slot from `hash` on, ending between two hashes. */
   async #part(
     database: number,
     slot: number,
     hash: number,
     wanted: number,
   ): Promise<{ keys: string[]; lookedAt: number; nextHash: number }> {
-    const range = slotRange(database, slot, hash);
-    const limit = Math.min(wanted, PAGE_KEYS_MAX);
-    const keys: string[] = [];
     const nowMs = this.#clock.wallMs();
-    let lookedAt = 0;
-    const look = async (from: string, to: string, atMost: number): Promise<ScanPage> => {
-      const page = await this.#replica.scan({ from, to, limit: atMost, values: "with" });
-      for (const { key, value } of page.entries) {
-        lookedAt++;
-        this.#view.read(value!, 0, value!.length);
-        if (this.#view.isLive(nowMs)) keys.push(rawKeyOf(key));
-      }
-      return page;
-    };
-    const page = await look(range.from, range.to, limit);
-    const last = page.entries.at(-1);
-    if (page.next === null || last === undefined) return { keys, lookedAt, nextHash: HASHES };
-    // The rest of the last hash belongs to this page: nearly always nothing.
-    const nextHash = hashOfDataKey(last.key) + 1;
-    const to = nextHash === HASHES ? range.to : dataKeyFloor(slot, database, nextHash);
-    for (let next: string | null = page.next; next !== null && next < to; next = (await look(next, to, PAGE_KEYS_MAX)).next);
-    return { keys, lookedAt, nextHash };
+    const { keys, lookedAt, nextHash } = await this.#lister.part(database, slot, hash, wanted);
+    const live = keys.filter(({ expiryMs }) => expiryMs === 0 || expiryMs > nowMs);
+    return { keys: live.map(({ dataKey }) => rawKeyOf(dataKey)), lookedAt, nextHash };
   }
 }
 

@@ -152,11 +152,15 @@ export interface Keyspace {
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage>;
   /** A random live key, or null when there is none. */
   randomKey(scope: Scope): Promise<string | null>;
-  /** Keys stored, expired ones that are not yet removed included. */
+  /** Keys of the database, of all nodes, expired ones that are not yet removed included. NOT_IN_MEMORY: use `readTotal`. */
+  peekTotal(scope: Scope): number | typeof NOT_IN_MEMORY;
+  readTotal(scope: Scope): Promise<number>;
+  /** Keys of which this node keeps a copy, expired ones that are not yet removed included. */
   size(database: number): number;
-  /** Keys with an expiry. */
+  /** Those of them with an expiry. */
   expiringSize(database: number): number;
-  countKeysInSlot(database: number, slot: number): number;
+  /** Of all nodes, as `readTotal`. */
+  countKeysInSlot(scope: Scope, slot: number): Promise<number>;
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]>;
   /**
    * Resolves when what the `try...` forms have changed so far is in the log; rejects with IO when it was refused and taken

@@ -17,7 +17,8 @@ import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import { DATABASES, databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
+import { databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
+import { KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
@@ -37,6 +38,7 @@ import {
   type Sibling,
   type Siblings,
 } from "./keyspace.js";
+import { LocalFlush } from "./local-flush.js";
 
 /** May change while the node runs. */
 export interface CoordinatorSettings {
@@ -76,7 +78,10 @@ export class LocalKeyspace implements LocalOperations {
   readonly #names: StoreNames;
   readonly #settings: CoordinatorSettings;
   readonly #reaper: Pick<Reaper, "collectSoon"> | null;
+  /** Lists this node's own copies. */
+  readonly lister: KeyLister;
   readonly #walk: KeyWalk;
+  readonly #flush: LocalFlush;
   readonly #holdGate = new HoldGate();
   /** Reads that found a live value, and that did not: INFO's keyspace_hits and keyspace_misses. */
   hits = 0;
@@ -89,7 +94,20 @@ export class LocalKeyspace implements LocalOperations {
     this.#names = options.names;
     this.#settings = options.settings;
     this.#reaper = options.reaper ?? null;
-    this.#walk = new KeyWalk({ replica: options.replica, clock: options.clock, random: options.random });
+    this.lister = new KeyLister({ records: options.replica, clock: options.clock });
+    this.#walk = new KeyWalk({
+      replica: options.replica,
+      lister: this.lister,
+      clock: options.clock,
+      random: options.random,
+    });
+    this.#flush = new LocalFlush({
+      replica: options.replica,
+      walk: this.#walk,
+      gate: this.#holdGate,
+      deadline: () => this.deadline(),
+      queuesOf: (scope, dataKey) => this.queuesOf(scope, dataKey),
+    });
   }
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {
@@ -266,8 +284,16 @@ export class LocalKeyspace implements LocalOperations {
     return this.#replica.expiringSize(database);
   }
 
-  countKeysInSlot(database: number, slot: number): number {
-    return this.#replica.sizeOfSlot(database, slot);
+  peekTotal(scope: Scope): number {
+    return this.#replica.size(scope.database);
+  }
+
+  async readTotal(scope: Scope): Promise<number> {
+    return this.#replica.size(scope.database);
+  }
+
+  async countKeysInSlot(scope: Scope, slot: number): Promise<number> {
+    return this.#replica.sizeOfSlot(scope.database, slot);
   }
 
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
@@ -278,34 +304,13 @@ export class LocalKeyspace implements LocalOperations {
     return this.#replica.committed();
   }
 
-  async flush(scope: Scope, what: "database" | "all"): Promise<void> {
-    const { database } = scope;
-    const mayClear = (): boolean => what === "all" || this.#isAlone(database);
-    if (!mayClear()) return this.#walk.removeAll(database, (dataKey) => this.queuesOf(scope, dataKey));
-    // Within EXEC it is the holder's own; to wait for other holds might be to wait for each other.
-    if (scope.hold === null) {
-      if (!(await this.#clearBetweenHolds(mayClear))) await this.flush(scope, what);
-    } else {
-      this.#replica.clear();
-      await this.#replica.committed();
-    }
+  flush(scope: Scope, what: "database" | "all"): Promise<void> {
+    return this.#flush.flush(scope, what);
   }
 
-  /** Drops everything when no EXEC is under way, unless that may not be done any more by then. Returns whether it was. */
-  async #clearBetweenHolds(mayClear: () => boolean): Promise<boolean> {
-    const deadline = this.deadline();
-    let committed: Promise<void> | null = null;
-    const step = (): void => {
-      if (deadline.isPast) throw deadline.error();
-      if (mayClear()) {
-        this.#replica.clear();
-        committed = this.#replica.committed();
-      }
-      deadline.meet();
-    };
-    await deadline.bound(this.#holdGate.between(step));
-    await committed;
-    return committed !== null;
+  /** See `LocalFlush.betweenHolds`. */
+  betweenHolds<Result>(scope: Scope, deadline: Deadline, work: () => Promise<Result>): Promise<Result> {
+    return this.#flush.betweenHolds(scope, deadline, work);
   }
 
   /** The live value that `view` shows, counted as a hit or a miss. Throws CONFLICT where the scope asks for it. */
@@ -462,14 +467,6 @@ export class LocalKeyspace implements LocalOperations {
     const backlog = this.#replica.backlog();
     if (backlog === "slow") await pause(this.#clock, SLOWED_MS);
     if (backlog === "stopped") await this.#replica.room();
-  }
-
-  /** True when no other database has keys. */
-  #isAlone(database: number): boolean {
-    for (let other = 0; other < DATABASES; other++) {
-      if (other !== database && this.#replica.size(other) + this.#replica.hiddenSize(other) > 0) return false;
-    }
-    return true;
   }
 
   /** Until when an operation that begins now may take, on the monotonic clock. */

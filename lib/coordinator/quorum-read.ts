@@ -385,7 +385,10 @@ export class QuorumRead implements Request {
   #deliver(bytes: Buffer | null): void {
     if (this.isSettled) return;
     this.isSettled = true;
-    this.#sink.onRecord(this.#context.replica.view(bytes));
+    const { replica } = this.#context;
+    // Who answered may not have heard of a flush yet.
+    const left = bytes === null ? null : replica.flushes.leftOf(this.#dataKey, bytes);
+    this.#sink.onRecord(replica.view(left));
   }
 
   #fail(error: OperatingError): void {

@@ -122,6 +122,11 @@ export class SlotPlans {
     return this.#ring;
   }
 
+  /** This node is the only member there is. */
+  get isAlone(): boolean {
+    return this.#ring.members.length === 1 && this.of(0).isAlone;
+  }
+
   /** A newer ring: plans that requests hold stay what they were. */
   update(ring: Ring): void {
     const before = this.#ring;

@@ -5,7 +5,7 @@
 import { background } from "../background.js";
 import { ContextTokens } from "../causality/context-token.js";
 import { decodeRecord } from "../causality/record-encoding.js";
-import { Cluster, type MemberAddress, type MemberLoad, type Ring } from "../cluster/cluster.js";
+import { Cluster, type MemberAddress, type MemberLoad, type MemberReport, type Ring } from "../cluster/cluster.js";
 import type { MemberId } from "../cluster/member.js";
 import type { WhereAnswer } from "../commands/cluster-view.js";
 import type { Config } from "../config.js";
@@ -22,8 +22,12 @@ import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
 import type { Lsm } from "../lsm/lsm.js";
 import { Peers } from "../peer/peer.js";
+import type { StorePoint } from "../replica/flush-messages.js";
+import { FlushService } from "../replica/flush-service.js";
+import { FlushSweeper } from "../replica/flush-sweeper.js";
 import { Handoff } from "../replica/handoff.js";
 import { Hints } from "../replica/hints.js";
+import { KeyService } from "../replica/key-service.js";
 import { MemberHealth } from "../replica/member-health.js";
 import type { MetaStore } from "../replica/meta-store.js";
 import { RangeServer } from "../replica/range-server.js";
@@ -85,6 +89,7 @@ export class RingStack {
   readonly hints: Hints;
   readonly #options: RingStackOptions;
   readonly #turn: TurnEnd;
+  readonly #sweeper: FlushSweeper;
   #handoff: Handoff | null = null;
   #peerPort = 0;
 
@@ -93,6 +98,8 @@ export class RingStack {
     const { clock, random, peerNetwork } = host;
     this.#options = options;
     this.hints = hints;
+    const { replica } = options;
+    this.#sweeper = new FlushSweeper({ replica, meta, clock, log, commitsRefused: () => lsm.commitsRefused });
     this.peers = new Peers({
       network: peerNetwork,
       clock,
@@ -175,8 +182,17 @@ export class RingStack {
       plans,
       fetchRing: (from) => cluster.fetchRing(from),
     };
+    const ringVersion = (): number => cluster.ring.document.version;
+    const leases = (): StorePoint[] => cluster.reports().flatMap(leaseOf);
     const requests = new QuorumRequests({ local, context, random });
-    const coordinator = new Coordinator({ local, requests, context, tokens });
+    const coordinator = new Coordinator({
+      local,
+      requests,
+      context,
+      tokens,
+      random,
+      agreement: { change: (change, deadlineMs) => cluster.change(change, deadlineMs), leases },
+    });
     const forwarding = new CommandForwarding({ requests, local, context });
     const service = new ReplicaService({
       peers,
@@ -185,8 +201,25 @@ export class RingStack {
       turn: this.#turn,
       clock,
       isStale: (slot, version) => plans.isStale(slot, version),
+      ringVersion,
       ownersOf: (slot) => plans.of(slot).owners,
       isAwaitingSync: () => !lsm.isAcknowledged || live.values.appendfsync === "always",
+    });
+    const keys = new KeyService({
+      peers,
+      lister: local.lister,
+      turn: this.#turn,
+      isStale: (slot, version) => plans.isStale(slot, version),
+      ringVersion,
+      fetchRing: (from) => cluster.fetchRing(from),
+    });
+    const flushes = new FlushService({
+      peers,
+      replica,
+      turn: this.#turn,
+      ringVersion,
+      fetchRing: (from) => cluster.fetchRing(from),
+      leases,
     });
     const handoff = new Handoff({
       hints,
@@ -207,10 +240,13 @@ export class RingStack {
     const noteRing = (ring: Ring): void => {
       plans.update(ring);
       if (hasCompany(ring)) replica.keepTombstones();
+      this.#sweeper.learn(ring.document.flushContexts);
     };
     noteRing(cluster.ring);
     cluster.onRing(noteRing);
     service.serve();
+    keys.serve();
+    flushes.serve();
     requests.serve();
     handoff.start();
     const view = new RingView({
@@ -248,6 +284,7 @@ export class RingStack {
   async stop(): Promise<void> {
     this.cluster.stop();
     await this.#handoff?.stop();
+    await this.#sweeper.stop();
     await this.peers.close();
     this.hints.stop();
   }
@@ -309,6 +346,12 @@ export interface RingParts {
   readonly service: ReplicaService;
   readonly handoff: Handoff;
   readonly view: RingView;
+}
+
+/** The lease of a member's store, where gossip has heard of one. */
+function leaseOf({ member }: MemberReport): StorePoint[] {
+  const { storeId, sequenceLease } = member.contents;
+  return sequenceLease > 0 ? [{ storeId: Buffer.from(storeId, "hex").toString("latin1"), sequence: sequenceLease }] : [];
 }
 
 /** True when others hold copies, or may have held some. */

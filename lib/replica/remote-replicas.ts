@@ -54,6 +54,14 @@ export class RemoteReplicas {
     this.#peers.end();
   }
 
+  /**
+   * For what is not hot: resolves with the answer, owned. Rejects with UNAVAILABLE, TIMEOUT, or BUSY where it was not run and
+   * may be asked again.
+   */
+  ask(to: MemberId, kind: number, payload: Uint8Array, deadlineMs: number): Promise<Buffer> {
+    return this.#peers.call({ to, kind, payload, deadlineMs });
+  }
+
   /** Answers requests of a kind. Once a kind. */
   serve(kind: number, handler: PeerHandler): void {
     this.#peers.serve(kind, handler);

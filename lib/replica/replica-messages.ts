@@ -15,7 +15,6 @@
  */
 import { copyBytes } from "../bytes/copy.js";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
-import { SLOTS } from "../bytes/slot.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { contextLength, readContext, readStamp, STAMP_BYTES, writeContext, writeStamp } from "../causality/record-format.js";
 import type { VersionVector } from "../causality/version-vector.js";
@@ -23,6 +22,7 @@ import { MEMBER_ID_BYTES, type MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { BACKGROUND_KIND_MIN } from "../peer/peer.js";
 import { DATA_PREFIX, isDataKey } from "./data-key.js";
+import { readSpans, slotsOf, spansLength, spansOf, writeSpans } from "./slot-spans.js";
 
 export const ReplicaKind = {
   /** Merge this record into yours, or keep it as a hint. */
@@ -32,6 +32,12 @@ export const ReplicaKind = {
   handover: BACKGROUND_KIND_MIN + 1,
   /** Some records of some slots. */
   range: BACKGROUND_KIND_MIN + 2,
+  /** Which keys there are: key-messages.ts. */
+  keys: BACKGROUND_KIND_MIN + 3,
+  /** How many there are. */
+  counts: BACKGROUND_KIND_MIN + 4,
+  /** How far a flush goes: flush-messages.ts. */
+  flushPoint: BACKGROUND_KIND_MIN + 5,
 } as const;
 
 export const AnswerStatus = {
@@ -165,11 +171,8 @@ export interface RangeRequest {
 export function encodeRangeRequest({ ringVersion, slots, from }: RangeRequest): Buffer {
   const key = from ?? "";
   const spans = spansOf(slots);
-  let length = varintLength(ringVersion) + varintLength(spans.length) + key.length;
-  for (const { skipped, meant } of spans) length += varintLength(skipped) + varintLength(meant);
-  const bytes = Buffer.allocUnsafe(length);
-  let at = writeVarint(bytes, writeVarint(bytes, 0, ringVersion), spans.length);
-  for (const { skipped, meant } of spans) at = writeVarint(bytes, writeVarint(bytes, at, skipped), meant);
+  const bytes = Buffer.allocUnsafe(varintLength(ringVersion) + spansLength(spans) + key.length);
+  const at = writeSpans(bytes, writeVarint(bytes, 0, ringVersion), spans);
   writeLatin1(bytes, at, key);
   return bytes;
 }
@@ -177,33 +180,11 @@ export function encodeRangeRequest({ ringVersion, slots, from }: RangeRequest): 
 /** Throws CORRUPT. */
 export function decodeRangeRequest(bytes: Buffer): RangeRequest {
   const cursor: Cursor = { at: 0 };
-  const end = bytes.length;
-  const ringVersion = readVarint(bytes, cursor, end);
-  const slots: number[] = [];
-  let slot = 0;
-  for (let left = readVarint(bytes, cursor, end); left > 0; left--) {
-    slot += readVarint(bytes, cursor, end);
-    const stop = slot + readVarint(bytes, cursor, end);
-    if (stop > SLOTS) throw new OperatingError("CORRUPT", "a message of a peer names slots that there are not");
-    for (; slot < stop; slot++) slots.push(slot);
-  }
-  if (slots.length === 0) throw new OperatingError("CORRUPT", "a message of a peer asks for the records of no slot");
-  const from = latin1Of(bytes, cursor.at, end);
+  const ringVersion = readVarint(bytes, cursor, bytes.length);
+  const slots = [...slotsOf(readSpans(bytes, cursor))];
+  const from = latin1Of(bytes, cursor.at, bytes.length);
   if (from !== "" && from.length < DATA_PREFIX) throw cutOff();
   return { ringVersion, slots, from: from === "" ? null : from };
-}
-
-/** Runs of slots that follow each other, each with how many slots lie before it since the last. */
-function spansOf(slots: readonly number[]): { readonly skipped: number; meant: number }[] {
-  const spans: { readonly skipped: number; meant: number }[] = [];
-  let next = 0;
-  for (const slot of slots) {
-    const last = spans.at(-1);
-    if (last !== undefined && slot === next) last.meant++;
-    else spans.push({ skipped: slot - next, meant: 1 });
-    next = slot + 1;
-  }
-  return spans;
 }
 
 export interface RangePage {

@@ -26,6 +26,8 @@ export interface ReplicaServiceOptions {
   readonly clock: Clock;
   /** True when whoever holds the ring of this version takes others for the owners of the slot. */
   readonly isStale: (slot: number, ringVersion: number) => boolean;
+  /** The version of the ring that is known here. */
+  readonly ringVersion: () => number;
   /** Owners of a slot: a read that may look into hints finds those for them. */
   readonly ownersOf: (slot: number) => readonly MemberId[];
   /** True while replies of any kind wait for the disk (`appendfsync always`). */
@@ -57,12 +59,16 @@ export class ReplicaService {
   }
 
   #onStore(request: PeerRequest): void {
-    const { replica, isStale, turn } = this.#options;
+    const { replica, isStale, ringVersion, turn } = this.#options;
     const store = this.#store;
     store.read(request.payload);
     const { dataKey, recordStart, recordEnd, target } = store;
     if (isStale(slotOfDataKey(dataKey), store.ringVersion)) return request.answer(STALE_RING);
     if (replica.backlog() === "stopped") return request.refuse("BUSY", "the disk does not keep up");
+    // Who sends what was flushed without knowing it is told before it takes the record for stored.
+    if (store.ringVersion < ringVersion() && replica.isFlushed(dataKey, request.payload, recordStart, recordEnd)) {
+      return request.answer(STALE_RING);
+    }
     if (target !== null) return this.#keepHint(request, target, dataKey);
     const look = replica.peek(dataKey);
     if (look === "unread") {

@@ -33,6 +33,7 @@ import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
 import type { Records } from "./fetch-watch.js";
+import type { FlushContext } from "./flushes.js";
 import type { KeyQueues } from "./key-queues.js";
 import type { MetaStore } from "./meta-store.js";
 import { footprintOf, footprintOfValue, footprintOfView, NO_FOOTPRINT, REPLICA_COUNTERS } from "./record-index.js";
@@ -281,6 +282,12 @@ export class Replica extends StoredRecords {
     const incoming = this.#incoming;
     incoming.read(bytes, start, end);
     const nowMs = this.#clock.wallMs();
+    if (this.flushes.mayConcern(dataKey, incoming)) {
+      const record = decodeRecord(bytes, start, end);
+      const left = this.flushes.left(dataKey, record);
+      if (left === null) return this.#mergeNothing(old);
+      if (left !== record) return this.#mergeDecoded(dataKey, old, left, nowMs);
+    }
     const standing = incoming.isExpired(nowMs) ? "apart" : this.#comparison.compare(old, incoming);
     if (standing === "apart") return this.#mergeDecoded(dataKey, old, decodeRecord(bytes, start, end), nowMs);
     const stamp = incoming.newestStamp();
@@ -342,10 +349,40 @@ export class Replica extends StoredRecords {
     return true;
   }
 
+  /**
+   * Takes over what the members agree was flushed: it is dead from now on. Comes before anything more is minted: what this store
+   * mints from now on was not flushed. Returns the databases in which there is more of it than before.
+   */
+  learnFlushes(contexts: readonly FlushContext[]): readonly number[] {
+    const databases = this.flushes.learn(contexts);
+    this.#identity.goAbove(this.flushes.highestOf(this.#identity.storeId));
+    return databases;
+  }
+
+  /** The store, and the highest sequence that it has given out: 0 for none. */
+  get lastSequence(): { readonly storeId: string; readonly sequence: number } {
+    return { storeId: this.#identity.storeId, sequence: this.#identity.lastSequence };
+  }
+
+  /** True when nothing of the record in `bytes[start, end)` would be merged because all of it was flushed. Throws CORRUPT. */
+  isFlushed(dataKey: string, bytes: Uint8Array, start: number, end: number): boolean {
+    this.#incoming.read(bytes, start, end);
+    if (!this.flushes.mayConcern(dataKey, this.#incoming)) return false;
+    return this.flushes.left(dataKey, decodeRecord(bytes, start, end)) === null;
+  }
+
   /** Removes all records at once. */
   clear(): void {
     this.#meta.clearOthers();
     this.watch.noteChangeOfAll();
+  }
+
+  /** All of what came was flushed. */
+  #mergeNothing(old: RecordView | null): MergeResult {
+    const merged = this.#merged;
+    merged.kind = "unchanged";
+    merged.uncoveredStamp = old?.newestStamp() ?? 0;
+    return merged;
   }
 
   #mergeDecoded(dataKey: string, old: RecordView | null, incoming: Record, nowMs: number): MergeResult {

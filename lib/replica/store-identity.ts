@@ -75,6 +75,11 @@ export class StoreIdentity {
     return this.#leaseEnd;
   }
 
+  /** The highest sequence that was given out; 0 for none. */
+  get lastSequence(): number {
+    return this.#next - 1;
+  }
+
   get epoch(): number {
     return this.#epoch;
   }
@@ -115,6 +120,11 @@ export class StoreIdentity {
     if (this.#next + count > this.#leaseEnd) this.#extendLease(this.#epoch);
   }
 
+  /** What is given out from now on is above `sequence`. REQUIRES that `reserve` comes before the next one is. */
+  goAbove(sequence: number): void {
+    this.#next = Math.max(this.#next, sequence + 1);
+  }
+
   /** The next sequence. REQUIRES `reserve`. */
   nextSequence(): number {
     assert(this.#next < this.#leaseEnd, "identity: a sequence is leased before it is used");
@@ -129,7 +139,7 @@ export class StoreIdentity {
 
   /** A lease counts from when it is on the disk: when the disk refuses, everything is as before. */
   #extendLease(epoch: number): void {
-    const leaseEnd = this.#leaseEnd + LEASE;
+    const leaseEnd = Math.max(this.#leaseEnd, this.#next) + LEASE;
     this.#meta.putNow(RECORD, encode({ storeId: this.storeId, epoch, leaseEnd, next: null }));
     this.#leaseEnd = leaseEnd;
   }

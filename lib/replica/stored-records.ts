@@ -8,14 +8,16 @@
  */
 import { assert } from "../assert.js";
 import { SLOTS } from "../bytes/slot.js";
-import { contextOf, forSending, withLocalArea } from "../causality/record-encoding.js";
+import { contextOf, decodeRecord, encodeRecord, forSending, withLocalArea } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import type { VersionVector } from "../causality/version-vector.js";
-import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
+import type { Backlog, Lsm, ScanPage, ScanRange } from "../lsm/lsm.js";
 import { Peek } from "../lsm/peek.js";
-import { DATABASES, DataKeys, slotOfDataKey } from "./data-key.js";
+import { DATABASES, DataKeys, databaseOfDataKey, slotOfDataKey } from "./data-key.js";
+import { DoomedCounts } from "./doomed-counts.js";
 import { FetchWatch, type Records } from "./fetch-watch.js";
-import { type Footprint, footprintOfView, NO_FOOTPRINT, RecordIndex } from "./record-index.js";
+import { Flushes } from "./flushes.js";
+import { type Footprint, footprintOf, footprintOfView, NO_FOOTPRINT, RecordIndex } from "./record-index.js";
 
 /** What memory tells of a record: where it says `unread`, only the disk can tell. */
 export type Look = "found" | "absent" | "unread";
@@ -41,25 +43,32 @@ export class StoredRecords {
   /** What was stored since `record` was found or opened; `bytes` null: nothing. */
   readonly #stored = { bytes: null as Uint8Array | null, start: 0, end: 0 };
   readonly #sent = new RecordView();
+  /** What was removed with all its database. */
+  readonly flushes = new Flushes();
+  /** Some of that may still be stored. */
+  #isSweeping = false;
+  readonly #doomed = new DoomedCounts();
 
   constructor(lsm: Lsm) {
     this.#lsm = lsm;
     this.#index = new RecordIndex(lsm);
   }
 
-  /** Looks in memory. Where it is found, `record` shows it. */
+  /** Looks in memory. Where it is found, `record` shows it. What a flush has removed of it is dropped first. */
   peek(dataKey: string): Look {
     const peeked = this.#lsm.peek(dataKey);
     if (peeked !== Peek.FOUND) return peeked === Peek.ABSENT ? "absent" : "unread";
     const { buffer, start, end } = this.#lsm.found;
     this.record.read(buffer, start, end);
     this.#stored.bytes = null;
-    return "found";
+    return this.#isSweeping && this.flushes.mayConcern(dataKey, this.record) ? this.#dropAtHand(dataKey) : "found";
   }
 
-  /** The encoded record as of the call, or null. */
-  read(dataKey: string): Promise<Buffer | null> {
-    return this.#lsm.read(dataKey);
+  /** The encoded record as of the call, without what a flush has removed, or null. */
+  async read(dataKey: string): Promise<Buffer | null> {
+    const bytes = await this.#lsm.read(dataKey);
+    // Asked in any case: what was read may be older than a sweep that is over by now.
+    return bytes === null ? null : this.flushes.leftOf(dataKey, bytes);
   }
 
   /**
@@ -89,8 +98,10 @@ export class StoredRecords {
       const look = this.peek(dataKey);
       const fromDisk = fetched.get(dataKey);
       if (look === "unread" && fromDisk === undefined) return null;
-      const bytes = look === "found" ? this.copyAtHand() : look === "absent" ? null : fromDisk!;
-      gathered.set(dataKey, bytes);
+      gathered.set(
+        dataKey,
+        look === "found" ? this.copyAtHand() : look === "absent" ? null : this.#unflushed(dataKey, fromDisk!),
+      );
     }
     this.watch.end(fetched.keys(), fetched);
     return gathered;
@@ -166,7 +177,7 @@ export class StoredRecords {
     this.#lsm.remove(key);
   }
 
-  scan(range: { from: string; to: string | null; limit: number; values: "with" | "without" }): Promise<ScanPage> {
+  scan(range: ScanRange): Promise<ScanPage> {
     return this.#lsm.scan(range);
   }
 
@@ -177,11 +188,16 @@ export class StoredRecords {
 
   /** Keys of one database whose newest version is a value, expired ones that are not yet collected included. */
   size(database: number): number {
-    return this.#index.size(database);
+    return Math.max(0, this.#index.size(database) - this.#doomed.total(database));
   }
 
   sizeOfSlot(database: number, slot: number): number {
-    return this.#index.sizeOfSlot(database, slot);
+    return Math.max(0, this.#index.sizeOfSlot(database, slot) - this.#doomed.of(database, slot));
+  }
+
+  /** True when a scan finds no keys there. `sizeOfSlot` may be 0 all the same while a flush is being swept. */
+  isSlotEmpty(database: number, slot: number): boolean {
+    return this.#index.sizeOfSlot(database, slot) === 0;
   }
 
   /** Keys with a version that expires. */
@@ -198,6 +214,61 @@ export class StoredRecords {
   hasExpiring(): boolean {
     for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;
     return false;
+  }
+
+  // What flushes have removed.
+
+  /** Records may be stored of which flushes removed something; in these databases all that is counted now is one. */
+  beginSweep(databases: readonly number[]): void {
+    this.#isSweeping = true;
+    for (const database of databases) this.#doomed.doom(database, (slot) => this.#index.sizeOfSlot(database, slot));
+  }
+
+  /** Nothing flushed is stored in slots before this one. */
+  sweptTo(slot: number): void {
+    this.#doomed.sweptTo(slot);
+  }
+
+  /** Nothing flushed is stored any more. */
+  endSweep(): void {
+    this.#isSweeping = false;
+    this.#doomed.clear();
+  }
+
+  /** Drops what flushes have removed of a key's record. Rejects with IO or CORRUPT. */
+  async dropFlushed(dataKey: string): Promise<void> {
+    if (this.peek(dataKey) !== "unread") return;
+    const fetched: Records = new Map();
+    while (this.gather([dataKey], fetched) === null) await this.fetch([dataKey], fetched);
+  }
+
+  /** What is left of a record that was fetched; what is not is dropped in this step. */
+  #unflushed(dataKey: string, bytes: Buffer | null): Buffer | null {
+    if (bytes === null || !this.#isSweeping) return bytes;
+    const view = this.view(bytes)!;
+    if (!this.flushes.mayConcern(dataKey, view) || this.#dropAtHand(dataKey) === "found") return this.copyAtHand();
+    return null;
+  }
+
+  /** Drops what flushes have removed of the record at hand; `record` shows what is left. */
+  #dropAtHand(dataKey: string): "found" | "absent" {
+    const { record } = this;
+    const before = decodeRecord(record.bytes, record.start, record.end);
+    const after = this.flushes.left(dataKey, before);
+    if (after === before) return "found";
+    const footprint = footprintOf(before);
+    const left = after === null ? NO_FOOTPRINT : footprintOf(after);
+    if (footprint.isCounted && !left.isCounted) this.#doomed.dropped(databaseOfDataKey(dataKey), slotOfDataKey(dataKey));
+    if (after === null) {
+      this.remove(dataKey);
+      return "absent";
+    }
+    const bytes = encodeRecord(after);
+    this.put(dataKey, record, bytes, 0, bytes.length, footprint, left);
+    const stored = this.#stored;
+    record.read(stored.bytes!, stored.start, stored.end);
+    stored.bytes = null;
+    return "found";
   }
 
   /** Stores a record over `old`, whose local area it keeps. Counters and index change from `before` to `after`. */

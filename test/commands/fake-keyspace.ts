@@ -192,8 +192,16 @@ export class FakeKeyspace implements Keyspace {
     return [...this.#databases[database]!.values()].filter(({ expiryMs }) => expiryMs !== 0).length;
   }
 
-  countKeysInSlot(database: number, slot: number): number {
-    return this.#inSlot(database, slot).length;
+  peekTotal(scope: Scope): number | typeof NOT_IN_MEMORY {
+    return this.#isInMemory() ? this.size(scope.database) : NOT_IN_MEMORY;
+  }
+
+  readTotal(scope: Scope): Promise<number> {
+    return this.#later(scope, () => this.size(scope.database));
+  }
+
+  countKeysInSlot(scope: Scope, slot: number): Promise<number> {
+    return this.#later(scope, () => this.#inSlot(scope.database, slot).length);
   }
 
   async keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
