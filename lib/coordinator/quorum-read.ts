@@ -130,14 +130,14 @@ export class QuorumRead implements Request {
   // Request.
 
   hedge(): boolean {
+    if (this.#isCompleting) return false;
     const { health } = this.#context;
-    const { owners, selfPosition } = this.#plan;
+    const { owners } = this.#plan;
     const agoMs = health.nowMs() - this.#askedMs;
+    // Found before anybody is asked: those that are asked in this step are not late yet.
+    const late = [...this.#state.keys()].filter((at) => this.#state[at] === ASKED && health.isLate(owners[at]!, agoMs));
     let isHedged = false;
-    for (let position = 0; position < this.#state.length; position++) {
-      if (this.#state[position] !== ASKED || position === selfPosition || !health.isLate(owners[position]!, agoMs)) continue;
-      isHedged = this.#askAnother(position) || isHedged;
-    }
+    for (const position of late) isHedged = this.#askAnother(position) || isHedged;
     return isHedged;
   }
 
