@@ -51,6 +51,8 @@ interface Answer {
 
 /** A read begins anew at most so often because the ring changed. */
 const ROUNDS_MAX = 3;
+/** After so long another owner is asked besides this node's own disk. */
+const OWN_DISK_MS = 50;
 
 const NOT_ASKED = 0;
 const ASKED = 1;
@@ -78,6 +80,8 @@ export class QuorumRead implements Request {
   /** What the disk gave of this node's own copy; undefined where memory told. */
   #ownBytes: Buffer | null | undefined = undefined;
   #usesOwn = false;
+  /** All others have answered, and the disk has not. */
+  #isOwnAwaited = false;
   #used: Set<MemberId> | null = null;
   #isCompleting = false;
   #askedMs = 0;
@@ -130,6 +134,7 @@ export class QuorumRead implements Request {
   // Request.
 
   hedge(): boolean {
+    if (this.#isOwnAwaited) return this.#goOnWithoutOwn();
     if (this.#isCompleting) return false;
     const { health } = this.#context;
     const { owners } = this.#plan;
@@ -263,6 +268,7 @@ export class QuorumRead implements Request {
     this.#state = this.#plan.owners.map(() => NOT_ASKED);
     this.#answers = [];
     this.#usesOwn = false;
+    this.#isOwnAwaited = false;
     this.#ownBytes = undefined;
     this.#used = null;
     this.isHedged = false;
@@ -305,19 +311,35 @@ export class QuorumRead implements Request {
   }
 
   async #completeWithDisk(): Promise<void> {
+    const { replica, clock } = this.#context;
+    const { round } = this;
+    const { selfPosition } = this.#plan;
+    this.#isOwnAwaited = true;
+    this.isHedged = false;
+    this.hedgeAtMs = clock.monotonicMs() + OWN_DISK_MS;
+    let bytes: Buffer | null;
     try {
-      this.#ownBytes = await this.#context.replica.read(this.#dataKey);
+      bytes = await replica.read(this.#dataKey);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      return this.#goOnWithoutOwn();
+      if (this.isSettled || round !== this.round) return;
+      if (!this.#isOwnAwaited || !this.#goOnWithoutOwn()) this.#settle(this.#tally.gaveUp(selfPosition));
+      return;
     }
-    if (!this.isSettled) this.#complete();
+    if (this.isSettled || round !== this.round) return;
+    this.#ownBytes = bytes;
+    if (this.#isOwnAwaited) {
+      this.#isOwnAwaited = false;
+      this.#complete();
+    } else if (!this.#isCompleting) {
+      this.#usesOwn = true;
+      this.#settle(this.#tally.answered(selfPosition));
+    }
   }
 
-  /** This node cannot read its own copy: somebody else is asked instead. */
-  #goOnWithoutOwn(): void {
-    if (this.isSettled) return;
-    const { selfPosition } = this.#plan;
+  /** This node cannot read its own copy, or not yet: somebody else is asked instead. False when there is nobody. */
+  #goOnWithoutOwn(): boolean {
+    this.#isOwnAwaited = false;
     this.#usesOwn = false;
     this.#isCompleting = false;
     this.#tally = this.#newTally();
@@ -325,7 +347,7 @@ export class QuorumRead implements Request {
       if (isStandIn) this.#tally.stoodIn(position);
       else this.#tally.answered(position);
     }
-    if (!this.#askAnother(selfPosition)) this.#settle(this.#tally.gaveUp(selfPosition));
+    return this.#askAnother(this.#plan.selfPosition);
   }
 
   /** This node's own record: undefined where it was not asked, null where there is none. Borrowed. */

@@ -145,7 +145,13 @@ export class RingClient {
     return this.#answered(async () => {
       if (!isElsewhere) return perform(keyspace, scope, name, words);
       const args = [name, ...words].map((word) => Buffer.from(word, "latin1"));
-      const reply = await forwarding.forward({ args, targets, protocol: 2, scope });
+      const reply = await forwarding.forward({
+        args,
+        targets,
+        protocol: 2,
+        scope,
+        repeats: keys.length > 1 ? "once at most" : "known by its id",
+      });
       if (reply.startsWith("+")) return JSON.parse(reply.slice(1)) as Result;
       const [code, ...text] = reply.slice(1).split(" ");
       throw new OperatingError(code as "QUORUM", text.join(" "));

@@ -149,12 +149,12 @@ export class RingNode {
     const tokens = new ContextTokens({ clusterId: "c", clusterKey: Buffer.alloc(32, 7) });
     const names = (storeId: string): string | null => world.nameOfStore(storeId);
     this.local = new LocalKeyspace({ replica: this.replica, clock, random, tokens, names, settings });
-    const health = new MemberHealth({ peers: this.peers, clock });
+    const health = new MemberHealth({ peers: this.peers });
     this.context = {
       selfId: id,
       replica: this.replica,
       hints,
-      remote: new RemoteReplicas({ peers: this.peers, health }),
+      remote: new RemoteReplicas({ peers: this.peers }),
       health,
       inFlight: new InFlight({ clock, requestsMax: () => settings.queuedMax }),
       turn,
