@@ -323,7 +323,8 @@ export class LocalKeyspace implements LocalOperations {
   entryOf(scope: Scope, view: RecordView | null): Entry | null {
     if (view === null) return null;
     if (view.versionCount > 1 && scope.consistency.conflicts === "error") {
-      throw new OperatingError("CONFLICT", `${view.versionCount} siblings; read them with SIBLINGS`);
+      const { length } = distinctVersions(decodeRecord(view.bytes, view.start, view.end));
+      if (length > 1) throw new OperatingError("CONFLICT", `${length} siblings; read them with SIBLINGS`);
     }
     if (view.isTombstone || (view.expiryMs !== 0 && view.expiryMs <= this.#clock.wallMs())) return null;
     return { value: view.value(), expiryMs: view.expiryMs };
