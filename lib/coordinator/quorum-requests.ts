@@ -149,7 +149,9 @@ export class QuorumRequests {
             reject(error);
           }
         };
-        const sink = { onRecord, onFailure: reject };
+        const told = { onRecord, onFailure: reject };
+        // What is written on the strength of it supersedes it, wherever that is done.
+        const sink = plan.selfPosition >= 0 ? told : new NotedRead(this.#shown, this.#context, dataKey, told);
         new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
       });
     if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
