@@ -21,6 +21,7 @@ import { DATABASES, databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
+import type { BeginLimit } from "./begin-limit.js";
 import { Deadline } from "./deadline.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { HoldGate, KeyHold, Turns, takeHold } from "./key-hold.js";
@@ -421,14 +422,15 @@ export class LocalKeyspace implements LocalOperations {
       throw error;
     }
     const deadline = change.deadline ?? this.deadline(scopes[0]);
-    await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, change).finally(() => turns.release()));
+    const begin = scopes[0]?.forwarded?.begin;
+    await deadline.bound(this.#stepInTurn(turns, dataKeys, { deadline, begin }, change).finally(() => turns.release()));
   }
 
   /** Runs one synchronous step when it is the keys' turn, there is room, and their records are at hand. */
   async #stepInTurn(
     turns: Turns,
     dataKeys: readonly string[],
-    deadline: Deadline,
+    { deadline, begin }: { readonly deadline: Deadline; readonly begin: BeginLimit | undefined },
     { prepare, step }: ChangeInTurn,
   ): Promise<void> {
     const replica = this.#replica;
@@ -440,6 +442,7 @@ export class LocalKeyspace implements LocalOperations {
     for (; records === null; records = replica.gather(dataKeys, fetched)) await replica.fetch(dataKeys, fetched);
     // The client has been told by now that nothing was changed: a late write must not take effect as if it were new.
     if (deadline.isPast) throw deadline.error();
+    begin?.require();
     replica.reserve(dataKeys.length);
     step(records);
     deadline.meet();

@@ -14,7 +14,7 @@ import { slotOfDataKey } from "../replica/data-key.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { Deadline } from "./deadline.js";
 import { DurableAnswer } from "./durable-answer.js";
-import { Forward } from "./forward.js";
+import { Forward, type Route } from "./forward.js";
 import {
   decodeWrite,
   decodeWritten,
@@ -25,6 +25,7 @@ import {
   ForwardStatus,
   type WriteRequest,
 } from "./forward-messages.js";
+import { forwardedBy } from "./forwarded.js";
 import type { Forwarded, Scope, Sink } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -176,14 +177,39 @@ export class QuorumRequests {
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
   async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#local.deadlineMs(scope) };
+    const deadline = this.#local.deadline(scope);
+    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: deadline.atMs };
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
     if (turn === "in turn") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
-    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
+    await deadline.bound(
+      queues.run(dataKey, async () => {
+        if (deadline.isPast) throw deadline.error();
+        // From now on it may take effect, and says so itself when nobody has answered in time.
+        deadline.meet();
+        await send();
+      }),
+    );
   }
 
-  #sendWrite(scope: Scope, { writeId, deadlineMs }: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+  #sendWrite(scope: Scope, forwarded: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const forward = new Forward(this.#context, {
+        kind: ForwardKind.write,
+        route: () => this.#routeOf(scope, forwarded, dataKey, spec),
+        deadlineMs: forwarded.deadlineMs,
+        repeats: "anywhere",
+        onAnswer: (answer) => {
+          this.#shown.note(dataKey, decodeWritten(answer));
+          resolve();
+        },
+        onFailure: reject,
+      });
+      forward.start();
+    });
+  }
+
+  #routeOf(scope: Scope, { writeId }: Forwarded, dataKey: string, spec: WriteSpec): Route {
     const plan = this.planOf(dataKey);
     const { consistency } = scope;
     const owners = this.#reachableOwners(plan);
@@ -196,23 +222,11 @@ export class QuorumRequests {
       throw new OperatingError("QUORUM", `write reached 0 of ${needed} replicas; it was not made`);
     }
     const ringVersion = plan.ring.document.version;
-    const request = encodeWrite({ ringVersion, consistency, dataKey, ...spec, writeId, isForStandIn });
-    return new Promise((resolve, reject) => {
-      const forward = new Forward(this.#context, {
-        kind: ForwardKind.write,
-        candidates,
-        here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
-        payloadFor: () => request,
-        deadlineMs,
-        repeats: "side by side",
-        onAnswer: (answer) => {
-          this.#shown.note(dataKey, decodeWritten(answer));
-          resolve();
-        },
-        onFailure: reject,
-      });
-      forward.start();
-    });
+    return {
+      candidates,
+      here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
+      payloadFor: (spareMs) => encodeWrite({ ringVersion, spareMs, consistency, dataKey, ...spec, writeId, isForStandIn }),
+    };
   }
 
   /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
@@ -242,7 +256,7 @@ export class QuorumRequests {
       database: 0,
       consistency: write.consistency,
       hold: null,
-      forwarded: { writeId: write.writeId, deadlineMs: request.deadlineMs },
+      forwarded: forwardedBy(request, write, this.#context.clock),
     };
     const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
     background(this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));

@@ -54,6 +54,11 @@ export class RemoteReplicas {
     this.#peers.end();
   }
 
+  /** Asks a member for a sign of life, which `MemberHealth` then knows of. */
+  probe(to: MemberId): void {
+    this.#peers.probe(to);
+  }
+
   /** Answers requests of a kind. Once a kind. */
   serve(kind: number, handler: PeerHandler): void {
     this.#peers.serve(kind, handler);

@@ -1,17 +1,8 @@
 /** What supersedes what in a ring: sequential writes through any nodes, concurrent ones, contexts, and removals. */
 import { expect } from "chai";
-import { VersionVector } from "../../lib/causality/version-vector.js";
-import { RingWorld } from "./ring-world.js";
+import { mintAt, RingWorld } from "./ring-world.js";
 
 const NODES = [1, 2, 3, 4, 5];
-
-/** Has one node store a version that it sends to nobody. */
-function mintAt(world: RingWorld, number: number, key: string, value: string, writeId: string | null = null): void {
-  const { replica } = world.node(number);
-  replica.reserve(1);
-  const fresh = { value: Buffer.from(value), expiryMs: 0, writeId };
-  replica.mint(world.dataKey(key), null, { kind: "all", seen: VersionVector.EMPTY }, fresh);
-}
 
 describe("sequential writes", () => {
   it("through any two nodes leave GET answering the last, on every node", async () => {

@@ -4,6 +4,7 @@
  * slots are cut into as many arcs as there are nodes, and the arc of the n-th belongs to n, n + 1, n + 2.
  */
 import { expect } from "chai";
+import { COVERS_ALL } from "../../lib/causality/record.js";
 import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import type { MemberId } from "../../lib/cluster/member.js";
 import { Ring } from "../../lib/cluster/ring.js";
@@ -267,4 +268,13 @@ export class RingWorld {
     }
     for (const node of this.nodes) expect(await this.run(auditReplica(node.replica))).to.deep.equal([]);
   }
+}
+
+/** Has one node store a version that it sends to nobody. */
+export function mintAt(world: RingWorld, number: number, key: string, value: string, writeId: string | null = null): void {
+  const { replica } = world.node(number);
+  const dataKey = world.dataKey(key);
+  replica.reserve(1);
+  const old = replica.peek(dataKey) === "found" ? replica.record : null;
+  replica.mint(dataKey, old, COVERS_ALL, { value: Buffer.from(value), expiryMs: 0, writeId });
 }
