@@ -35,8 +35,6 @@ export interface QuorumReadOptions {
   readonly standIns: "strict" | "sloppy";
   /** Monotonic. */
   readonly deadlineMs: number;
-  /** Whether those who lack something are sent it before the answer; "here": only this node's copy is, where it keeps one. */
-  readonly repair: "everywhere" | "here";
   readonly sink: RecordSink;
 }
 
@@ -65,7 +63,6 @@ export class QuorumRead implements Request {
   readonly #needsIn: (plan: SlotPlan) => QuorumNeeds;
   #needs: QuorumNeeds;
   readonly #standIns: "strict" | "sloppy";
-  readonly #repair: "everywhere" | "here";
   readonly #sink: RecordSink;
   readonly deadlineMs: number;
   hedgeAtMs: number;
@@ -93,7 +90,6 @@ export class QuorumRead implements Request {
     this.#plan = context.plans.of(slotOfDataKey(options.dataKey));
     this.#needs = options.needsIn(this.#plan);
     this.#standIns = options.standIns;
-    this.#repair = options.repair;
     this.#sink = options.sink;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
@@ -379,15 +375,14 @@ export class QuorumRead implements Request {
     const bytes = encodeRecord(merged);
     const isOwnStale = ownRecord !== undefined && !isSameKnowledge(ownRecord, merged);
     const stale = this.#answers.filter((_, at) => !isSameKnowledge(records[at]!, merged));
-    if (!isOwnStale && (stale.length === 0 || this.#repair === "here")) return this.#deliver(bytes);
-    const isEverywhere = this.#repair === "everywhere";
+    if (!isOwnStale && stale.length === 0) return this.#deliver(bytes);
     const repair = new ReadRepair(this.#context, {
       plan: this.#plan,
       dataKey: this.#dataKey,
       bytes,
       deadlineMs: this.deadlineMs,
-      stale: isEverywhere ? stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })) : [],
-      others: isEverywhere ? this.#othersOf(stale) : [],
+      stale: stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })),
+      others: this.#othersOf(stale),
       isOwnStale,
       onDone: () => this.#deliver(bytes),
       onFailure: (error) => this.#fail(error),

@@ -99,7 +99,6 @@ export class QuorumRequests {
       needsIn: (current) => current.needs(quorum),
       standIns,
       deadlineMs: this.#local.deadlineMs(scope),
-      repair: "everywhere",
       sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
     });
     read.start();
@@ -124,7 +123,7 @@ export class QuorumRequests {
     return minted;
   }
 
-  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
+  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; repairs what lacks it. */
   async refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
     await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
   }
@@ -153,7 +152,7 @@ export class QuorumRequests {
         const told = { onRecord, onFailure: reject };
         // What is written on the strength of it supersedes it, wherever that is done.
         const sink = plan.selfPosition >= 0 ? told : new NotedRead(this.#shown, this.#context, dataKey, told);
-        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
+        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, sink }).start();
       });
     if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
     return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
