@@ -190,12 +190,33 @@ export class QuorumRead implements Request {
   #askStandIn(position: number): boolean {
     if (this.#standIns === "strict") return false;
     const slot = slotOfDataKey(this.#dataKey);
-    const standIn = standInFor(this.#context, this.#plan, { slot, centre: this.#plan.centreOf(position), used: this.#used });
+    const centre = this.#plan.centreOf(position);
+    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used, self: "too" });
     if (standIn === null) return false;
     this.#used ??= new Set();
     this.#used.add(standIn);
-    this.#ask(position, standIn, "stand-in");
+    if (standIn === this.#context.selfId) background(this.#readOwnHints(position));
+    else this.#ask(position, standIn, "stand-in");
     return true;
+  }
+
+  /** This node may have been the stand-in itself. */
+  async #readOwnHints(position: number): Promise<void> {
+    const { hints, selfId } = this.#context;
+    const { round } = this;
+    let bytes: Buffer | null = null;
+    let isRead = true;
+    try {
+      bytes = await hints.read(this.#dataKey, this.#plan.owners);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      isRead = false;
+    }
+    if (this.isSettled || this.#isCompleting || round !== this.round) return;
+    if (isRead) {
+      this.#answers.push({ position, from: selfId, isStandIn: true, bytes });
+      this.#settle(this.#tally.stoodIn(position));
+    } else if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
   }
 
   /** Asks somebody else besides, or instead of, the owner at `position`. */
@@ -219,6 +240,14 @@ export class QuorumRead implements Request {
     if (this.isSettled || this.#isCompleting || call.round !== this.round) return;
     if (payload[0] === AnswerStatus.staleRing) return this.#onStaleRing(call.to);
     if (payload[0] !== AnswerStatus.ok) return this.onFailed(call);
+    try {
+      this.#takeAnswer(call, payload);
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #takeAnswer(call: ReadCall, payload: Buffer): void {
     const { position, isStandIn } = call;
     if (!isStandIn) this.#state[position] = CLOSED;
     if (this.#isAgreedByTwo(position, isStandIn, payload)) return;
@@ -283,7 +312,21 @@ export class QuorumRead implements Request {
     if (this.isSettled || this.#isCompleting || verdict.kind === "waiting") return;
     if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
     this.#isCompleting = true;
-    this.#complete();
+    this.#finish(() => this.#complete());
+  }
+
+  /** A record that cannot be read, here or in an answer, fails this read and nothing else. */
+  #finish(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #failWith(error: unknown): void {
+    if (!(error instanceof OperatingError)) throw error;
+    this.#fail(error);
   }
 
   /** Enough have answered. Compares what they hold, this node's copy as it is now. */
@@ -326,7 +369,7 @@ export class QuorumRead implements Request {
     this.#ownBytes = bytes;
     if (this.#isOwnAwaited) {
       this.#isOwnAwaited = false;
-      this.#complete();
+      this.#finish(() => this.#complete());
     } else if (!this.#isCompleting) {
       this.#usesOwn = true;
       this.#settle(this.#tally.answered(selfPosition));
@@ -384,8 +427,13 @@ export class QuorumRead implements Request {
       stale: stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })),
       others: this.#othersOf(stale),
       isOwnStale,
-      onDone: () => this.#deliver(bytes),
+      onDone: () => this.#finish(() => this.#deliver(bytes)),
       onFailure: (error) => this.#fail(error),
+      onStaleRing: (from) => {
+        this.#isCompleting = false;
+        this.round++;
+        this.#onStaleRing(from);
+      },
     });
     repair.start();
   }
@@ -401,8 +449,9 @@ export class QuorumRead implements Request {
 
   #deliver(bytes: Buffer | null): void {
     if (this.isSettled) return;
+    const view = this.#context.replica.view(bytes);
     this.isSettled = true;
-    this.#sink.onRecord(this.#context.replica.view(bytes));
+    this.#sink.onRecord(view);
   }
 
   #fail(error: OperatingError): void {

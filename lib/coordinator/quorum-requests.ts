@@ -313,7 +313,11 @@ class NotedRead implements RecordSink {
   }
 
   onRecord(view: RecordView | null): void {
-    if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    try {
+      if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    } catch (error) {
+      return this.#sink.onFailure(error);
+    }
     this.#sink.onRecord(view);
   }
 
