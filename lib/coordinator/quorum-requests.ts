@@ -107,12 +107,18 @@ export class QuorumRequests {
   // Writes.
 
   /** Mints in the key's turn here, unless the same request did already; tells what was minted. */
-  async mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<MintedDot> {
+  async mintHere(
+    scope: Scope,
+    dataKey: string,
+    { covered, value, expiryMs }: WriteSpec,
+    deadline: Deadline,
+  ): Promise<MintedDot> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const writeId = scope.forwarded?.writeId ?? null;
     let minted: MintedDot = replica.minted();
     await this.#local.changeAt(scope, [dataKey], {
+      deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
@@ -125,17 +131,14 @@ export class QuorumRequests {
 
   /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; repairs what lacks it. */
   async refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
-    await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
+    await this.decisionRecord(scope, dataKey, deadline, () => undefined);
   }
 
-  decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    return this.#readForDecision(scope, dataKey, this.#local.deadlineMs(scope), show);
-  }
-
-  #readForDecision<Result>(
+  /** The same, and shows what was read. */
+  decisionRecord<Result>(
     scope: Scope,
     dataKey: string,
-    deadlineMs: number,
+    { atMs: deadlineMs }: Deadline,
     show: (view: RecordView | null) => Result,
   ): Promise<Result> {
     const plan = this.planOf(dataKey);
@@ -162,24 +165,35 @@ export class QuorumRequests {
   }
 
   /** Sends what is stored here to the other owners; resolves at W. */
-  replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
+  replicate(scope: Scope, dataKey: string, plain: MintedDot | null, deadlineMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject }, deadlineMs);
     });
   }
 
-  startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+  /** `deadlineMs`: of the operation that it ends; default: it begins now. */
+  startQuorumWrite(
+    scope: Scope,
+    dataKey: string,
+    plain: MintedDot | null,
+    sink: Sink<void>,
+    deadlineMs = this.#local.deadlineMs(scope),
+  ): void {
     const { quorum, standIns } = scope.consistency;
-    const deadlineMs = this.#local.deadlineMs(scope);
     new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
-  async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const deadline = this.#local.deadline(scope);
+  async forwardWrite(
+    scope: Scope,
+    dataKey: string,
+    spec: WriteSpec,
+    options: { readonly deadline?: Deadline; readonly turn?: "is had" } = {},
+  ): Promise<void> {
+    const deadline = options.deadline ?? this.#local.deadline(scope);
     const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: deadline.atMs };
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
-    if (turn === "in turn") return send();
+    if (options.turn === "is had") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
     await deadline.bound(
       queues.run(dataKey, async () => {
@@ -262,8 +276,9 @@ export class QuorumRequests {
   }
 
   async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
-    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs });
-    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null);
+    const deadline = this.#local.deadline(scope);
+    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
+    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null, deadline.atMs);
     return this.#contextOf(dataKey);
   }
 
