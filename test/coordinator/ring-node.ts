@@ -78,6 +78,8 @@ export class RingNode {
   /** Rings that were asked for. */
   ringsFetched = 0;
   isDead = false;
+  /** It learns of no ring. */
+  isDeaf = false;
 
   static async open(world: RingWorld, number: number, disk: SimDisk, clock: ProcessClock): Promise<RingNode> {
     const random = world.random.fork();
@@ -202,7 +204,7 @@ export class RingNode {
 
   /** It learns of a ring. */
   learn(ring: Ring): void {
-    if (ring.document.version > this.plans.ring.document.version) this.plans.update(ring);
+    if (!this.isDeaf && ring.document.version > this.plans.ring.document.version) this.plans.update(ring);
   }
 
   /** Other members ask and answer nothing else about rings here: what the other knows is known a little later. */

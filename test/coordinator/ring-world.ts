@@ -148,8 +148,12 @@ export class RingWorld {
     return this.#keys.of(0, Buffer.from(key, "latin1"));
   }
 
+  slotOf(key: string): number {
+    return slotOfDataKey(this.dataKey(key));
+  }
+
   ownersOf(key: string): number[] {
-    const { old } = this.ring.owners(slotOfDataKey(this.dataKey(key)));
+    const { old } = this.ring.owners(this.slotOf(key));
     return [...old].map((index) => Number.parseInt(this.ring.members[index]!.id, 16));
   }
 
