@@ -18,6 +18,7 @@ import {
   encodeReplied,
   ForwardKind,
 } from "./forward-messages.js";
+import { forwardedBy } from "./forwarded.js";
 import type { Forwarded, Scope } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -43,7 +44,8 @@ export interface RoutedCommand {
 }
 
 /** Runs a command here that another node passed on, or that none of the others took. Resolves with the encoded reply. */
-export type CommandRun = (command: Omit<CommandRequest, "ringVersion" | "writeId">, forwarded: Forwarded) => Promise<string>;
+export type CommandRun = (command: CommandToRun, forwarded: Forwarded) => Promise<string>;
+export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "writeId">;
 
 /** What the commands need of it. */
 export interface CommandRouting {
@@ -93,15 +95,19 @@ export class CommandForwarding implements CommandRouting {
     this.#context.inFlight.requireRoom();
     const dataKeys = targets.map((target) => this.#context.replica.keys.of(target.scope.database, target.key));
     const deadline = this.#local.deadline(scope);
+    const writeId = this.#requests.nextWriteId();
+    const { database, consistency } = scope;
+    const command = { protocol, database, consistency, args };
     const send = (): Promise<string> =>
       new Promise((resolve, reject) => {
-        const writeId = this.#requests.nextWriteId();
-        const { database, consistency } = scope;
-        const command = { protocol, database, consistency, args };
         const forward = new Forward(this.#context, {
           kind: ForwardKind.command,
-          ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
-          payloadFor: () => encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, writeId }),
+          route: () => ({
+            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
+            payloadFor: (spareMs) => {
+              return encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, spareMs, writeId });
+            },
+          }),
           deadlineMs: deadline.atMs,
           repeats: repeats === "known by its id" ? "in turn" : "never",
           onAnswer: (answer) => resolve(latin1Of(answer, 1)),
@@ -110,7 +116,13 @@ export class CommandForwarding implements CommandRouting {
         forward.start();
       });
     // What follows for these keys on this node finds the command done.
-    return deadline.bound(this.#local.inTurnOf(scope, dataKeys, send));
+    const inTurn = this.#local.inTurnOf(scope, dataKeys, async () => {
+      if (deadline.isPast) throw deadline.error();
+      // From now on it may take effect, and says so itself when nobody has answered in time.
+      deadline.meet();
+      return send();
+    });
+    return deadline.bound(inTurn);
   }
 
   serve(run: CommandRun): void {
@@ -120,13 +132,15 @@ export class CommandForwarding implements CommandRouting {
 
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
-    const forwarded = { writeId: command.writeId, deadlineMs: request.deadlineMs };
+    const forwarded = forwardedBy(request, command, this.#context.clock);
     background(this.#runHere(command, forwarded).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
   }
 
-  async #runHere(command: Omit<CommandRequest, "ringVersion" | "writeId">, forwarded: Forwarded): Promise<Buffer> {
+  async #runHere(command: CommandToRun, forwarded: Forwarded): Promise<Buffer> {
     try {
-      return encodeReplied(await this.#run!(command, forwarded));
+      const reply = await this.#run!(command, forwarded);
+      const { begin } = forwarded;
+      return begin?.isMissed ? encodeRefused(begin.error()) : encodeReplied(reply);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       return encodeRefused(error);

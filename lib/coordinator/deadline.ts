@@ -40,7 +40,8 @@ export class Deadline {
   /** Settles as `work` does, or rejects with TIMEOUT at the deadline. `work` itself goes on. */
   bound<Result>(work: Promise<Result>): Promise<Result> {
     return new Promise((resolve, reject) => {
-      const timer = this.#clock.after(this.#timeoutMs, () => {
+      const leftMs = Math.max(0, this.atMs - this.#clock.monotonicMs());
+      const timer = this.#clock.after(leftMs, () => {
         if (this.#isMet) return;
         this.#hasFired = true;
         reject(this.error());

@@ -3,9 +3,9 @@
  * COMMAND is a whole command of a client, run where its key is decided on. Kinds and codes are numbers on the wire: append,
  * never reuse.
  *
- *     WRITE:   ring version varint | flags u8 | consistency | expiry ms varint | write id (length varint, bytes) |
+ *     WRITE:   ring version varint | spare ms varint | flags u8 | consistency | expiry ms varint | write id (length varint, bytes) |
  *              data key (length varint, bytes) | covered: context, or actor 12 bytes and sequence varint | value
- *     COMMAND: ring version varint | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
+ *     COMMAND: ring version varint | spare ms varint | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
  *         consistency: flags u8 | level u8, or 255 and read varint, write varint
  *     answers: status u8 | WRITE: context; COMMAND: the encoded reply; an error: code u8, text
  */
@@ -48,6 +48,8 @@ const AS_STAND_IN = 8;
 /** One version to mint. */
 export interface WriteRequest {
   readonly ringVersion: number;
+  /** It must be begun so long before the deadline of its call, or not at all: milliseconds, a whole number. */
+  readonly spareMs: number;
   readonly consistency: Consistency;
   readonly dataKey: string;
   readonly covered: Covered;
@@ -62,6 +64,8 @@ export interface WriteRequest {
 
 export interface CommandRequest {
   readonly ringVersion: number;
+  /** As for a WRITE. */
+  readonly spareMs: number;
   readonly protocol: 2 | 3;
   readonly database: number;
   readonly consistency: Consistency;
@@ -73,6 +77,7 @@ export function encodeWrite(write: WriteRequest): Buffer {
   const { covered, value, dataKey, writeId } = write;
   const length =
     varintLength(write.ringVersion) +
+    varintLength(write.spareMs) +
     1 +
     consistencyLength(write.consistency) +
     varintLength(write.expiryMs) +
@@ -81,7 +86,7 @@ export function encodeWrite(write: WriteRequest): Buffer {
     coveredLength(covered) +
     (value?.length ?? 0);
   const bytes = Buffer.allocUnsafe(length);
-  let at = writeVarint(bytes, 0, write.ringVersion);
+  let at = writeVarint(bytes, writeVarint(bytes, 0, write.ringVersion), write.spareMs);
   bytes[at++] = (value === null ? 0 : HAS_VALUE) | coveredFlag(covered) | (write.isForStandIn ? AS_STAND_IN : 0);
   at = writeConsistency(bytes, at, write.consistency);
   at = writeVarint(bytes, at, write.expiryMs);
@@ -96,6 +101,7 @@ export function decodeWrite(bytes: Buffer): WriteRequest {
   const cursor: Cursor = { at: 0 };
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
+  const spareMs = readVarint(bytes, cursor, end);
   const flags = readByte(bytes, cursor, end);
   const consistency = readConsistency(bytes, cursor, end);
   const expiryMs = readVarint(bytes, cursor, end);
@@ -105,16 +111,16 @@ export function decodeWrite(bytes: Buffer): WriteRequest {
   const value = (flags & HAS_VALUE) === 0 ? null : bytes.subarray(cursor.at);
   if (writeId === "") throw damaged();
   const isForStandIn = (flags & AS_STAND_IN) !== 0;
-  return { ringVersion, consistency, dataKey, covered, value, expiryMs, writeId, isForStandIn };
+  return { ringVersion, spareMs, consistency, dataKey, covered, value, expiryMs, writeId, isForStandIn };
 }
 
 export function encodeCommand(command: CommandRequest): Buffer {
   const { args, writeId } = command;
-  let length = varintLength(command.ringVersion) + 2 + consistencyLength(command.consistency) + textLength(writeId);
-  length += varintLength(args.length);
+  let length = varintLength(command.ringVersion) + varintLength(command.spareMs) + 2 + consistencyLength(command.consistency);
+  length += textLength(writeId) + varintLength(args.length);
   for (const arg of args) length += varintLength(arg.length) + arg.length;
   const bytes = Buffer.allocUnsafe(length);
-  let at = writeVarint(bytes, 0, command.ringVersion);
+  let at = writeVarint(bytes, writeVarint(bytes, 0, command.ringVersion), command.spareMs);
   bytes[at++] = command.protocol;
   bytes[at++] = command.database;
   at = writeConsistency(bytes, at, command.consistency);
@@ -132,6 +138,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
   const cursor: Cursor = { at: 0 };
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
+  const spareMs = readVarint(bytes, cursor, end);
   const protocol = readByte(bytes, cursor, end) === 3 ? 3 : 2;
   const database = readByte(bytes, cursor, end);
   const consistency = readConsistency(bytes, cursor, end);
@@ -145,7 +152,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
     args.push(Buffer.from(bytes.subarray(cursor.at, cursor.at + length)));
     cursor.at += length;
   }
-  return { ringVersion, protocol, database, consistency, writeId, args };
+  return { ringVersion, spareMs, protocol, database, consistency, writeId, args };
 }
 
 /** The answer to a WRITE that was made: what its replica has seen of the key now. */

@@ -1,7 +1,8 @@
 /**
- * A request that is passed on to the first of several members that takes it. One that surely did not run it is followed by
- * the next; one that may have run it (it did not answer, or its link broke) is followed by the next only because the request
- * carries an id by which a second run is known. A slow one is hedged the same way.
+ * A request that is passed on to the first of several members that takes it. Each has some time in which it must begin it, or
+ * not at all; one from which nothing is heard until then is followed by the next. So a member that was stopped, and wakes with
+ * the request still before it, does not make an old write over a newer one. One that may have run it without being heard is
+ * followed only where the request carries an id by which a second run is known.
  */
 import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
@@ -12,28 +13,39 @@ import type { Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
 import { Soon } from "./soon.js";
 
-export interface ForwardOptions {
-  readonly kind: number;
+/** Who may run a request, by the ring as it is. */
+export interface Route {
   /** In the order in which they are tried; with none, `here` is not null. */
   readonly candidates: readonly MemberId[];
   /** Runs it on this node, after all candidates; resolves with an answer like theirs. Null: this node cannot. */
   readonly here: (() => Promise<Buffer>) | null;
-  /** The request, for one of them. Owned. */
-  readonly payloadFor: (to: MemberId) => Buffer;
+  /** The request to a member that must begin it `spareMs` (whole) before the deadline of its call. Owned. */
+  readonly payloadFor: (spareMs: number) => Buffer;
+}
+
+export interface ForwardOptions {
+  readonly kind: number;
+  /** Asked anew when a member knows a newer ring. Throws QUORUM where there is nobody. */
+  readonly route: () => Route;
   readonly deadlineMs: number;
   /**
-   * May it be given to a second member although the first may have run it? `side by side`: while the first may still do so,
-   * because what both write counts as one. `in turn`: only when the first would refuse it as late, because it reads first.
+   * May it be given to a second member although the first may have run it? `anywhere`: yes, one does as well as another.
+   * `in turn`: yes, but the first is where it is decided: as long as that lives, it is asked again rather than another.
    */
-  readonly repeats: "never" | "in turn" | "side by side";
+  readonly repeats: "never" | "in turn" | "anywhere";
   /** The answer with status `ok`, borrowed. One of the two is called, once, never within `start`. */
   readonly onAnswer: (answer: Buffer) => void;
   readonly onFailure: (error: OperatingError) => void;
 }
 
-/** What a member has for a request that another may be given in its turn: a multiple of what its answers take, within bounds. */
-const ATTEMPT_FACTOR = 8;
-const ATTEMPT_MS_MIN = 250;
+/** What a member has to begin a request, as a multiple of what its answers take. What is decided needs a read first. */
+const WRITE_FACTOR = 2;
+const DECISION_FACTOR = 8;
+const DECISION_MS_MIN = 250;
+/** One that lives and does not answer (its disk hangs?) is done without after so long. */
+const WRITE_MS_MAX = 250;
+const DECISION_MS_MAX = 1_000;
+const ROUTES_MAX = 4;
 
 /** Codes of failures after which the request may have been run. */
 const AMBIGUOUS: ReadonlySet<MemberFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
@@ -45,9 +57,15 @@ export class Forward implements Request {
   hedgeAtMs: number;
   isHedged = false;
   isSettled = false;
+  #route: Route | null = null;
+  #routes = 0;
+  #isRingAwaited = false;
   #next = 0;
   #open = 0;
+  /** Of the last member that was asked. */
   #sentMs = 0;
+  #beginByMs = 0;
+  #patienceMs = 0;
   #isTriedHere = false;
   #mayHaveRun = false;
   #lastError: OperatingError | null = null;
@@ -62,57 +80,82 @@ export class Forward implements Request {
   start(): void {
     this.#context.inFlight.add(this);
     // Behind the writes of this turn: they reach the same members first.
-    this.#context.turn.add(new Soon(() => this.#sendNext()));
+    this.#context.turn.add(new Soon(() => this.#begin()));
   }
 
   hedge(): boolean {
-    const { health, clock } = this.#context;
-    const { repeats, candidates, here } = this.#options;
-    const last = candidates[this.#next - 1];
-    if (repeats !== "side by side" || (last !== undefined && !health.isLate(last, clock.monotonicMs() - this.#sentMs)))
+    const { health, remote, clock } = this.#context;
+    const { repeats } = this.#options;
+    const last = this.#route?.candidates[this.#next - 1];
+    if (last === undefined || repeats === "never") return false;
+    const agoMs = clock.monotonicMs() - this.#sentMs;
+    const isSilent = health.isLate(last, 0);
+    if (agoMs < this.#patienceMs) {
+      // What lives shows it by then.
+      if (isSilent) remote.probe(last);
+      this.hedgeAtMs = this.#sentMs + this.#patienceMs;
       return false;
-    if (!this.#sendNext()) return false;
-    // The next one may be slow, too.
-    return this.#next >= candidates.length && (here === null || this.#isTriedHere);
+    }
+    if (!isSilent && agoMs < (repeats === "anywhere" ? WRITE_MS_MAX : DECISION_MS_MAX)) return false;
+    this.#mayHaveRun = true;
+    this.#sendNext();
+    return false;
   }
 
   expire(): void {
     this.#fail();
   }
 
+  #begin(): void {
+    if (this.isSettled) return;
+    try {
+      this.#route = this.#options.route();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#lastError = error;
+      if (this.#open === 0) this.#fail();
+      return;
+    }
+    this.#next = 0;
+    this.#goOn();
+  }
+
   #sendNext(): boolean {
-    const { candidates, kind, payloadFor } = this.#options;
-    const { remote, health, clock } = this.#context;
-    const to = candidates[this.#next];
+    const to = this.#route!.candidates[this.#next];
     if (to === undefined) return this.#runHere();
     this.#next++;
-    this.#open++;
-    this.#sentMs = clock.monotonicMs();
-    this.hedgeAtMs = this.#sentMs + 2 * health.hedgeAfterMs(to);
-    const call: MemberCall = {
-      to,
-      kind,
-      deadlineMs: this.#attemptDeadlineMs(to),
-      onAnswer: (payload) => this.#onAnswer(to, payload),
-      onFailure: (code) => this.#onFailure(code),
-    };
-    remote.send(call, payloadFor(to));
+    const usualMs = this.#context.health.hedgeAfterMs(to);
+    const isDecision = this.#options.repeats === "in turn";
+    this.#patienceMs = isDecision ? Math.max(DECISION_MS_MIN, DECISION_FACTOR * usualMs) : WRITE_FACTOR * usualMs;
+    this.#sendTo(to);
     return true;
   }
 
-  /** Until when this member may run it: where another is next, not so long that there is no time left for that one. */
-  #attemptDeadlineMs(to: MemberId): number {
-    const { repeats, candidates, here, deadlineMs } = this.#options;
+  #sendTo(to: MemberId): void {
+    const { remote, health, clock } = this.#context;
+    const { repeats, kind, deadlineMs } = this.#options;
+    const { candidates, here, payloadFor } = this.#route!;
+    this.#open++;
+    this.#sentMs = clock.monotonicMs();
     const isLast = this.#next >= candidates.length && here === null;
-    if (repeats !== "in turn" || isLast) return deadlineMs;
-    const usualMs = this.#context.health.hedgeAfterMs(to);
-    return Math.min(deadlineMs, this.#sentMs + Math.max(ATTEMPT_MS_MIN, ATTEMPT_FACTOR * usualMs));
+    const isBound = repeats === "never" || isLast;
+    this.#beginByMs = isBound ? deadlineMs : Math.min(deadlineMs, this.#sentMs + this.#patienceMs);
+    this.hedgeAtMs = isBound ? deadlineMs : this.#sentMs + health.hedgeAfterMs(to);
+    const call: MemberCall = {
+      to,
+      kind,
+      deadlineMs,
+      onAnswer: (payload) => this.#onAnswer(to, payload),
+      onFailure: (code) => this.#onFailure(code),
+    };
+    remote.send(call, payloadFor(Math.ceil(deadlineMs - this.#beginByMs)));
   }
 
   #runHere(): boolean {
-    const { here } = this.#options;
+    const { here } = this.#route!;
     if (here === null || this.#isTriedHere) return false;
     this.#isTriedHere = true;
+    this.hedgeAtMs = this.deadlineMs;
     this.#open++;
     background(here().then((answer) => this.#onAnswer(null, answer)));
     return true;
@@ -123,22 +166,57 @@ export class Forward implements Request {
     if (this.isSettled) return;
     switch (answer[0]) {
       case ForwardStatus.ok:
-        this.isSettled = true;
-        return this.#options.onAnswer(answer);
+        return this.#deliver(answer);
       case ForwardStatus.staleRing:
-        if (from !== null) background(this.#context.fetchRing(from));
+        if (from !== null) return this.#routeAnew(from);
         return this.#goOn();
-      default: {
-        const error = decodeRefused(answer);
-        // Its disk is full, or it has too much to do: another may have room. All other errors are the request's own.
-        if (error.code !== "IO" && error.code !== "BUSY") {
-          this.isSettled = true;
-          return this.#options.onFailure(error);
-        }
-        this.#lastError = error;
-        this.#goOn();
-      }
+      default:
+        return this.#onRefused(from, decodeRefused(answer));
     }
+  }
+
+  #deliver(answer: Buffer): void {
+    this.isSettled = true;
+    try {
+      this.#options.onAnswer(answer);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      this.#options.onFailure(error);
+    }
+  }
+
+  #onRefused(from: MemberId | null, error: OperatingError): void {
+    const { health, clock } = this.#context;
+    switch (error.code) {
+      case "TIMEOUT":
+        // It was not begun in time, and never will be. Where it is decided there may be many before it.
+        if (this.#options.repeats !== "in turn" || from === null || health.isLate(from, 0)) return this.#goOn();
+        if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
+        this.#patienceMs *= 2;
+        return this.#sendTo(from);
+      case "IO":
+      case "BUSY":
+        // Its disk is full, or it has too much to do: another may have room.
+        this.#lastError = error;
+        return this.#goOn();
+      default:
+        // All other errors are the request's own.
+        this.isSettled = true;
+        return this.#options.onFailure(error);
+    }
+  }
+
+  /** Others may keep the key by now. */
+  #routeAnew(from: MemberId): void {
+    if (this.#isRingAwaited) return;
+    if (++this.#routes > ROUTES_MAX) return this.#goOn();
+    this.#isRingAwaited = true;
+    background(
+      this.#context.fetchRing(from).then(() => {
+        this.#isRingAwaited = false;
+        this.#begin();
+      }),
+    );
   }
 
   #onFailure(code: MemberFailureCode): void {
@@ -150,7 +228,7 @@ export class Forward implements Request {
   }
 
   #goOn(): void {
-    if (this.#sendNext() || this.#open > 0) return;
+    if (this.#sendNext() || this.#open > 0 || this.#isRingAwaited) return;
     this.#fail();
   }
 
@@ -162,6 +240,7 @@ export class Forward implements Request {
 
   #error(): OperatingError {
     const tail = this.#mayHaveRun || this.#open > 0 ? "; it may still take effect" : "; it was not run";
-    return new OperatingError("QUORUM", `none of ${this.#options.candidates.length} nodes that keep the key answered${tail}`);
+    const asked = this.#route?.candidates.length ?? 0;
+    return new OperatingError("QUORUM", `none of ${asked} nodes that keep the key answered${tail}`);
   }
 }

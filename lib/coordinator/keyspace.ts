@@ -5,6 +5,7 @@
  * `peek`/`try...` answer from memory within the call or say that they cannot; then the caller uses the asynchronous form.
  * All operations on one key take effect in the order in which they were called.
  */
+import type { BeginLimit } from "./begin-limit.js";
 import type { Consistency } from "./consistency.js";
 
 /** What an operation runs with: taken from the session, or from a prefix such as `CONSISTENCY ONE GET k`. */
@@ -24,6 +25,8 @@ export interface Forwarded {
   readonly writeId: string;
   /** On the monotonic clock of this node. */
   readonly deadlineMs: number;
+  /** Left out: it may be begun until its deadline. */
+  readonly begin?: BeginLimit;
 }
 
 /** A live value: neither deleted nor expired, the newest of its siblings. */

@@ -22,6 +22,7 @@ import { KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
+import type { BeginLimit } from "./begin-limit.js";
 import { Deadline } from "./deadline.js";
 import { fingerprintOf } from "./fingerprint.js";
 import { HoldGate, KeyHold, Turns, takeHold } from "./key-hold.js";
@@ -328,7 +329,8 @@ export class LocalKeyspace implements LocalOperations {
   entryOf(scope: Scope, view: RecordView | null): Entry | null {
     if (view === null) return null;
     if (view.versionCount > 1 && scope.consistency.conflicts === "error") {
-      throw new OperatingError("CONFLICT", `${view.versionCount} siblings; read them with SIBLINGS`);
+      const { length } = distinctVersions(decodeRecord(view.bytes, view.start, view.end));
+      if (length > 1) throw new OperatingError("CONFLICT", `${length} siblings; read them with SIBLINGS`);
     }
     if (view.isTombstone || (view.expiryMs !== 0 && view.expiryMs <= this.#clock.wallMs())) return null;
     return { value: view.value(), expiryMs: view.expiryMs };
@@ -425,14 +427,15 @@ export class LocalKeyspace implements LocalOperations {
       throw error;
     }
     const deadline = change.deadline ?? this.deadline(scopes[0]);
-    await deadline.bound(this.#stepInTurn(turns, dataKeys, deadline, change).finally(() => turns.release()));
+    const begin = scopes[0]?.forwarded?.begin;
+    await deadline.bound(this.#stepInTurn(turns, dataKeys, { deadline, begin }, change).finally(() => turns.release()));
   }
 
   /** Runs one synchronous step when it is the keys' turn, there is room, and their records are at hand. */
   async #stepInTurn(
     turns: Turns,
     dataKeys: readonly string[],
-    deadline: Deadline,
+    { deadline, begin }: { readonly deadline: Deadline; readonly begin: BeginLimit | undefined },
     { prepare, step }: ChangeInTurn,
   ): Promise<void> {
     const replica = this.#replica;
@@ -444,6 +447,7 @@ export class LocalKeyspace implements LocalOperations {
     for (; records === null; records = replica.gather(dataKeys, fetched)) await replica.fetch(dataKeys, fetched);
     // The client has been told by now that nothing was changed: a late write must not take effect as if it were new.
     if (deadline.isPast) throw deadline.error();
+    begin?.require();
     replica.reserve(dataKeys.length);
     step(records);
     deadline.meet();

@@ -24,19 +24,24 @@ export interface QuorumContext {
 }
 
 /**
- * Members that may stand in for a replica of the slot in data centre `centre`, nearest first: linked, prompt, no replicas of
- * the slot, and not among `used`.
+ * The next member that may stand in for a replica of the slot in data centre `centre`: linked, prompt, no replica of the slot,
+ * and not among `used`; this node only where it is said.
  */
 export function standInFor(
   context: QuorumContext,
   plan: SlotPlan,
-  place: { readonly slot: number; readonly centre: string; readonly used: ReadonlySet<MemberId> | null },
+  place: {
+    readonly slot: number;
+    readonly centre: string;
+    readonly used: ReadonlySet<MemberId> | null;
+    readonly self?: "too";
+  },
 ): MemberId | null {
   const { members, current } = plan.ring;
   for (const index of current.candidatesAfter(place.slot, place.centre)) {
     const { id } = members[index]!;
-    if (id === context.selfId || place.used?.has(id) || plan.isOwner(id)) continue;
-    if (context.health.isPrompt(id)) return id;
+    if (place.used?.has(id) || plan.isOwner(id)) continue;
+    if (id === context.selfId ? place.self === "too" : context.health.isPrompt(id)) return id;
   }
   return null;
 }

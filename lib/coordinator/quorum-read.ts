@@ -35,8 +35,6 @@ export interface QuorumReadOptions {
   readonly standIns: "strict" | "sloppy";
   /** Monotonic. */
   readonly deadlineMs: number;
-  /** Whether those who lack something are sent it before the answer; "here": only this node's copy is, where it keeps one. */
-  readonly repair: "everywhere" | "here";
   readonly sink: RecordSink;
 }
 
@@ -51,6 +49,8 @@ interface Answer {
 
 /** A read begins anew at most so often because the ring changed. */
 const ROUNDS_MAX = 3;
+/** After so long another owner is asked besides this node's own disk. */
+const OWN_DISK_MS = 50;
 
 const NOT_ASKED = 0;
 const ASKED = 1;
@@ -63,7 +63,6 @@ export class QuorumRead implements Request {
   readonly #needsIn: (plan: SlotPlan) => QuorumNeeds;
   #needs: QuorumNeeds;
   readonly #standIns: "strict" | "sloppy";
-  readonly #repair: "everywhere" | "here";
   readonly #sink: RecordSink;
   readonly deadlineMs: number;
   hedgeAtMs: number;
@@ -78,6 +77,8 @@ export class QuorumRead implements Request {
   /** What the disk gave of this node's own copy; undefined where memory told. */
   #ownBytes: Buffer | null | undefined = undefined;
   #usesOwn = false;
+  /** All others have answered, and the disk has not. */
+  #isOwnAwaited = false;
   #used: Set<MemberId> | null = null;
   #isCompleting = false;
   #askedMs = 0;
@@ -89,7 +90,6 @@ export class QuorumRead implements Request {
     this.#plan = context.plans.of(slotOfDataKey(options.dataKey));
     this.#needs = options.needsIn(this.#plan);
     this.#standIns = options.standIns;
-    this.#repair = options.repair;
     this.#sink = options.sink;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
@@ -130,14 +130,15 @@ export class QuorumRead implements Request {
   // Request.
 
   hedge(): boolean {
+    if (this.#isOwnAwaited) return this.#goOnWithoutOwn();
+    if (this.#isCompleting) return false;
     const { health } = this.#context;
-    const { owners, selfPosition } = this.#plan;
+    const { owners } = this.#plan;
     const agoMs = health.nowMs() - this.#askedMs;
+    // Found before anybody is asked: those that are asked in this step are not late yet.
+    const late = [...this.#state.keys()].filter((at) => this.#state[at] === ASKED && health.isLate(owners[at]!, agoMs));
     let isHedged = false;
-    for (let position = 0; position < this.#state.length; position++) {
-      if (this.#state[position] !== ASKED || position === selfPosition || !health.isLate(owners[position]!, agoMs)) continue;
-      isHedged = this.#askAnother(position) || isHedged;
-    }
+    for (const position of late) isHedged = this.#askAnother(position) || isHedged;
     return isHedged;
   }
 
@@ -189,12 +190,33 @@ export class QuorumRead implements Request {
   #askStandIn(position: number): boolean {
     if (this.#standIns === "strict") return false;
     const slot = slotOfDataKey(this.#dataKey);
-    const standIn = standInFor(this.#context, this.#plan, { slot, centre: this.#plan.centreOf(position), used: this.#used });
+    const centre = this.#plan.centreOf(position);
+    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used, self: "too" });
     if (standIn === null) return false;
     this.#used ??= new Set();
     this.#used.add(standIn);
-    this.#ask(position, standIn, "stand-in");
+    if (standIn === this.#context.selfId) background(this.#readOwnHints(position));
+    else this.#ask(position, standIn, "stand-in");
     return true;
+  }
+
+  /** This node may have been the stand-in itself. */
+  async #readOwnHints(position: number): Promise<void> {
+    const { hints, selfId } = this.#context;
+    const { round } = this;
+    let bytes: Buffer | null = null;
+    let isRead = true;
+    try {
+      bytes = await hints.read(this.#dataKey, this.#plan.owners);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      isRead = false;
+    }
+    if (this.isSettled || this.#isCompleting || round !== this.round) return;
+    if (isRead) {
+      this.#answers.push({ position, from: selfId, isStandIn: true, bytes });
+      this.#settle(this.#tally.stoodIn(position));
+    } else if (!this.#askAnother(position)) this.#settle(this.#tally.gaveUp(position));
   }
 
   /** Asks somebody else besides, or instead of, the owner at `position`. */
@@ -218,6 +240,14 @@ export class QuorumRead implements Request {
     if (this.isSettled || this.#isCompleting || call.round !== this.round) return;
     if (payload[0] === AnswerStatus.staleRing) return this.#onStaleRing(call.to);
     if (payload[0] !== AnswerStatus.ok) return this.onFailed(call);
+    try {
+      this.#takeAnswer(call, payload);
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #takeAnswer(call: ReadCall, payload: Buffer): void {
     const { position, isStandIn } = call;
     if (!isStandIn) this.#state[position] = CLOSED;
     if (this.#isAgreedByTwo(position, isStandIn, payload)) return;
@@ -263,6 +293,7 @@ export class QuorumRead implements Request {
     this.#state = this.#plan.owners.map(() => NOT_ASKED);
     this.#answers = [];
     this.#usesOwn = false;
+    this.#isOwnAwaited = false;
     this.#ownBytes = undefined;
     this.#used = null;
     this.isHedged = false;
@@ -281,7 +312,21 @@ export class QuorumRead implements Request {
     if (this.isSettled || this.#isCompleting || verdict.kind === "waiting") return;
     if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
     this.#isCompleting = true;
-    this.#complete();
+    this.#finish(() => this.#complete());
+  }
+
+  /** A record that cannot be read, here or in an answer, fails this read and nothing else. */
+  #finish(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#failWith(error);
+    }
+  }
+
+  #failWith(error: unknown): void {
+    if (!(error instanceof OperatingError)) throw error;
+    this.#fail(error);
   }
 
   /** Enough have answered. Compares what they hold, this node's copy as it is now. */
@@ -305,19 +350,35 @@ export class QuorumRead implements Request {
   }
 
   async #completeWithDisk(): Promise<void> {
+    const { replica, clock } = this.#context;
+    const { round } = this;
+    const { selfPosition } = this.#plan;
+    this.#isOwnAwaited = true;
+    this.isHedged = false;
+    this.hedgeAtMs = clock.monotonicMs() + OWN_DISK_MS;
+    let bytes: Buffer | null;
     try {
-      this.#ownBytes = await this.#context.replica.read(this.#dataKey);
+      bytes = await replica.read(this.#dataKey);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      return this.#goOnWithoutOwn();
+      if (this.isSettled || round !== this.round) return;
+      if (!this.#isOwnAwaited || !this.#goOnWithoutOwn()) this.#settle(this.#tally.gaveUp(selfPosition));
+      return;
     }
-    if (!this.isSettled) this.#complete();
+    if (this.isSettled || round !== this.round) return;
+    this.#ownBytes = bytes;
+    if (this.#isOwnAwaited) {
+      this.#isOwnAwaited = false;
+      this.#finish(() => this.#complete());
+    } else if (!this.#isCompleting) {
+      this.#usesOwn = true;
+      this.#settle(this.#tally.answered(selfPosition));
+    }
   }
 
-  /** This node cannot read its own copy: somebody else is asked instead. */
-  #goOnWithoutOwn(): void {
-    if (this.isSettled) return;
-    const { selfPosition } = this.#plan;
+  /** This node cannot read its own copy, or not yet: somebody else is asked instead. False when there is nobody. */
+  #goOnWithoutOwn(): boolean {
+    this.#isOwnAwaited = false;
     this.#usesOwn = false;
     this.#isCompleting = false;
     this.#tally = this.#newTally();
@@ -325,7 +386,7 @@ export class QuorumRead implements Request {
       if (isStandIn) this.#tally.stoodIn(position);
       else this.#tally.answered(position);
     }
-    if (!this.#askAnother(selfPosition)) this.#settle(this.#tally.gaveUp(selfPosition));
+    return this.#askAnother(this.#plan.selfPosition);
   }
 
   /** This node's own record: undefined where it was not asked, null where there is none. Borrowed. */
@@ -357,18 +418,22 @@ export class QuorumRead implements Request {
     const bytes = encodeRecord(merged);
     const isOwnStale = ownRecord !== undefined && !isSameKnowledge(ownRecord, merged);
     const stale = this.#answers.filter((_, at) => !isSameKnowledge(records[at]!, merged));
-    if (!isOwnStale && (stale.length === 0 || this.#repair === "here")) return this.#deliver(bytes);
-    const isEverywhere = this.#repair === "everywhere";
+    if (!isOwnStale && stale.length === 0) return this.#deliver(bytes);
     const repair = new ReadRepair(this.#context, {
       plan: this.#plan,
       dataKey: this.#dataKey,
       bytes,
       deadlineMs: this.deadlineMs,
-      stale: isEverywhere ? stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })) : [],
-      others: isEverywhere ? this.#othersOf(stale) : [],
+      stale: stale.map(({ from, isStandIn, position }) => ({ to: from, isStandIn, position })),
+      others: this.#othersOf(stale),
       isOwnStale,
-      onDone: () => this.#deliver(bytes),
+      onDone: () => this.#finish(() => this.#deliver(bytes)),
       onFailure: (error) => this.#fail(error),
+      onStaleRing: (from) => {
+        this.#isCompleting = false;
+        this.round++;
+        this.#onStaleRing(from);
+      },
     });
     repair.start();
   }
@@ -384,11 +449,12 @@ export class QuorumRead implements Request {
 
   #deliver(bytes: Buffer | null): void {
     if (this.isSettled) return;
-    this.isSettled = true;
     const { replica } = this.#context;
     // Who answered may not have heard of a flush yet.
     const left = bytes === null ? null : replica.flushes.leftOf(this.#dataKey, bytes);
-    this.#sink.onRecord(replica.view(left));
+    const view = replica.view(left);
+    this.isSettled = true;
+    this.#sink.onRecord(view);
   }
 
   #fail(error: OperatingError): void {

@@ -14,7 +14,7 @@ import { slotOfDataKey } from "../replica/data-key.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { Deadline } from "./deadline.js";
 import { DurableAnswer } from "./durable-answer.js";
-import { Forward } from "./forward.js";
+import { Forward, type Route } from "./forward.js";
 import {
   decodeWrite,
   decodeWritten,
@@ -25,6 +25,7 @@ import {
   ForwardStatus,
   type WriteRequest,
 } from "./forward-messages.js";
+import { forwardedBy } from "./forwarded.js";
 import type { Forwarded, Scope, Sink } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -98,7 +99,6 @@ export class QuorumRequests {
       needsIn: (current) => current.needs(quorum),
       standIns,
       deadlineMs: this.#local.deadlineMs(scope),
-      repair: "everywhere",
       sink: isReplica ? sink : new NotedRead(this.#shown, this.#context, dataKey, sink),
     });
     read.start();
@@ -107,12 +107,18 @@ export class QuorumRequests {
   // Writes.
 
   /** Mints in the key's turn here, unless the same request did already; tells what was minted. */
-  async mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<MintedDot> {
+  async mintHere(
+    scope: Scope,
+    dataKey: string,
+    { covered, value, expiryMs }: WriteSpec,
+    deadline: Deadline,
+  ): Promise<MintedDot> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const writeId = scope.forwarded?.writeId ?? null;
     let minted: MintedDot = replica.minted();
     await this.#local.changeAt(scope, [dataKey], {
+      deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
@@ -123,19 +129,16 @@ export class QuorumRequests {
     return minted;
   }
 
-  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; merges it in here. */
+  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; repairs what lacks it. */
   async refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
-    await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
+    await this.decisionRecord(scope, dataKey, deadline, () => undefined);
   }
 
-  decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    return this.#readForDecision(scope, dataKey, this.#local.deadlineMs(scope), show);
-  }
-
-  #readForDecision<Result>(
+  /** The same, and shows what was read. */
+  decisionRecord<Result>(
     scope: Scope,
     dataKey: string,
-    deadlineMs: number,
+    { atMs: deadlineMs }: Deadline,
     show: (view: RecordView | null) => Result,
   ): Promise<Result> {
     const plan = this.planOf(dataKey);
@@ -149,8 +152,10 @@ export class QuorumRequests {
             reject(error);
           }
         };
-        const sink = { onRecord, onFailure: reject };
-        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, repair: "here", sink }).start();
+        const told = { onRecord, onFailure: reject };
+        // What is written on the strength of it supersedes it, wherever that is done.
+        const sink = plan.selfPosition >= 0 ? told : new NotedRead(this.#shown, this.#context, dataKey, told);
+        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, sink }).start();
       });
     if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
     return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
@@ -160,28 +165,64 @@ export class QuorumRequests {
   }
 
   /** Sends what is stored here to the other owners; resolves at W. */
-  replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
+  replicate(scope: Scope, dataKey: string, plain: MintedDot | null, deadlineMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject }, deadlineMs);
     });
   }
 
-  startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+  /** `deadlineMs`: of the operation that it ends; default: it begins now. */
+  startQuorumWrite(
+    scope: Scope,
+    dataKey: string,
+    plain: MintedDot | null,
+    sink: Sink<void>,
+    deadlineMs = this.#local.deadlineMs(scope),
+  ): void {
     const { quorum, standIns } = scope.consistency;
-    const deadlineMs = this.#local.deadlineMs(scope);
     new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
-  async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#local.deadlineMs(scope) };
+  async forwardWrite(
+    scope: Scope,
+    dataKey: string,
+    spec: WriteSpec,
+    options: { readonly deadline?: Deadline; readonly turn?: "is had" } = {},
+  ): Promise<void> {
+    const deadline = options.deadline ?? this.#local.deadline(scope);
+    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: deadline.atMs };
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
-    if (turn === "in turn") return send();
+    if (options.turn === "is had") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
-    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
+    await deadline.bound(
+      queues.run(dataKey, async () => {
+        if (deadline.isPast) throw deadline.error();
+        // From now on it may take effect, and says so itself when nobody has answered in time.
+        deadline.meet();
+        await send();
+      }),
+    );
   }
 
-  #sendWrite(scope: Scope, { writeId, deadlineMs }: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+  #sendWrite(scope: Scope, forwarded: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const forward = new Forward(this.#context, {
+        kind: ForwardKind.write,
+        route: () => this.#routeOf(scope, forwarded, dataKey, spec),
+        deadlineMs: forwarded.deadlineMs,
+        repeats: "anywhere",
+        onAnswer: (answer) => {
+          this.#shown.note(dataKey, decodeWritten(answer));
+          resolve();
+        },
+        onFailure: reject,
+      });
+      forward.start();
+    });
+  }
+
+  #routeOf(scope: Scope, { writeId }: Forwarded, dataKey: string, spec: WriteSpec): Route {
     const plan = this.planOf(dataKey);
     const { consistency } = scope;
     const owners = this.#reachableOwners(plan);
@@ -194,23 +235,11 @@ export class QuorumRequests {
       throw new OperatingError("QUORUM", `write reached 0 of ${needed} replicas; it was not made`);
     }
     const ringVersion = plan.ring.document.version;
-    const request = encodeWrite({ ringVersion, consistency, dataKey, ...spec, writeId, isForStandIn });
-    return new Promise((resolve, reject) => {
-      const forward = new Forward(this.#context, {
-        kind: ForwardKind.write,
-        candidates,
-        here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
-        payloadFor: () => request,
-        deadlineMs,
-        repeats: "side by side",
-        onAnswer: (answer) => {
-          this.#shown.note(dataKey, decodeWritten(answer));
-          resolve();
-        },
-        onFailure: reject,
-      });
-      forward.start();
-    });
+    return {
+      candidates,
+      here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
+      payloadFor: (spareMs) => encodeWrite({ ringVersion, spareMs, consistency, dataKey, ...spec, writeId, isForStandIn }),
+    };
   }
 
   /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
@@ -240,15 +269,16 @@ export class QuorumRequests {
       database: 0,
       consistency: write.consistency,
       hold: null,
-      forwarded: { writeId: write.writeId, deadlineMs: request.deadlineMs },
+      forwarded: forwardedBy(request, write, this.#context.clock),
     };
     const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
     background(this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
   }
 
   async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
-    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs });
-    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null);
+    const deadline = this.#local.deadline(scope);
+    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
+    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null, deadline.atMs);
     return this.#contextOf(dataKey);
   }
 
@@ -298,7 +328,11 @@ class NotedRead implements RecordSink {
   }
 
   onRecord(view: RecordView | null): void {
-    if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    try {
+      if (view !== null) this.#shown.note(this.#dataKey, this.#context.replica.contextAtHand());
+    } catch (error) {
+      return this.#sink.onFailure(error);
+    }
     this.#sink.onRecord(view);
   }
 

@@ -29,15 +29,21 @@ export interface QuorumTallyOptions {
 const WAITING: TallyVerdict = { kind: "waiting" };
 const READY: TallyVerdict = { kind: "ready" };
 
+/** Of a position its replica, or the new owner that takes it over. */
+export type Side = "owner" | "partner";
+
+/** What a position may lack: an answer for its owner, and for the partner of a pair. */
+const OWNER = 1;
+const PARTNER = 2;
+const LACKS_MASK = OWNER | PARTNER;
 /** Added to what a position lacks when nothing more can come from it. */
 const GIVEN_UP = 4;
-const LACKS_MASK = 3;
 
 export class QuorumTally {
   readonly #groups: readonly number[];
   readonly #needs: readonly number[];
   readonly #standIns: "strict" | "sloppy";
-  /** For each position how many answers it lacks, 0 when it counts; with GIVEN_UP where none will come. */
+  /** For each position whose answers it lacks, 0 when it counts; with GIVEN_UP where none will come. */
   readonly #positions: number[] = [];
   /** For each group how many positions count, and how many may. One request in flight has one tally, so they are few objects. */
   readonly #counted: number[] = [];
@@ -57,7 +63,7 @@ export class QuorumTally {
     }
     for (let position = 0; position < groups.length; position++) {
       const group = groups[position]!;
-      this.#positions.push(pairs?.has(position) ? 2 : 1);
+      this.#positions.push(pairs?.has(position) ? OWNER | PARTNER : OWNER);
       if (group !== NO_GROUP) this.#possible[group]!++;
     }
     for (let group = 0; group < needs.length; group++) {
@@ -66,15 +72,16 @@ export class QuorumTally {
     }
   }
 
-  /** An owner of this position answered; of a pair each of the two once. */
-  answered(position: number): TallyVerdict {
+  /** The owner of this position answered, or the partner of a pair. */
+  answered(position: number, side: Side = "owner"): TallyVerdict {
     const lacks = this.#positions[position]! & LACKS_MASK;
-    return lacks === 0 ? this.#verdict : this.#count(position, lacks - 1);
+    const rest = lacks & ~(side === "owner" ? OWNER : PARTNER);
+    return lacks === rest ? this.#verdict : this.#count(position, rest);
   }
 
-  /** A stand-in answered for this position. */
-  stoodIn(position: number): TallyVerdict {
-    return this.#standIns === "strict" ? this.#verdict : this.#count(position, 0);
+  /** A stand-in answered for it: that counts as its answer. */
+  stoodIn(position: number, side: Side = "owner"): TallyVerdict {
+    return this.#standIns === "strict" ? this.#verdict : this.answered(position, side);
   }
 
   /** Neither the replica of this position nor a stand-in for it will answer. */
@@ -102,9 +109,8 @@ export class QuorumTally {
   #count(position: number, lacking: number): TallyVerdict {
     const group = this.#groups[position]!;
     const before = this.#positions[position]!;
-    const wasCounted = (before & LACKS_MASK) === 0;
-    this.#positions[position] = lacking === 0 ? 0 : before - 1;
-    if (lacking > 0 || wasCounted || group === NO_GROUP) return this.#verdict;
+    this.#positions[position] = lacking === 0 ? 0 : lacking | (before & GIVEN_UP);
+    if (lacking > 0 || group === NO_GROUP) return this.#verdict;
     // It was written off too early: it counts all the same, unless the client was told already.
     if (before >= GIVEN_UP) this.#possible[group]!++;
     if (++this.#counted[group]! === this.#needs[group]) this.#unmet--;

@@ -23,6 +23,7 @@ import type { Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
+import { Soon } from "./soon.js";
 
 /** A version that was minted here. */
 export interface MintedDot {
@@ -75,8 +76,8 @@ export class QuorumWrite implements TurnWork, Request {
   #tally: QuorumTally;
   /** Counts the sendings: answers to an earlier one do not count for a later. */
   round = 0;
-  #isLaunched = false;
   #sentMs = 0;
+  #isLaunched = false;
   #isTold = false;
   /** Calls without an answer. */
   #open = 0;
@@ -125,24 +126,48 @@ export class QuorumWrite implements TurnWork, Request {
   // TurnWork: what the disk says.
 
   committed(): void {
-    this.#isLaunched = true;
-    // By the ring as it is now: whoever reads this node's copy for a new owner relies on it.
-    this.#usePlan(this.#context.plans.of(slotOfDataKey(this.#dataKey)));
-    this.#launch();
+    this.launch(0);
   }
 
   durable(): void {
+    this.onDurable(0);
+  }
+
+  lost(error: OperatingError): void {
+    this.onLost(0, error);
+  }
+
+  /** What was stored for this round is in the log. */
+  launch(round: number): void {
+    if (round !== this.round) return;
+    this.#isLaunched = true;
+    // By the ring as it is now: whoever reads this node's copy for a new owner relies on it.
+    this.#usePlan(this.#context.plans.of(slotOfDataKey(this.#dataKey)));
+    try {
+      this.#launch();
+    } catch (error) {
+      this.#abandon(error);
+    }
+  }
+
+  /** And on the disk: that of an earlier round says nothing of this one. */
+  onDurable(round: number): void {
+    if (round !== this.round) return;
     if (this.#isHint) return this.#settle(this.#tally.stoodIn(0));
     const { selfId } = this.#context;
     const { selfPosition, partners } = this.#plan;
     if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
     const asPartner = partners.indexOf(selfId);
-    if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner));
+    if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner, "partner"));
   }
 
-  lost(error: OperatingError): void {
-    if (!this.#isLaunched) return this.#fail(error);
-    if (this.#plan.selfPosition >= 0) this.#settle(this.#tally.gaveUp(this.#plan.selfPosition));
+  onLost(round: number, error: OperatingError): void {
+    if (round !== this.round) return;
+    if (this.#isLaunched) {
+      if (this.#plan.selfPosition >= 0) this.#settle(this.#tally.gaveUp(this.#plan.selfPosition));
+    } else if (round === 0) this.#fail(error);
+    // What an earlier round stored is here, and its answers count no longer.
+    else this.#abandon(error);
   }
 
   // Request: what time says.
@@ -162,9 +187,7 @@ export class QuorumWrite implements TurnWork, Request {
       this.hedgeAtMs = this.deadlineMs;
       return false;
     }
-    this.#withRecord((record) => {
-      for (const { position, target } of late) this.#standIn(position, target, record);
-    });
+    for (const { position, target } of late) this.#standInSoon(position, target);
     return true;
   }
 
@@ -194,8 +217,10 @@ export class QuorumWrite implements TurnWork, Request {
     const { owners, partners, extras, pairs } = this.#plan;
     this.#sentMs = health.nowMs();
     this.hedgeAtMs = this.#sentMs;
-    for (let position = this.#isHint ? 1 : 0; position < owners.length; position++) {
-      if (owners[position] !== selfId) this.#sendToOwner(position, owners[position]!, "owner", record);
+    for (let position = 0; position < owners.length; position++) {
+      // For the first owner this node stands in itself.
+      const isSeenTo = owners[position] === selfId || (this.#isHint && position === 0);
+      if (!isSeenTo) this.#sendToOwner(position, owners[position]!, "owner", record);
       if (pairs === undefined) continue;
       const partner = partners[position]!;
       if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
@@ -230,7 +255,30 @@ export class QuorumWrite implements TurnWork, Request {
     this.#send(position, standIn, "stand-in", target, record);
   }
 
+  /**
+   * The same at the end of this turn: what is stored here now is not committed before, and if the disk refuses that, nobody
+   * else may have it.
+   */
+  #standInSoon(position: number, target: MemberId): void {
+    const { round } = this;
+    // Until then something is open at this place.
+    if (position >= 0) this.#places[position]! |= this.#bitOf(position, target) << STOOD_IN;
+    this.#countStandIn(position, 1);
+    const run = (): void => {
+      if (round !== this.round) return;
+      this.#countStandIn(position, -1);
+      this.#withRecord((record) => this.#standIn(position, target, record));
+    };
+    this.#context.turn.add(new Soon(run));
+  }
+
+  #countStandIn(position: number, change: 1 | -1): void {
+    if (position >= 0) this.#places[position]! += change * STAND_IN_CALL;
+  }
+
+  /** Past the deadline nothing is sent to anybody. */
   #nextStandIn(position: number): MemberId | null {
+    if (this.#context.health.nowMs() >= this.deadlineMs) return null;
     const slot = slotOfDataKey(this.#dataKey);
     const centre = this.#plan.centreOf(Math.max(0, position));
     return standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
@@ -239,10 +287,8 @@ export class QuorumWrite implements TurnWork, Request {
   #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: EncodedRecord): void {
     const call = new StoreCall(this, { to, position, role, target: hintFor ?? to });
     this.#open++;
-    if (position >= 0) {
-      if (role === "stand-in") this.#places[position]! += STAND_IN_CALL;
-      else this.#places[position]! |= role === "owner" ? OWNER : PARTNER;
-    }
+    if (role === "stand-in") this.#countStandIn(position, 1);
+    else if (position >= 0) this.#places[position]! |= role === "owner" ? OWNER : PARTNER;
     const what = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
     this.#context.remote.store(call, what, record);
   }
@@ -251,30 +297,44 @@ export class QuorumWrite implements TurnWork, Request {
   #withRecord(use: (record: EncodedRecord) => void): void {
     const { replica } = this.#context;
     if (this.#isHint) return background(this.#withReadRecord(use));
-    switch (replica.peek(this.#dataKey)) {
-      case "found":
-        use(replica.encodedAtHand());
-        return this.#mark();
-      case "absent":
-        // All was cleared since: there is nothing left to keep.
-        return this.#tell();
-      default:
-        background(this.#withReadRecord(use));
+    try {
+      switch (replica.peek(this.#dataKey)) {
+        case "found":
+          use(replica.encodedAtHand());
+          return this.#mark();
+        case "absent":
+          // All was cleared since: there is nothing left to keep.
+          return this.#tell();
+        default:
+          background(this.#withReadRecord(use));
+      }
+    } catch (error) {
+      this.#abandon(error);
     }
   }
 
   async #withReadRecord(use: (record: EncodedRecord) => void): Promise<void> {
+    const { round } = this;
     try {
       const { replica, hints } = this.#context;
       const bytes = await (this.#isHint ? hints.read(this.#dataKey, this.#plan.owners) : replica.read(this.#dataKey));
+      if (round !== this.round) return;
       if (bytes === null) return this.#tell();
       const sent = forSending(bytes);
       use({ bytes: sent, start: 0, end: sent.length });
       this.#mark();
     } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      this.#fail(error);
+      this.#abandon(error);
     }
+  }
+
+  /** It cannot be sent, or not any more: all who may lack it are marked. */
+  #abandon(error: unknown): void {
+    if (!(error instanceof OperatingError)) throw error;
+    const { selfId } = this.#context;
+    if (!this.#isHint) this.#toMark = this.#plan.allOwners().filter((owner) => owner !== selfId);
+    this.#mark();
+    this.#fail(error);
   }
 
   /** Comes last: looking into the engine ends what is at hand. */
@@ -299,7 +359,7 @@ export class QuorumWrite implements TurnWork, Request {
   onStored(call: StoreCall, answer: Buffer): void {
     switch (answer[0]) {
       case AnswerStatus.uncovered:
-        if (call.round === this.round) this.#noteUncovered(answer);
+        if (call.round === this.round && !this.#noteUncovered(answer)) return this.onFailed(call);
         break;
       case AnswerStatus.ok:
         break;
@@ -309,10 +369,13 @@ export class QuorumWrite implements TurnWork, Request {
         return this.onFailed(call);
     }
     this.#close(call);
-    if (call.role !== "stand-in") this.#unmark(call.to);
-    if (call.position < 0 || call.round !== this.round) return;
-    if (call.role === "stand-in") this.#settle(this.#tally.stoodIn(call.position));
-    else this.#settle(this.#tally.answered(call.position));
+    // A mark may be of a later round, which stored more.
+    if (call.round !== this.round) return;
+    const { position, role, target } = call;
+    if (role !== "stand-in") this.#unmark(target);
+    if (position < 0) return;
+    const side = this.#bitOf(position, target) === OWNER ? "owner" : "partner";
+    this.#settle(role === "stand-in" ? this.#tally.stoodIn(position, side) : this.#tally.answered(position, side));
   }
 
   /** The slot has other owners by now: once they are known here, they are sent the record. */
@@ -328,7 +391,7 @@ export class QuorumWrite implements TurnWork, Request {
     this.#isRingAwaited = false;
     this.round++;
     if (this.round <= ROUNDS_MAX) this.#sendAnew();
-    else this.#fail(this.#quorumError());
+    else this.#abandon(this.#quorumError());
   }
 
   onFailed(call: StoreCall): void {
@@ -339,14 +402,14 @@ export class QuorumWrite implements TurnWork, Request {
     const stoodIn = position < 0 ? 0 : this.#places[position]! >> STOOD_IN;
     const isSeenTo = role !== "stand-in" && position >= 0 && (stoodIn & this.#bitOf(position, target)) !== 0;
     if (isSeenTo) this.#giveUpIfIdle(position);
-    else this.#withRecord((record) => this.#standIn(position, target, record));
+    else this.#standInSoon(position, target);
   }
 
   #close(call: StoreCall): void {
     const { position, role } = call;
     this.#open--;
     if (position < 0 || call.round !== this.round) return;
-    if (role === "stand-in") this.#places[position]! -= STAND_IN_CALL;
+    if (role === "stand-in") this.#countStandIn(position, -1);
     else this.#places[position]! &= ~(role === "owner" ? OWNER : PARTNER);
   }
 
@@ -358,10 +421,17 @@ export class QuorumWrite implements TurnWork, Request {
     if (position >= 0 && (this.#places[position]! & OPEN) === 0) this.#settle(this.#tally.gaveUp(position));
   }
 
-  #noteUncovered(answer: Buffer): void {
-    const { stamp, context } = decodeUncovered(answer);
-    this.#uncoveredStamp = Math.max(this.#uncoveredStamp, stamp);
-    this.#uncovered = this.#uncovered === null ? context : this.#uncovered.join(context);
+  /** False when the answer is damaged. */
+  #noteUncovered(answer: Buffer): boolean {
+    try {
+      const { stamp, context } = decodeUncovered(answer);
+      this.#uncoveredStamp = Math.max(this.#uncoveredStamp, stamp);
+      this.#uncovered = this.#uncovered === null ? context : this.#uncovered.join(context);
+      return true;
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return false;
+    }
   }
 
   // The verdict.
@@ -399,7 +469,7 @@ export class QuorumWrite implements TurnWork, Request {
     this.hedgeAtMs = this.deadlineMs;
     this.#used = null;
     this.#reset();
-    this.#context.turn.add(this);
+    this.#context.turn.add(new Relaunch(this));
   }
 
   #usePlan(plan: SlotPlan): void {
@@ -434,6 +504,29 @@ export class QuorumWrite implements TurnWork, Request {
     const { groups, writes } = this.#plan.needs(this.#quorum);
     const { pairs } = this.#plan;
     return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, ...(pairs !== undefined && { pairs }) });
+  }
+}
+
+/** A write on its way to be sent once more. */
+class Relaunch implements TurnWork {
+  readonly #write: QuorumWrite;
+  readonly #round: number;
+
+  constructor(write: QuorumWrite) {
+    this.#write = write;
+    this.#round = write.round;
+  }
+
+  committed(): void {
+    this.#write.launch(this.#round);
+  }
+
+  durable(): void {
+    this.#write.onDurable(this.#round);
+  }
+
+  lost(error: OperatingError): void {
+    this.#write.onLost(this.#round, error);
   }
 }
 

@@ -12,6 +12,7 @@ import type { TurnWork } from "../replica/turn-end.js";
 import type { Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
 import type { SlotPlan } from "./slot-plan.js";
+import { Soon } from "./soon.js";
 
 export interface StalePlace {
   readonly to: MemberId;
@@ -31,9 +32,11 @@ export interface ReadRepairOptions {
   readonly others: readonly number[];
   /** This node's own copy lacks something, too. */
   readonly isOwnStale: boolean;
-  /** One of the two is called, once, and never within `start`. */
+  /** One of the three is called, once, and never within `start`. */
   readonly onDone: () => void;
   readonly onFailure: (error: OperatingError) => void;
+  /** The slot has other owners by now, as this member knows. */
+  readonly onStaleRing: (from: MemberId) => void;
 }
 
 export class ReadRepair implements TurnWork, Request {
@@ -59,8 +62,22 @@ export class ReadRepair implements TurnWork, Request {
 
   start(): void {
     this.#context.inFlight.add(this);
-    for (const place of this.#options.stale) this.#send(place);
-    if (this.#options.isOwnStale) background(this.#repairOwn());
+    // What was merged may hold what this turn has stored here: if the disk refuses that, nobody else may have it.
+    this.#context.turn.add(
+      new Soon(
+        () => this.#launch(),
+        () => this.#fail(),
+      ),
+    );
+  }
+
+  #launch(): void {
+    const { stale, isOwnStale } = this.#options;
+    for (const place of stale) {
+      if (place.to === this.#context.selfId) background(this.#keepOwnHint(place.position));
+      else this.#send(place);
+    }
+    if (isOwnStale) background(this.#repairOwn());
   }
 
   // Request.
@@ -75,7 +92,7 @@ export class ReadRepair implements TurnWork, Request {
     this.#fail();
   }
 
-  // TurnWork: this node's own copy.
+  // TurnWork: what this node itself has to hold.
 
   committed(): void {}
 
@@ -96,6 +113,22 @@ export class ReadRepair implements TurnWork, Request {
       return this.#fail();
     }
     this.#context.turn.add(this);
+  }
+
+  /** This node stands in for the owner at `position`. */
+  async #keepOwnHint(position: number): Promise<void> {
+    const { dataKey, bytes, plan } = this.#options;
+    const { hints, turn } = this.#context;
+    const owner = plan.owners[position]!;
+    try {
+      let kept = hints.keep(owner, dataKey, bytes, 0, bytes.length);
+      if (kept === "unread") kept = await hints.keepRead(owner, dataKey, bytes, 0, bytes.length);
+      if (kept === "full") return this.#missed();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return this.#missed();
+    }
+    turn.add(this);
   }
 
   #limit(): Limit {
@@ -130,10 +163,17 @@ export class ReadRepair implements TurnWork, Request {
     }
   }
 
-  onAnswer(answer: Buffer): void {
+  onAnswer(from: MemberId, answer: Buffer): void {
     this.#open--;
-    if (answer[0] === AnswerStatus.ok || answer[0] === AnswerStatus.uncovered) this.#repaired();
+    if (answer[0] === AnswerStatus.staleRing) this.#onStaleRing(from);
+    else if (answer[0] === AnswerStatus.ok || answer[0] === AnswerStatus.uncovered) this.#repaired();
     else this.#missed();
+  }
+
+  #onStaleRing(from: MemberId): void {
+    if (this.isSettled) return;
+    this.isSettled = true;
+    this.#options.onStaleRing(from);
   }
 
   onMissed(): void {
@@ -177,7 +217,7 @@ class RepairCall implements MemberCall {
   }
 
   onAnswer(payload: Buffer): void {
-    this.#repair.onAnswer(payload);
+    this.#repair.onAnswer(this.to, payload);
   }
 
   onFailure(_code: MemberFailureCode, _text: string): void {

@@ -3,9 +3,12 @@ import type { TurnWork } from "../replica/turn-end.js";
 
 export class Soon implements TurnWork {
   readonly #run: () => void;
+  readonly #lost: () => void;
 
-  constructor(run: () => void) {
+  /** `lost` instead, when the disk refused what the turn has stored; default: `run` all the same. */
+  constructor(run: () => void, lost: () => void = run) {
     this.#run = run;
+    this.#lost = lost;
   }
 
   committed(): void {
@@ -14,8 +17,7 @@ export class Soon implements TurnWork {
 
   durable(): void {}
 
-  /** Whatever the disk said of other works of the turn. */
   lost(): void {
-    this.#run();
+    this.#lost();
   }
 }

@@ -11,6 +11,8 @@ import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import type { BeginLimit } from "./begin-limit.js";
+import type { Deadline } from "./deadline.js";
 import type { WriteRequest } from "./forward-messages.js";
 import type { Scope } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
@@ -39,7 +41,9 @@ export class StandInWrites {
     const plan = plans.of(slotOfDataKey(dataKey));
     const deadline = this.#local.deadline(scope);
     const record = await deadline.bound(
-      this.#local.inTurnOf(scope, [dataKey], () => this.#keep(plan, dataKey, write, deadline)),
+      this.#local.inTurnOf(scope, [dataKey], () =>
+        this.#keep(plan, dataKey, write, { deadline, begin: scope.forwarded?.begin }),
+      ),
     );
     await this.#replicate(scope, dataKey);
     return record.context;
@@ -50,11 +54,12 @@ export class StandInWrites {
     plan: SlotPlan,
     dataKey: string,
     { covered, value, expiryMs, writeId }: Pick<WriteRequest, "covered" | "value" | "expiryMs" | "writeId">,
-    deadline: { readonly isPast: boolean; error(): OperatingError; meet(): void },
+    { deadline, begin }: { readonly deadline: Deadline; readonly begin: BeginLimit | undefined },
   ): Promise<Record> {
     const { replica, hints } = this.#context;
     const kept = await hints.read(dataKey, plan.owners);
     if (deadline.isPast) throw deadline.error();
+    begin?.require();
     const before = kept === null ? null : decodeRecord(kept);
     if (before?.versions.some((version) => version.writeId === writeId)) return before;
     if (before === null && hints.removedRecords !== this.#removedBefore) {

@@ -67,6 +67,11 @@ export class PeerRequest {
     return this.#isAnswered;
   }
 
+  /** Its link has ended: no answer reaches whoever sent it, who knows or will know. */
+  get isAbandoned(): boolean {
+    return this.#link.isClosed;
+  }
+
   /**
    * Past its deadline. Ask in the same step that stores: who sent it was told TIMEOUT, and has perhaps done otherwise since.
    */
@@ -136,6 +141,10 @@ export class IncomingLink implements WireSink {
 
   nowMs(): number {
     return this.#owner.monotonicMs();
+  }
+
+  get isClosed(): boolean {
+    return this.#wire.isClosed;
   }
 
   close(why: string): void {

@@ -224,6 +224,11 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     return this.#beginRequest(wire, { id, kind: call.kind, deadlineMs }, payloadBytesMax);
   }
 
+  /** Pings the peer, unless a ping is under way: what lives answers at once, whatever else it is at. */
+  probe(): void {
+    this.#ping();
+  }
+
   /** Ends the call that `begin` began. */
   end(): void {
     assert(this.#wire !== null, "peer: a call ends in the turn in which it began");

@@ -133,6 +133,11 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     return this.#links.get(peerId)?.isUsable ?? false;
   }
 
+  /** Asks the peer for a sign of life. Does nothing without a link. */
+  probe(peerId: string): void {
+    this.#links.get(peerId)?.probe();
+  }
+
   /** Peers that have an address. */
   peerIds(): IterableIterator<string> {
     return this.#links.keys();

@@ -62,6 +62,11 @@ export class RemoteReplicas {
     return this.#peers.call({ to, kind, payload, deadlineMs });
   }
 
+  /** Asks a member for a sign of life, which `MemberHealth` then knows of. */
+  probe(to: MemberId): void {
+    this.#peers.probe(to);
+  }
+
   /** Answers requests of a kind. Once a kind. */
   serve(kind: number, handler: PeerHandler): void {
     this.#peers.serve(kind, handler);

@@ -7,6 +7,7 @@ import type { Clock } from "../../lib/host/clock.js";
 class OneTimer implements Clock {
   nowMs = 0;
   #fire: () => void = () => undefined;
+  delayMs = 0;
 
   wallMs(): number {
     return this.nowMs;
@@ -16,7 +17,8 @@ class OneTimer implements Clock {
     return this.nowMs;
   }
 
-  after(_delayMs: number, fire: () => void): { cancel(): void } {
+  after(delayMs: number, fire: () => void): { cancel(): void } {
+    this.delayMs = delayMs;
     this.#fire = fire;
     return { cancel: () => undefined };
   }
@@ -53,5 +55,19 @@ describe("a deadline", () => {
     clock.fireAt(100);
     commit("stored");
     expect(await answer).to.equal("stored");
+  });
+
+  it("bounds what begins later by what is left of it", () => {
+    const clock = new OneTimer();
+    const deadline = new Deadline(clock, 100);
+    for (const [nowMs, leftMs] of [
+      [30, 70],
+      [100, 0],
+      [130, 0],
+    ] as const) {
+      clock.nowMs = nowMs;
+      deadline.bound(new Promise(() => undefined)).catch(() => undefined);
+      expect(clock.delayMs).to.equal(leftMs);
+    }
   });
 });

@@ -46,6 +46,7 @@ describe("what is passed on to other nodes", () => {
   it("a write comes back as it was", () => {
     const write = fc.record({
       ringVersion,
+      spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
       consistency,
       dataKey: fc.uint8Array({ minLength: 8, maxLength: 30 }).map((array) => Buffer.from(array).toString("latin1")),
       covered,
@@ -64,6 +65,7 @@ describe("what is passed on to other nodes", () => {
   it("a command comes back as it was, and owns its arguments", () => {
     const command = fc.record({
       ringVersion,
+      spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
       protocol: fc.constantFrom(2 as const, 3 as const),
       database: fc.integer({ min: 0, max: 15 }),
       consistency,
@@ -83,6 +85,7 @@ describe("what is passed on to other nodes", () => {
   it("a cut request is told from a whole one, whatever is cut off", () => {
     const whole = encodeCommand({
       ringVersion: 3,
+      spareMs: 0,
       protocol: 2,
       database: 1,
       consistency: { quorum: { kind: "level", level: "ONE" }, standIns: "sloppy", conflicts: "newest" },

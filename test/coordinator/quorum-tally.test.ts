@@ -50,11 +50,23 @@ describe("the tally of a quorum", () => {
     expect(strict.gaveUp(2)).to.deep.equal({ kind: "unavailable", reached: 1, needed: 2 });
   });
 
-  it("counts a pair of owners when both have answered", () => {
-    const tally = new QuorumTally({ groups: [0, 0], needs: [2], standIns: "sloppy", pairs: new Set([1]) });
-    tally.answered(0);
-    expect(tally.answered(1).kind).to.equal("waiting");
-    expect(tally.answered(1).kind).to.equal("ready");
+  it("counts a pair of owners when both have answered, or stand-ins for them", () => {
+    const pair = (): QuorumTally => {
+      const tally = new QuorumTally({ groups: [0, 0], needs: [2], standIns: "sloppy", pairs: new Set([1]) });
+      tally.answered(0);
+      return tally;
+    };
+    for (const way of ["answered", "stoodIn"] as const) {
+      for (const other of ["answered", "stoodIn"] as const) {
+        const tally = pair();
+        expect(tally[way](1, "owner").kind).to.equal("waiting");
+        expect(tally[other](1, "owner").kind).to.equal("waiting");
+        expect(tally[other](1, "partner").kind).to.equal("ready");
+      }
+    }
+    const written = pair();
+    expect(written.answered(1, "partner").kind).to.equal("waiting");
+    expect(written.gaveUp(1).kind).to.equal("unavailable");
   });
 
   it("needs its majority in every data centre", () => {

@@ -1,5 +1,4 @@
 /** Nodes of a simulated network in virtual time, each with a clock that can stop as a process does under SIGSTOP. */
-import type { Clock, Timer } from "../../lib/host/clock.js";
 import type { Log } from "../../lib/log.js";
 import {
   defaultPeerSettings,
@@ -9,58 +8,10 @@ import {
   type PeerSettings,
   Peers,
 } from "../../lib/peer/peer.js";
+import { ProcessClock } from "../sim/process-clock.js";
 import { SimClock } from "../sim/sim-clock.js";
 import { SimNetwork } from "../sim/sim-network.js";
 import { SimRandom } from "../sim/sim-random.js";
-
-/** A process's view of the clock: its own start, and no timer fires while it is stopped. */
-class ProcessClock implements Clock {
-  readonly #clock: SimClock;
-  readonly #aheadMs: number;
-  #isStopped = false;
-  #waiting: (() => void)[] = [];
-
-  constructor(clock: SimClock, aheadMs: number) {
-    this.#clock = clock;
-    this.#aheadMs = aheadMs;
-  }
-
-  wallMs(): number {
-    return this.#clock.wallMs();
-  }
-
-  monotonicMs(): number {
-    return this.#clock.monotonicMs() + this.#aheadMs;
-  }
-
-  after(delayMs: number, fire: () => void): Timer {
-    let isCancelled = false;
-    const run = (): void => {
-      if (isCancelled) return;
-      if (this.#isStopped) this.#waiting.push(run);
-      else fire();
-    };
-    this.#clock.after(delayMs, run);
-    return {
-      cancel: () => {
-        isCancelled = true;
-      },
-    };
-  }
-
-  defer(run: () => void): void {
-    this.after(0, run);
-  }
-
-  stop(): void {
-    this.#isStopped = true;
-  }
-
-  goOn(): void {
-    this.#isStopped = false;
-    for (const run of this.#waiting.splice(0)) this.#clock.defer(run);
-  }
-}
 
 export interface NodeOptions {
   readonly settings?: Partial<PeerSettings>;

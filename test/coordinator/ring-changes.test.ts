@@ -1,0 +1,138 @@
+/** Requests while the ring changes: what an older ring is refused for is done by the newer, and pairs of owners count as one. */
+import { expect } from "chai";
+import type { RingDocument } from "../../lib/cluster/ring-document.js";
+import { memberOf } from "../cluster/members.js";
+import { mintAt, RingWorld } from "./ring-world.js";
+
+/** A ring of `count`, linked with one more node, and the document in which that is joining. */
+async function joining(count: number, settings = {}): Promise<{ world: RingWorld; document: RingDocument }> {
+  const world = await RingWorld.start({ nodes: count, settings });
+  await world.addNode();
+  const token = Math.floor(world.tokenOf(2, count) - 16_384 / count / 2);
+  const member = memberOf(count + 1, { tokens: [token] });
+  return { world, document: { ...world.ring.document, version: 2, pending: [{ kind: "join", member, since: 1 }] } };
+}
+
+/** A key in a place that the joiner takes over, by position; -1 where none is. */
+function keyWithPair(world: RingWorld, position: number): string {
+  for (;;) {
+    const key = world.key();
+    if (
+      (world
+        .node(1)
+        .plans.of(world.slotOf(key))
+        .partners.findIndex((id) => id !== null) ?? -1) === position
+    )
+      return key;
+  }
+}
+
+describe("while the ring changes", () => {
+  it("a write counts a pair of old and new owner when both have it", async () => {
+    for (const awaited of [true, false]) {
+      const { world, document } = await joining(3, { requestTimeoutMs: 500 });
+      world.pushRing(document);
+      const key = keyWithPair(world, 2);
+      const [first, second, third] = world.ownersOf(key) as [number, number, number];
+      world.freeze(awaited ? 4 : third);
+      await world.run(world.client(first, "QUORUM STRICT").set(key, "v"));
+      const failure = await world.failureOf(world.client(first, "ALL STRICT").set(key, "w"));
+      expect(failure.message).to.equal("write reached 2 of 3 replicas; it may still take effect");
+      world.thaw(awaited ? 4 : third);
+      await world.pass(50);
+      await world.run(world.client(second, "ALL STRICT").set(key, "x"));
+      expect(await world.held(4, key)).to.deep.equal(["x"]);
+      expect(await world.held(third, key)).to.deep.equal(["x"]);
+    }
+  });
+
+  it("a stand-in for one of a pair does not count for the other", async () => {
+    const { world, document } = await joining(4, { requestTimeoutMs: 500 });
+    world.pushRing(document);
+    const key = keyWithPair(world, 2);
+    const [first, , third] = world.ownersOf(key) as [number, number, number];
+    // One of the pair is stood in for by the only other node; nothing is heard of the other.
+    await world.kill(third);
+    await world.pass(50);
+    world.freeze(5);
+    const failure = await world.failureOf(world.client(first, "ALL").set(key, "v"));
+    expect(failure.message).to.equal("write reached 2 of 3 replicas; it may still take effect");
+    world.thaw(5);
+    await world.pass(50);
+    await world.run(world.client(first, "ALL").set(key, "w"));
+  });
+
+  it("requests of a node that has not heard of it are done by the newer ring", async () => {
+    for (const count of [3, 5]) {
+      const { world, document } = await joining(count);
+      const keys = Array.from({ length: 40 }, () => world.key());
+      for (const key of keys) await world.run(world.client(1).set(key, "1"));
+      const late = [1, 2];
+      const others = world.nodes.map(({ number }) => number).filter((number) => !late.includes(number));
+      world.pushRing(document, others);
+      for (const [at, key] of keys.entries()) {
+        // Two at once, so that the second meets the first's asking for the ring.
+        await world.runAll<unknown>([world.client(1).set(key, "2"), world.client(1).get(key), world.client(2).get(key)]);
+        if (at % 4 === 0) expect(await world.run(world.client(2).incr(key))).to.equal(3);
+        if (at % 4 === 1) expect(await world.run(world.client(2).del(key))).to.equal(true);
+        if (at % 4 === 2) expect(await world.run(world.client(2, "ALL").get(key))).to.equal("2");
+      }
+      expect(world.node(1).plans.ring.document.version).to.equal(2);
+    }
+  });
+
+  it("a write that was passed on by an older ring is routed anew, whoever keeps the key by now", async () => {
+    const world = await RingWorld.start({ nodes: 7 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(7).set(key, "1"));
+    // The tokens of all members are dealt anew: other owners altogether.
+    const { members } = world.ring.document;
+    const dealt = members.map((member, at) => ({ ...member, tokens: members[(at + 4) % 7]!.tokens }));
+    world.pushRing({ ...world.ring.document, version: 2, members: dealt }, [1, 2, 3, 4, 5, 6]);
+    expect(world.ownersOf(key)).to.deep.equal([4, 5, 6]);
+    await world.run(world.client(7).set(key, "2"));
+    await world.pass(10);
+    for (const owner of [4, 5, 6]) expect(await world.held(owner, key)).to.deep.equal(["2"]);
+    expect(world.node(7).plans.ring.document.version).to.equal(2);
+  });
+
+  it("a read whose repair meets a newer ring begins anew by it", async () => {
+    const { world, document } = await joining(3);
+    const key = (() => {
+      for (;;) {
+        const candidate = world.key(1, 2, 3);
+        world.pushRing(document, []);
+        if (world.ring.isChanging(world.slotOf(candidate))) return candidate;
+      }
+    })();
+    await world.run(world.client(1, "ALL").set(key, "old"));
+    mintAt(world, 1, key, "new");
+    const read = world.client(1).get(key);
+    // The READ is under way; its answer shows a difference, and the repair comes to a member that knows better by then.
+    await world.pass(0.3);
+    world.pushRing(document, [2, 3, 4]);
+    expect(await world.run(read)).to.equal("new");
+    expect(world.node(1).ringsFetched).to.be.at.least(1);
+  });
+
+  it("a write that no ring will do for marks those who refused it", async () => {
+    const { world, document } = await joining(3);
+    const key = (() => {
+      for (;;) {
+        const candidate = world.key(1, 2, 3);
+        world.pushRing(document, []);
+        if (world.ring.isChanging(world.slotOf(candidate))) return candidate;
+      }
+    })();
+    world.pushRing(document, [2, 3, 4]);
+    world.node(1).isDeaf = true;
+    const failure = await world.failureOf(world.client(1).set(key, "v"));
+    expect(failure.code).to.equal("QUORUM");
+    expect(world.hintsAt(1)).to.equal(2);
+    world.node(1).isDeaf = false;
+    world.pushRing(document, [1]);
+    await world.untilNoHints();
+    expect(await world.held(2, key)).to.deep.equal(["v"]);
+    expect(await world.held(3, key)).to.deep.equal(["v"]);
+  });
+});
