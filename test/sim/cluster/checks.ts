@@ -3,16 +3,17 @@
  * was applied twice, deleted keys stay deleted, everything was answered in time, all owners hold the same. Each check throws a
  * `Violation` that names the operation.
  */
-import { type CausalLedger, describeWrite, hasSeen, isBuried, Violation } from "./causal-ledger.js";
-import { effectsOf, isExcused } from "./effects.js";
+import type { CausalLedger } from "./causal-ledger.js";
+import { effectsOf, isLost } from "./effects.js";
 import { describeOperation, type History, isAnswered } from "./history.js";
+import { describeWrite, hasSeen, isBuried, Violation } from "./key-history.js";
 import { checkReads } from "./read-checks.js";
 import { ANSWER_MS_MAX, REQUEST_TIMEOUT_MS, type World } from "./world.js";
 
 /** What an answer may take beyond `request-timeout`: the way there and back, and waiting in queues. */
 const ANSWER_MARGIN_MS = ANSWER_MS_MAX - REQUEST_TIMEOUT_MS;
 /** Error replies after which a request has certainly not taken effect. */
-const WITHOUT_EFFECT = /^(ERR|BUSY|CONFLICT|WRONGTYPE|NOAUTH)\b/;
+const WITHOUT_EFFECT = /^(ERR|BUSY|CONFLICT|WRONGTYPE|NOAUTH|LOADING)\b|nothing was changed|it was not (made|run)$/;
 
 /** All checks. REQUIRES a world that is quiet, and reads of every key since (`finalReads`). */
 export function checkAll(world: World): void {
@@ -46,7 +47,7 @@ export function checkAcknowledgedWrites(world: World): void {
     if (writes === null) continue;
     if (writes.length === 0)
       throw new Violation(operation.key, `acknowledged and never stored: ${describeOperation(operation)}`);
-    if (isExcused(world, operation, writes)) continue;
+    if (isLost(world, writes)) continue;
     const history = ledger.ofKey(operation.key);
     for (const node of world.ownersOf(operation.key)) {
       const record = history.records[node] ?? null;
