@@ -110,7 +110,7 @@ export class CommandForwarding implements CommandRouting {
         forward.start();
       });
     // What follows for these keys on this node finds the command done.
-    return deadline.bound(this.#local.inTurnOf(scope, dataKeys, send));
+    return deadline.bound(this.#local.inTurnOf(scope, dataKeys, () => deadline.handOver(send)));
   }
 
   serve(run: CommandRun): void {

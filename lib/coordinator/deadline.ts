@@ -33,6 +33,16 @@ export class Deadline {
     this.#isMet = true;
   }
 
+  /**
+   * Does what has the same deadline and tells its outcome itself: from now on `bound` waits for that. Rejects with TIMEOUT, and
+   * does nothing, when it is past.
+   */
+  async handOver<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.isPast) throw this.error();
+    this.meet();
+    return work();
+  }
+
   error(): OperatingError {
     return new OperatingError("TIMEOUT", `no answer within ${this.#timeoutMs} ms (request-timeout); nothing was changed`);
   }

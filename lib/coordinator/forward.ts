@@ -35,6 +35,9 @@ export interface ForwardOptions {
 const ATTEMPT_FACTOR = 8;
 const ATTEMPT_MS_MIN = 250;
 
+/** Errors of who was asked, not of the request: its disk is full, it has too much to do, or it came to it too late. */
+const OF_THE_MEMBER: ReadonlySet<string> = new Set(["IO", "BUSY", "TIMEOUT"]);
+const MAY_TAKE_EFFECT = "; it may still take effect";
 /** Codes of failures after which the request may have been run. */
 const AMBIGUOUS: ReadonlySet<MemberFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
 
@@ -130,13 +133,10 @@ export class Forward implements Request {
         return this.#goOn();
       default: {
         const error = decodeRefused(answer);
-        // Its disk is full, or it has too much to do: another may have room. All other errors are the request's own.
-        if (error.code !== "IO" && error.code !== "BUSY") {
-          this.isSettled = true;
-          return this.#options.onFailure(error);
-        }
         this.#lastError = error;
-        this.#goOn();
+        // Another may do better. All other errors are the request's own.
+        if (OF_THE_MEMBER.has(error.code)) this.#goOn();
+        else this.#fail();
       }
     }
   }
@@ -157,11 +157,16 @@ export class Forward implements Request {
   #fail(): void {
     if (this.isSettled) return;
     this.isSettled = true;
-    this.#options.onFailure(this.#lastError ?? this.#error());
+    this.#options.onFailure(this.#error());
   }
 
   #error(): OperatingError {
-    const tail = this.#mayHaveRun || this.#open > 0 ? "; it may still take effect" : "; it was not run";
+    const mayTakeEffect = this.#mayHaveRun || this.#open > 0;
+    const error = this.#lastError;
+    if (error !== null && (!mayTakeEffect || error.message.endsWith(MAY_TAKE_EFFECT))) return error;
+    // What one of them said is true of its own run only.
+    if (error !== null) return new OperatingError("QUORUM", `of one node: ${error.message}${MAY_TAKE_EFFECT}`);
+    const tail = mayTakeEffect ? MAY_TAKE_EFFECT : "; it was not run";
     return new OperatingError("QUORUM", `none of ${this.#options.candidates.length} nodes that keep the key answered${tail}`);
   }
 }

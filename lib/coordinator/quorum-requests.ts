@@ -178,7 +178,8 @@ export class QuorumRequests {
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
     if (turn === "in turn") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
-    await this.#local.deadline(scope).bound(queues.run(dataKey, send));
+    const deadline = this.#local.deadline(scope);
+    await deadline.bound(queues.run(dataKey, () => deadline.handOver(send)));
   }
 
   #sendWrite(scope: Scope, { writeId, deadlineMs }: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {

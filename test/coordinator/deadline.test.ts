@@ -54,4 +54,19 @@ describe("a deadline", () => {
     commit("stored");
     expect(await answer).to.equal("stored");
   });
+
+  it("leaves the answer to what the work was handed over to, which begins in time or not at all", async () => {
+    const clock = new OneTimer();
+    const deadline = new Deadline(clock, 100);
+    let answerOf!: (outcome: string) => void;
+    const passedOn = new Promise<string>((resolve) => {
+      answerOf = resolve;
+    });
+    const answer = deadline.bound(deadline.handOver(() => passedOn)).catch((error: OperatingError) => error.code);
+    clock.fireAt(100);
+    answerOf("it may still take effect");
+    expect(await answer).to.equal("it may still take effect");
+    const late = deadline.handOver(() => Promise.reject(new Error("it began"))).catch((error: OperatingError) => error.code);
+    expect(await late).to.equal("TIMEOUT");
+  });
 });
