@@ -21,7 +21,7 @@ describe("the causal ledger", () => {
   let stamp: number;
 
   beforeEach(() => {
-    history = new History({ now: () => 0, view: () => ({ wallMs: 0, hasFailedLog: false }) });
+    history = new History({ now: () => 0, view: () => ({ wallMs: 0, wallLatestMs: 0, hasFailedLog: false }) });
     ledger = new CausalLedger({ nodes: 2, history, wallOf: () => 0 });
     stamp = 0;
   });

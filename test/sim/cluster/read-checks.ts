@@ -119,9 +119,9 @@ class KeyReads {
     return this.#ledger.writesOfValue(this.#key, String(reply)).filter(({ at }) => at.order < read.returned!.order);
   }
 
-  /** Tombstones, removals, and what had expired by the answering node's clock. */
+  /** Tombstones, removals, and what had expired by the clock of any node that keeps it: that buries it for all others. */
   #deadBefore(read: Operation): readonly Write[] {
-    const wallMs = Math.max(read.wallInvokedMs, read.wallReturnedMs);
+    const wallMs = read.wallLatestMs;
     const isDead = ({ value, expiryMs }: Write): boolean => value === null || (expiryMs !== 0 && expiryMs <= wallMs);
     return this.#ledger.ofKey(this.#key).writes.filter((write) => isDead(write) && write.at.order < read.returned!.order);
   }

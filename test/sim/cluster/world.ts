@@ -86,7 +86,11 @@ export class World {
     this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
     const now = (): number => clock.monotonicMs();
     const wallOf = (node: number): number => this.machines[node]!.clock.wallMs();
-    const view = (node: number): NodeView => ({ wallMs: wallOf(node), hasFailedLog: this.machines[node]!.hasFailedSync });
+    const view = (node: number): NodeView => ({
+      wallMs: wallOf(node),
+      wallLatestMs: Math.max(...this.#ringOf(node).map(({ clock }) => clock.latestMs)),
+      hasFailedLog: this.#ringOf(node).some(({ hasFailedSync }) => hasFailedSync),
+    });
     this.history = new History({ now, view });
     this.ledger = new CausalLedger({
       nodes: names.length,
@@ -306,6 +310,11 @@ export class World {
   /** The last lines that the nodes logged. */
   get logLines(): readonly string[] {
     return this.#log;
+  }
+
+  /** The machines whose nodes are of one ring with this one. */
+  #ringOf(node: number): readonly Machine[] {
+    return this.topology === "alone" ? [this.machines[node]!] : this.machines;
   }
 
   async #step(): Promise<void> {
