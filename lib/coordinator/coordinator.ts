@@ -154,13 +154,15 @@ export class Coordinator implements Keyspace {
     }
     let minted: MintedDot | null = null;
     const { replica } = this.#context;
+    const deadline = this.#local.deadline(scope);
     await this.#local.changeAt(scope, [dataKey], {
+      deadline,
       step: (records) => {
         replica.mintPlain(dataKey, replica.at(dataKey, records), value, expiryMs);
         minted = replica.minted();
       },
     });
-    await this.#requests.replicate(scope, dataKey, minted);
+    await this.#requests.replicate(scope, dataKey, minted, deadline);
   }
 
   tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
@@ -191,21 +193,20 @@ export class Coordinator implements Keyspace {
         if (after.sequence !== before) minted = after;
       },
     });
-    if (minted !== null) await this.#requests.replicate(scope, dataKey, minted);
+    if (minted !== null) await this.#requests.replicate(scope, dataKey, minted, deadline);
     return wasLive;
   }
 
   async #removeElsewhere(scope: Scope, dataKey: string): Promise<boolean> {
-    const found = await this.#requests.decisionRecord(scope, dataKey, (view) => ({
+    const deadline = this.#local.deadline(scope);
+    const { consistency } = scope;
+    const found = await this.#requests.decisionRecord(scope, dataKey, deadline, (view) => ({
       isThere: view !== null,
-      isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
+      isLive: this.#local.entryOf({ ...scope, consistency: { ...consistency, conflicts: "newest" } }, view) !== null,
     }));
     if (!found.isThere) return false;
-    await this.#requests.forwardWrite(scope, dataKey, {
-      covered: this.#requests.coversShown(dataKey),
-      value: null,
-      expiryMs: 0,
-    });
+    const removal: WriteSpec = { covered: this.#requests.coversShown(dataKey), value: null, expiryMs: 0 };
+    await this.#requests.forwardWrite(scope, dataKey, removal, deadline);
     return found.isLive;
   }
 
@@ -217,8 +218,9 @@ export class Coordinator implements Keyspace {
     const covered: Covered = { kind: "context", context: this.#tokens.open(scope.database, key, context) };
     this.#context.inFlight.requireRoom();
     if (plan.selfPosition < 0) return this.#requests.forwardWrite(scope, dataKey, { covered, value, expiryMs });
-    await this.#requests.mintHere(scope, dataKey, { covered, value, expiryMs });
-    await this.#requests.replicate(scope, dataKey, null);
+    const deadline = this.#local.deadline(scope);
+    await this.#requests.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
+    await this.#requests.replicate(scope, dataKey, null, deadline);
   }
 
   // Read-modify-writes, where they are decided.
@@ -260,8 +262,10 @@ export class Coordinator implements Keyspace {
         const reads = dataKeys.map(async (dataKey, at) => {
           const scope = scopes[at]!;
           if (isOwn[at]) await this.#requests.refresh(scope, dataKey, deadline);
-          else
-            elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, (view) => readElsewhere(local, scope, view)));
+          else {
+            const read = (view: RecordView | null): ReadElsewhere => readElsewhere(local, scope, view);
+            elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, deadline, read));
+          }
         });
         await Promise.all(reads);
       },
@@ -286,8 +290,8 @@ export class Coordinator implements Keyspace {
       },
     });
     await Promise.all([
-      ...stored.map((at) => this.#requests.replicate(scopes[at]!, dataKeys[at]!, null)),
-      ...toForward.map(({ at, spec }) => this.#requests.forwardWrite(scopes[at]!, dataKeys[at]!, spec, "in turn")),
+      ...stored.map((at) => this.#requests.replicate(scopes[at]!, dataKeys[at]!, null, deadline)),
+      ...toForward.map(({ at, spec }) => this.#requests.forwardInTurn(scopes[at]!, dataKeys[at]!, spec, deadline)),
     ]);
   }
 

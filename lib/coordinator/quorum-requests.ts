@@ -107,12 +107,18 @@ export class QuorumRequests {
   // Writes.
 
   /** Mints in the key's turn here, unless the same request did already; tells what was minted. */
-  async mintHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec): Promise<MintedDot> {
+  async mintHere(
+    scope: Scope,
+    dataKey: string,
+    { covered, value, expiryMs }: WriteSpec,
+    deadline: Deadline,
+  ): Promise<MintedDot> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const writeId = scope.forwarded?.writeId ?? null;
     let minted: MintedDot = replica.minted();
     await this.#local.changeAt(scope, [dataKey], {
+      deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
@@ -128,8 +134,14 @@ export class QuorumRequests {
     await this.#readForDecision(scope, dataKey, deadline.atMs, () => undefined);
   }
 
-  decisionRecord<Result>(scope: Scope, dataKey: string, show: (view: RecordView | null) => Result): Promise<Result> {
-    return this.#readForDecision(scope, dataKey, this.#local.deadlineMs(scope), show);
+  /** The same for a key that this node does not keep, shown to `show`. */
+  decisionRecord<Result>(
+    scope: Scope,
+    dataKey: string,
+    deadline: Deadline,
+    show: (view: RecordView | null) => Result,
+  ): Promise<Result> {
+    return this.#readForDecision(scope, dataKey, deadline.atMs, show);
   }
 
   #readForDecision<Result>(
@@ -159,27 +171,34 @@ export class QuorumRequests {
     });
   }
 
-  /** Sends what is stored here to the other owners; resolves at W. */
-  replicate(scope: Scope, dataKey: string, plain: MintedDot | null): Promise<void> {
+  /** Sends what is stored here to the other owners, within the deadline that it was stored by; resolves at W. */
+  replicate(scope: Scope, dataKey: string, plain: MintedDot | null, deadline: Deadline): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.startQuorumWrite(scope, dataKey, plain, { onResult: resolve, onFailure: reject });
+      this.#sendToOwners(scope, dataKey, plain, { onResult: resolve, onFailure: reject }, deadline.atMs);
     });
   }
 
+  /** The same for a request that begins now. */
   startQuorumWrite(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>): void {
+    this.#sendToOwners(scope, dataKey, plain, sink, this.#local.deadlineMs(scope));
+  }
+
+  #sendToOwners(scope: Scope, dataKey: string, plain: MintedDot | null, sink: Sink<void>, deadlineMs: number): void {
     const { quorum, standIns } = scope.consistency;
-    const deadlineMs = this.#local.deadlineMs(scope);
     new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
-  async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, turn: "in turn" | "takes its turn" = "takes its turn") {
-    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: this.#local.deadlineMs(scope) };
-    const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
-    if (turn === "in turn") return send();
+  async forwardWrite(scope: Scope, dataKey: string, spec: WriteSpec, deadline = this.#local.deadline(scope)): Promise<void> {
     const queues = this.#local.queuesOf(scope, dataKey);
-    const deadline = this.#local.deadline(scope);
+    const send = (): Promise<void> => this.forwardInTurn(scope, dataKey, spec, deadline);
     await deadline.bound(queues.run(dataKey, () => deadline.handOver(send)));
+  }
+
+  /** The same for who has the key's turn, or needs none. */
+  forwardInTurn(scope: Scope, dataKey: string, spec: WriteSpec, deadline: Deadline): Promise<void> {
+    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: deadline.atMs };
+    return this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
   }
 
   #sendWrite(scope: Scope, { writeId, deadlineMs }: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
@@ -248,8 +267,9 @@ export class QuorumRequests {
   }
 
   async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
-    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs });
-    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null);
+    const deadline = this.#local.deadline(scope);
+    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
+    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null, deadline);
     return this.#contextOf(dataKey);
   }
 
