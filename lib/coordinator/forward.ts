@@ -134,8 +134,10 @@ export class Forward implements Request {
       default: {
         const error = decodeRefused(answer);
         this.#lastError = error;
+        // What the disk refused may have reached it all the same.
+        if (error.code === "IO") this.#mayHaveRun = true;
         // Another may do better. All other errors are the request's own.
-        if (OF_THE_MEMBER.has(error.code)) this.#goOn();
+        if (OF_THE_MEMBER.has(error.code) && this.#options.repeats !== "never") this.#goOn();
         else this.#fail();
       }
     }
@@ -163,7 +165,7 @@ export class Forward implements Request {
   #error(): OperatingError {
     const mayTakeEffect = this.#mayHaveRun || this.#open > 0;
     const error = this.#lastError;
-    if (error !== null && (!mayTakeEffect || error.message.endsWith(MAY_TAKE_EFFECT))) return error;
+    if (error !== null && (!mayTakeEffect || error.code === "IO" || error.message.endsWith(MAY_TAKE_EFFECT))) return error;
     // What one of them said is true of its own run only.
     if (error !== null) return new OperatingError("QUORUM", `of one node: ${error.message}${MAY_TAKE_EFFECT}`);
     const tail = mayTakeEffect ? MAY_TAKE_EFFECT : "; it was not run";
