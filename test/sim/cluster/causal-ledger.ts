@@ -18,7 +18,7 @@ import type { Record, Version } from "../../../lib/causality/record.js";
 import { decodeRecord } from "../../../lib/causality/record-encoding.js";
 import type { VersionVector } from "../../../lib/causality/version-vector.js";
 import type { MemberId } from "../../../lib/cluster/member.js";
-import type { History, OperationName } from "./history.js";
+import type { History, Operation, OperationName } from "./history.js";
 import {
   addTo,
   contentsOf,
@@ -50,6 +50,8 @@ export interface LedgerOptions {
   readonly wallOf: (node: number) => number;
   /** Are all nodes one ring? Then tombstones stay. */
   readonly isCluster?: boolean;
+  /** When the deadline of a write that is passed on has passed for certain: virtual milliseconds. */
+  readonly mustBeMadeBy?: (operation: Operation) => number;
 }
 
 const REMOVERS: ReadonlySet<OperationName> = new Set<OperationName>(["del", "expire"]);
@@ -125,7 +127,7 @@ export class CausalLedger {
     history.hints[node]!.delete(target);
     noteGone(history);
     const home = this.nodeOfMember.get(target);
-    if (home === undefined) return;
+    if (home === undefined || this.mayFlush) return;
     const missing = covered(history, record).find(
       (one) => !covers(history.records[home] ?? null, one) && !one.lostAt.has(home),
     );
@@ -255,6 +257,7 @@ export class CausalLedger {
     if (writer !== null && writer.key !== history.key)
       throw new Violation(history.key, `node ${node} stored ${value}, which was written to ${writer.key}`);
     const isHome = home === node;
+    if (isHome && writer !== null && version.writeId !== null) this.#requireInTime(history, writer);
     const seen: Seen = { past: new Set(), removals: new Set() };
     if (writer?.name === "set context" && isFirst) {
       const shown = this.#shown.get(writer.token!);
@@ -282,6 +285,13 @@ export class CausalLedger {
     if (isHome) for (const one of history.buried[node]!) addTo(seen, one);
     const { dot, stamp, expiryMs, writeId } = version;
     this.#add(history, { dot, node, stamp, value, expiryMs, writeId, ...seen });
+  }
+
+  /** Nobody makes a write that was passed on once its client was told that it took too long. */
+  #requireInTime({ key }: KeyHistory, writer: Operation): void {
+    const byMs = this.#options.mustBeMadeBy?.(writer) ?? Number.POSITIVE_INFINITY;
+    const { ms } = this.#options.history.moment();
+    if (ms > byMs) throw new Violation(key, `#${writer.id} was passed on, and made after its deadline, at ${ms.toFixed(1)}`);
   }
 
   #add(

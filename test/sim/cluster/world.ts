@@ -9,7 +9,7 @@ import { Trace } from "../trace.js";
 import { CausalLedger } from "./causal-ledger.js";
 import { type Disturbance, Disturbances } from "./disturbances.js";
 import { FailureTrap } from "./failure-trap.js";
-import { History, type NodeView } from "./history.js";
+import { History, type NodeView, type Operation } from "./history.js";
 import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
 import { clientPort, nodeName, type Topology } from "./node-flags.js";
@@ -42,6 +42,8 @@ const JOIN_MS_MAX = 60_000;
 const RING_POLL_MS = 100;
 const LOG_LINES_MAX = 200;
 const START_AGAIN_MS = 200;
+/** What a request may take to its node, and what a node may be wrong about the clock of another. */
+const LATE_MS_MAX = 250;
 const RUN_MS_MAX = 600_000;
 /** Longer than the pause between two looks for something to hand over. */
 const SILENCE_MS = 2_500;
@@ -82,6 +84,9 @@ export class World {
       random: this.random.fork(),
       delayMsMax: options.delayMsMax ?? 1,
       isCutting: options.isCutting ?? true,
+      onFault: () => {
+        this.disturbances.isCalm = false;
+      },
     });
     this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
     const now = (): number => clock.monotonicMs();
@@ -97,6 +102,7 @@ export class World {
       history: this.history,
       wallOf,
       isCluster: this.topology === "cluster",
+      mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
     });
     this.disturbances = new Disturbances(now);
     const settings = options.settings ?? {};
@@ -124,6 +130,7 @@ export class World {
     try {
       for (const machine of world.machines) await world.bringUp(machine);
       if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
+      world.disturbances.isCalm = true;
     } catch (error) {
       world.close();
       throw error;
@@ -369,9 +376,19 @@ export class World {
     };
   }
 
+  /**
+   * Until when a write that was passed on may be made, in virtual time: its deadline counts from when its client's node took it
+   * in. Infinity where that may have been late.
+   */
+  #mustBeMadeBy({ node, invoked }: Operation): number {
+    const byMs = invoked.ms + REQUEST_TIMEOUT_MS + LATE_MS_MAX;
+    return this.disturbances.excuse(node, invoked.ms, byMs) === null ? byMs : Number.POSITIVE_INFINITY;
+  }
+
   #noteState(machine: Machine): void {
     const silence = this.#silences.get(machine.index);
     if (!machine.isServing && silence === undefined) {
+      this.disturbances.isCalm = false;
       const why = machine.isFrozen ? "frozen" : machine.state;
       this.#silences.set(machine.index, this.disturbances.begin(machine.index, why));
     } else if (machine.isServing && silence !== undefined) {
