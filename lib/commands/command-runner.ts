@@ -10,7 +10,6 @@
  */
 import type { Clock } from "../host/clock.js";
 import type { Call, DeferredReply } from "../resp/call.js";
-import { errorReplyOf } from "../resp/error-reply.js";
 import { Reply } from "../resp/reply.js";
 import type { ClientSession } from "./client-session.js";
 import type { CommandContext } from "./command.js";
@@ -151,9 +150,8 @@ export class CommandRunner {
 
   /** Takes back what the command had begun to answer, so that the error is its one value. */
   #answerFailure(error: unknown, reply: Reply, lengthBefore: number): void {
-    const text = errorReplyOf(error);
     reply.cutTo(lengthBefore);
-    reply.error(text);
+    reply.fail(error);
   }
 
   #countFailure(entry: TableEntry, reply: Reply): void {
@@ -277,7 +275,7 @@ class ObservedReply implements DeferredReply {
 
   fail(error: unknown): void {
     this.reply.take();
-    this.reply.error(errorReplyOf(error));
+    this.reply.fail(error);
     this.finish();
   }
 
@@ -324,7 +322,7 @@ export class CollectedCall implements Call<ClientSession> {
       finish: resolve,
       fail: (error) => {
         reply.take();
-        reply.error(errorReplyOf(error));
+        reply.fail(error);
         resolve();
       },
     };

@@ -53,6 +53,8 @@ export function runForwarded(options: {
     const committed = call.isWaiting ? null : options.keyspace.committed();
     const reply = await call.finished();
     await committed;
+    // Whoever passed it on decides what a failure of this node means for the request; what the command answers is the answer.
+    if (call.reply.failure !== null) throw call.reply.failure;
     return reply;
   };
 }

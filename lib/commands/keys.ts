@@ -12,6 +12,7 @@ import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { DATABASES } from "./command-settings.js";
 import { parseIntegerBytes } from "./integer.js";
+import { keyByKey } from "./key-by-key.js";
 import { readKey, readKeys, updateKeys } from "./keyed.js";
 import { objectCommand } from "./object.js";
 import { scanCommands } from "./scan.js";
@@ -152,9 +153,9 @@ function remove(context: CommandContext, call: Call<ClientSession>): void {
     if (outcome === NOT_IN_MEMORY) {
       call.later(async (reply, copies) => {
         // The keys before it were removed within the call.
-        const committed = at > 1 ? keyspace.committed() : null;
-        const removals = Promise.all(copies.slice(at).map((key) => keyspace.remove(scope, key)));
-        const [outcomes] = await Promise.all([removals, committed]);
+        const committed = at > 1 ? keyspace.committed().then(() => false) : Promise.resolve(false);
+        const removals = copies.slice(at).map((key) => keyspace.remove(scope, key));
+        const outcomes = await keyByKey(copies.length - 1, [...removals, committed]);
         reply.integer(removed + outcomes.filter((wasLive) => wasLive).length);
       });
       return;

@@ -10,6 +10,7 @@ import { KEY, KEYS, VALUE } from "./argument-docs.js";
 import type { ClientSession } from "./client-session.js";
 import type { Command, CommandContext } from "./command.js";
 import { NEVER } from "./expire-time.js";
+import { keyByKey } from "./key-by-key.js";
 import { readKeys, updateKeys } from "./keyed.js";
 
 const PAIRS = { first: 1, last: -1, step: 2 } as const;
@@ -105,12 +106,11 @@ function msetLater(context: CommandContext, call: Call<ClientSession>, first: nu
   const { scope } = call.session;
   call.later(async (reply, args) => {
     const puts: Promise<void>[] = [];
-    // The pairs before it were stored within the call.
-    if (first > 1) puts.push(keyspace.committed());
     const put = async (key: Buffer, value: Buffer): Promise<void> => keyspace.put(scope, key, value, NEVER);
     for (let at = first; at < args.length; at += 2) puts.push(put(args[at]!, args[at + 1]!));
-    // A refusal of one pair, even at once, must leave no promise of another unheard.
-    await Promise.all(puts);
+    // The pairs before it were stored within the call.
+    if (first > 1) puts.push(keyspace.committed());
+    await keyByKey((args.length - 1) / 2, puts);
     reply.ok();
   });
 }

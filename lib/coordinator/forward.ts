@@ -47,6 +47,7 @@ const WRITE_MS_MAX = 250;
 const DECISION_MS_MAX = 1_000;
 const ROUTES_MAX = 4;
 
+const MAY_TAKE_EFFECT = "; it may still take effect";
 /** Codes of failures after which the request may have been run. */
 const AMBIGUOUS: ReadonlySet<MemberFailureCode> = new Set(["TIMEOUT", "UNAVAILABLE"]);
 
@@ -187,6 +188,7 @@ export class Forward implements Request {
 
   #onRefused(from: MemberId | null, error: OperatingError): void {
     const { health, clock } = this.#context;
+    this.#lastError = error;
     switch (error.code) {
       case "TIMEOUT":
         // It was not begun in time, and never will be. Where it is decided there may be many before it.
@@ -196,13 +198,12 @@ export class Forward implements Request {
         return this.#sendTo(from);
       case "IO":
       case "BUSY":
-        // Its disk is full, or it has too much to do: another may have room.
-        this.#lastError = error;
-        return this.#goOn();
+        // Its disk is full, or it has too much to do: another may have room. What the disk refused may have reached it all the same.
+        if (error.code === "IO") this.#mayHaveRun = true;
+        return this.#options.repeats === "never" ? this.#fail() : this.#goOn();
       default:
         // All other errors are the request's own.
-        this.isSettled = true;
-        return this.#options.onFailure(error);
+        return this.#fail();
     }
   }
 
@@ -235,11 +236,16 @@ export class Forward implements Request {
   #fail(): void {
     if (this.isSettled) return;
     this.isSettled = true;
-    this.#options.onFailure(this.#lastError ?? this.#error());
+    this.#options.onFailure(this.#error());
   }
 
   #error(): OperatingError {
-    const tail = this.#mayHaveRun || this.#open > 0 ? "; it may still take effect" : "; it was not run";
+    const mayTakeEffect = this.#mayHaveRun || this.#open > 0;
+    const error = this.#lastError;
+    if (error !== null && (!mayTakeEffect || error.code === "IO" || error.message.endsWith(MAY_TAKE_EFFECT))) return error;
+    // What one of them said is true of its own run only.
+    if (error !== null) return new OperatingError("QUORUM", `of one node: ${error.message}${MAY_TAKE_EFFECT}`);
+    const tail = mayTakeEffect ? MAY_TAKE_EFFECT : "; it was not run";
     const asked = this.#route?.candidates.length ?? 0;
     return new OperatingError("QUORUM", `none of ${asked} nodes that keep the key answered${tail}`);
   }

@@ -8,7 +8,6 @@
 import { assert } from "../assert.js";
 import { background } from "../background.js";
 import type { DeferredReply } from "./call.js";
-import { errorReplyOf } from "./error-reply.js";
 import type { Reply } from "./reply.js";
 import { type ReplyQueue, Waiting } from "./reply-queue.js";
 import type { WriteHold } from "./write-hold.js";
@@ -150,9 +149,8 @@ export class Deferred implements DeferredReply {
 }
 
 function failWith(reply: Reply, error: unknown): void {
-  const text = errorReplyOf(error);
   reply.take();
-  reply.error(text);
+  reply.fail(error);
 }
 
 /** Copies of borrowed arguments, in one piece of memory. */

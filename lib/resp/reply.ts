@@ -5,6 +5,7 @@
 
 import { latin1Of } from "../bytes/latin1.js";
 import { OperatingError } from "../errors.js";
+import { errorReplyOf } from "./error-reply.js";
 
 const CRLF = "\r\n";
 /**
@@ -22,6 +23,8 @@ export class Reply {
   /** Errors written so far, and the text of the last one: statistics compare the number before and after a command. */
   errors = 0;
   lastError = "";
+  /** What a command failed with, where it is not an error that the command itself answered; the last one. */
+  failure: OperatingError | null = null;
   #text = "";
 
   constructor(protocol: 2 | 3) {
@@ -59,6 +62,13 @@ export class Reply {
     this.errors++;
     this.lastError = text;
     this.#text += `-${text.replace(/[\r\n]/g, " ")}${CRLF}`;
+  }
+
+  /** The error that a command failed with. Throws what is not an `OperatingError`. */
+  fail(error: unknown): void {
+    const text = errorReplyOf(error);
+    this.failure = error as OperatingError;
+    this.error(text);
   }
 
   /** A 64-bit signed integer. */

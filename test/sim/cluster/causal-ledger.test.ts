@@ -12,6 +12,7 @@ const A = actorOf("store-aa", 1);
 const B = actorOf("store-bb", 1);
 const KEY = "k";
 const DATA_KEY = new DataKeys().of(0, Buffer.from(KEY));
+const NOTHING = { records: new Map<string, Buffer>(), hints: [] };
 const NEEDED = { copies: 2, read: 2, write: 2, standIns: "strict" } as const;
 
 describe("the causal ledger", () => {
@@ -20,7 +21,7 @@ describe("the causal ledger", () => {
   let stamp: number;
 
   beforeEach(() => {
-    history = new History({ now: () => 0, view: () => ({ wallMs: 0, hasFailedLog: false }) });
+    history = new History({ now: () => 0, view: () => ({ wallMs: 0, wallLatestMs: 0, hasFailedLog: false }) });
     ledger = new CausalLedger({ nodes: 2, history, wallOf: () => 0 });
     stamp = 0;
   });
@@ -70,7 +71,7 @@ describe("the causal ledger", () => {
     ask("set", "two");
     store(0, record([version(A, 1, "one")]));
     store(1, record([version(A, 1, "one")]));
-    ledger.restarted(0, new Map());
+    ledger.restarted(0, NOTHING);
     expect(() => store(0, record([version(A, 2, "two")]))).to.throw("claims its own earlier write");
   });
 

@@ -7,65 +7,51 @@
  * - no version of a record was superseded by such a write;
  * - a SET .. CONTEXT supersedes what its client was shown, no more and no less; a plain SET all that its coordinator holds;
  * - a store claims no dot of its own that it does not hold or has not superseded (the kv679 family);
- * - one client's write is not there twice as siblings; a live record is removed only for somebody who asked.
+ * - one client's write is not there twice as siblings; a live record is removed only for somebody who asked, and where
+ *   others may hold copies none is removed at all;
+ * - a hint is a record like any other, and goes only once its target has what it holds.
  *
  * A broken rule throws a `Violation` at the very step that breaks it.
  */
-import type { Dot } from "../../../lib/causality/actor.js";
 import { storeIdOf } from "../../../lib/causality/actor.js";
-import { hashOf, type Record, type Version } from "../../../lib/causality/record.js";
+import type { Record, Version } from "../../../lib/causality/record.js";
 import { decodeRecord } from "../../../lib/causality/record-encoding.js";
 import type { VersionVector } from "../../../lib/causality/version-vector.js";
-import { DATA_PREFIX, databaseOfDataKey } from "../../../lib/replica/data-key.js";
-import type { History, Moment, OperationName } from "./history.js";
-
-/** A promise was broken. */
-export class Violation extends Error {
-  override readonly name = "Violation";
-  /** The key that it is about, or null. */
-  readonly key: string | null;
-
-  constructor(key: string | null, message: string) {
-    super(key === null ? message : `${key}: ${message}`);
-    this.key = key;
-  }
-}
-
-/** One version that some store minted, or the removal of a record where nothing stays of it. */
-export interface Write {
-  readonly index: number;
-  /** Null for a removal. */
-  readonly dot: Dot | null;
-  /** The store that had it first. */
-  readonly node: number;
-  readonly at: Moment;
-  readonly stamp: number;
-  /** Latin1; null for tombstones and removals. */
-  readonly value: string | null;
-  readonly expiryMs: number;
-  readonly writeId: string | null;
-  /** The versions that it supersedes. */
-  readonly past: Set<Write>;
-  /** The removals that it comes after: each stands for what it removed, as long as no disk has lost it. */
-  readonly removals: Set<Write>;
-  /** Nodes whose disks have lost it with what was not synced. */
-  readonly lostAt: Set<number>;
-}
-
-export interface KeyHistory {
-  readonly key: string;
-  readonly writes: Write[];
-  readonly byDot: Map<string, Write>;
-  /** What each node's store holds. */
-  readonly records: (Record | null)[];
-  /** What each node has removed for good: the removals. */
-  readonly buried: Set<Write>[];
-}
+import type { MemberId } from "../../../lib/cluster/member.js";
+import type { History, Operation, OperationName } from "./history.js";
+import {
+  addTo,
+  contentsOf,
+  covered,
+  covers,
+  describeWrite,
+  digestOf,
+  dotKey,
+  hintedBy,
+  holds,
+  isBuried,
+  type KeyHistory,
+  keyOf,
+  noteGone,
+  noteLosses,
+  type Seen,
+  supersedes,
+  unexplained,
+  Violation,
+  type Write,
+  wasRemovedAndLost,
+  writeOf,
+} from "./key-history.js";
+import type { FoundHint, StoreContents } from "./store-watch.js";
 
 export interface LedgerOptions {
   readonly nodes: number;
   readonly history: History;
   readonly wallOf: (node: number) => number;
+  /** Are all nodes one ring? Then tombstones stay. */
+  readonly isCluster?: boolean;
+  /** When the deadline of a write that is passed on has passed for certain: virtual milliseconds. */
+  readonly mustBeMadeBy?: (operation: Operation) => number;
 }
 
 const REMOVERS: ReadonlySet<OperationName> = new Set<OperationName>(["del", "expire"]);
@@ -77,14 +63,20 @@ export class CausalLedger {
   readonly #nodeOfStore = new Map<string, number>();
   /** What the client of each token had been shown. */
   readonly #shown = new Map<string, ReadonlySet<Write>>();
-  /** Records held against the history, and writes seen. */
+  /** Which node a member is; what it is not told of is not checked. */
+  readonly nodeOfMember = new Map<MemberId, number>();
+  /** What each node has marked: that a member lacks its record of a key. */
+  readonly #marks: Set<string>[];
+  /** Records held against the history, hints among them; hints alone; and writes seen. */
   records = 0;
+  hints = 0;
   writes = 0;
   /** FLUSHDB and FLUSHALL may take any version away: what is left of records is not held against the history. */
   mayFlush = false;
 
   constructor(options: LedgerOptions) {
     this.#options = options;
+    this.#marks = Array.from({ length: options.nodes }, () => new Set<string>());
   }
 
   get keys(): readonly string[] {
@@ -100,6 +92,7 @@ export class CausalLedger {
         writes: [],
         byDot: new Map(),
         records: new Array<Record | null>(nodes).fill(null),
+        hints: Array.from({ length: nodes }, () => new Map<MemberId, Record>()),
         buried: Array.from({ length: nodes }, () => new Set<Write>()),
       };
       this.#keys.set(key, found);
@@ -113,6 +106,53 @@ export class CausalLedger {
     const record = decodeRecord(Buffer.from(bytes));
     const before = history.records[node] ?? null;
     history.records[node] = record;
+    this.#take(history, node, record, before);
+  }
+
+  /** A node's store keeps this record for a member; borrowed. */
+  hinted(node: number, { dataKey, target }: HintPlace, bytes: Uint8Array): void {
+    const history = this.ofKey(keyOf(dataKey));
+    const record = decodeRecord(Buffer.from(bytes));
+    const before = hintedBy(history, node);
+    history.hints[node]!.set(target, record);
+    this.hints++;
+    this.#take(history, node, record, before);
+  }
+
+  /** A node's store keeps nothing for the member any more. */
+  unhinted(node: number, { dataKey, target }: HintPlace): void {
+    const history = this.ofKey(keyOf(dataKey));
+    const record = history.hints[node]!.get(target);
+    if (record === undefined) return;
+    history.hints[node]!.delete(target);
+    noteGone(history);
+    const home = this.nodeOfMember.get(target);
+    if (home === undefined || this.mayFlush) return;
+    const missing = covered(history, record).find(
+      (one) => !covers(history.records[home] ?? null, one) && !one.lostAt.has(home),
+    );
+    if (missing !== undefined)
+      throw new Violation(history.key, `node ${node} dropped its hint of ${describeWrite(missing)}, which node ${home} lacks`);
+  }
+
+  /** A node notes that a member lacks its record, or no longer. */
+  marked(node: number, { dataKey, target }: HintPlace, isMarked: boolean): void {
+    const marks = this.#marks[node]!;
+    if (isMarked) marks.add(`${target} ${dataKey}`);
+    else marks.delete(`${target} ${dataKey}`);
+  }
+
+  /** A node that keeps something for others, or null; with the key where it is a record. */
+  get waitingHint(): { readonly node: number; readonly key: string | null } | null {
+    for (const { key, hints } of this.#keys.values()) {
+      const node = hints.findIndex(({ size }) => size > 0);
+      if (node >= 0) return { node, key };
+    }
+    const node = this.#marks.findIndex(({ size }) => size > 0);
+    return node < 0 ? null : { node, key: null };
+  }
+
+  #take(history: KeyHistory, node: number, record: Record, before: Record | null): void {
     this.records++;
     // Oldest first: a write minted twice in one step is known when the second one is looked at.
     for (const version of [...record.versions].reverse()) {
@@ -129,6 +169,8 @@ export class CausalLedger {
     history.records[node] = null;
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
+    if (this.#options.isCluster === true && !this.mayFlush)
+      throw new Violation(history.key, `node ${node} removed a record that others may have copies of`);
     if (!isDead && !this.mayFlush && !this.#isRemovalAsked(history.key))
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
@@ -139,23 +181,39 @@ export class CausalLedger {
 
   /** A node's store has dropped everything. */
   cleared(node: number): void {
-    for (const history of this.#keys.values()) history.records[node] = null;
+    for (const history of this.#keys.values()) {
+      history.records[node] = null;
+      history.hints[node]!.clear();
+    }
+    this.#marks[node]!.clear();
   }
 
   /** What a node's store holds at a start: what it held and does not hold now is lost there. */
-  restarted(node: number, records: ReadonlyMap<string, Buffer>): void {
-    const found = new Map([...records].map(([dataKey, bytes]) => [keyOf(dataKey), decodeRecord(bytes)]));
-    for (const key of new Set([...this.#keys.keys(), ...found.keys()])) {
+  restarted(node: number, contents: StoreContents): void {
+    const found = new Map([...contents.records].map(([dataKey, bytes]) => [keyOf(dataKey), decodeRecord(bytes)]));
+    const hinted = hintsByKey(contents.hints);
+    for (const key of new Set([...this.#keys.keys(), ...found.keys(), ...hinted.keys()])) {
       const history = this.ofKey(key);
-      const before = history.records[node] ?? null;
-      const after = found.get(key) ?? null;
-      noteLosses(history, node, before, after);
-      history.records[node] = after;
-      if (after === null) continue;
-      for (const { dot } of after.versions)
-        if (writeOf(history, dot) === null) throw new Violation(key, `node ${node} starts with a version that nobody wrote`);
-      this.#check(history, after);
+      const record = found.get(key) ?? null;
+      const hints = hinted.get(key) ?? new Map<MemberId, Record>();
+      const before = contentsOf(history, node);
+      noteLosses(history, node, before, { record, hints });
+      history.records[node] = record;
+      history.hints[node] = hints;
+      noteGone(history);
+      for (const each of [record, ...hints.values()]) if (each !== null) this.#recheck(history, node, each);
     }
+    this.#marks[node]!.clear();
+    for (const { target, dataKey, record } of contents.hints)
+      if (record === null) this.#marks[node]!.add(`${target} ${dataKey}`);
+  }
+
+  #recheck(history: KeyHistory, node: number, record: Record): void {
+    for (const { dot } of record.versions) {
+      if (writeOf(history, dot) === null)
+        throw new Violation(history.key, `node ${node} starts with a version that nobody wrote`);
+    }
+    this.#check(history, record);
   }
 
   /** A client was shown this context: it may hand it back. Returns the writes that it had seen. */
@@ -179,8 +237,8 @@ export class CausalLedger {
     return null;
   }
 
-  /** The first key of which these records, by data key, are not what the node was seen to store; null when all are. */
-  differenceFrom(node: number, records: ReadonlyMap<string, Buffer>): string | null {
+  /** The first key of which these are not the records that the node was seen to store; null when all are. */
+  differenceFrom(node: number, { records }: StoreContents): string | null {
     const found = new Map([...records].map(([dataKey, bytes]) => [keyOf(dataKey), decodeRecord(bytes)]));
     const keys = new Set([...this.#keys.keys(), ...found.keys()]);
     const isSame = (key: string): boolean =>
@@ -199,6 +257,7 @@ export class CausalLedger {
     if (writer !== null && writer.key !== history.key)
       throw new Violation(history.key, `node ${node} stored ${value}, which was written to ${writer.key}`);
     const isHome = home === node;
+    if (isHome && writer !== null && version.writeId !== null) this.#requireInTime(history, writer);
     const seen: Seen = { past: new Set(), removals: new Set() };
     if (writer?.name === "set context" && isFirst) {
       const shown = this.#shown.get(writer.token!);
@@ -228,9 +287,19 @@ export class CausalLedger {
     this.#add(history, { dot, node, stamp, value, expiryMs, writeId, ...seen });
   }
 
-  #add(history: KeyHistory, write: Omit<Write, "index" | "at" | "lostAt" | "writeId"> & { writeId?: string | null }): Write {
+  /** Nobody makes a write that was passed on once its client was told that it took too long. */
+  #requireInTime({ key }: KeyHistory, writer: Operation): void {
+    const byMs = this.#options.mustBeMadeBy?.(writer) ?? Number.POSITIVE_INFINITY;
+    const { ms } = this.#options.history.moment();
+    if (ms > byMs) throw new Violation(key, `#${writer.id} was passed on, and made after its deadline, at ${ms.toFixed(1)}`);
+  }
+
+  #add(
+    history: KeyHistory,
+    write: Omit<Write, "index" | "at" | "lostAt" | "isGone" | "writeId"> & { writeId?: string | null },
+  ): Write {
     const at = this.#options.history.moment();
-    const added: Write = { writeId: null, ...write, index: history.writes.length, at, lostAt: new Set() };
+    const added: Write = { writeId: null, ...write, index: history.writes.length, at, lostAt: new Set(), isGone: false };
     history.writes.push(added);
     if (added.dot !== null) history.byDot.set(dotKey(added.dot), added);
     this.writes++;
@@ -276,101 +345,20 @@ interface Birth {
   readonly version: Version;
 }
 
-/** A start found `after` where the node had held `before`. */
-function noteLosses(history: KeyHistory, node: number, before: Record | null, after: Record | null): void {
-  const covers = (record: Record | null, { dot }: Write): boolean => dot !== null && record?.context.covers(dot) === true;
-  for (const write of history.writes) {
-    if (covers(before, write) && !covers(after, write)) write.lostAt.add(node);
-    if (write.dot !== null || write.node !== node || after === null) continue;
-    // A removal is lost when something of what it removed is back; what came after that, and was removed too, is gone.
-    if (!after.versions.some(({ dot }) => hasSeen(write, writeOf(history, dot)!))) continue;
-    write.lostAt.add(node);
-    history.buried[node]!.delete(write);
-    for (const one of write.past) if (!covers(after, one)) one.lostAt.add(node);
+/** Whose record of which key a hint is. */
+export interface HintPlace {
+  readonly dataKey: string;
+  readonly target: MemberId;
+}
+
+function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Record>> {
+  const byKey = new Map<string, Map<MemberId, Record>>();
+  for (const { target, dataKey, record } of hints) {
+    if (record === null) continue;
+    const key = keyOf(dataKey);
+    const ofKey = byKey.get(key) ?? new Map<MemberId, Record>();
+    ofKey.set(target, decodeRecord(record));
+    byKey.set(key, ofKey);
   }
-}
-
-/** What the record covers and does not hold, and no other write that it covers has superseded; newest first. */
-function unexplained(history: KeyHistory, record: Record): Write[] {
-  const known = covered(history, record).reverse();
-  return known.filter((one) => !holds(record, one.dot!) && !known.some((other) => hasSeen(other, one)));
-}
-
-function covered(history: KeyHistory, record: Record): Write[] {
-  return history.writes.filter(({ dot }) => dot !== null && record.context.covers(dot));
-}
-
-/** What a new write comes after. */
-interface Seen {
-  readonly past: Set<Write>;
-  readonly removals: Set<Write>;
-}
-
-function addTo(seen: Seen, write: Write): void {
-  (write.dot === null ? seen.removals : seen.past).add(write);
-  for (const one of write.removals) seen.removals.add(one);
-  // What a removal removed is superseded only as long as the removal is not lost.
-  if (write.dot !== null) for (const one of write.past) seen.past.add(one);
-}
-
-/** Did `write` come after `other`, when it was minted? */
-export function hasSeen(write: Write, other: Write): boolean {
-  if (write.past.has(other) || write.removals.has(other)) return true;
-  for (const removal of write.removals) if (removal.past.has(other)) return true;
-  return false;
-}
-
-/** Must `other` be gone where `write` is known? What a removal took away may come back with a disk that lost the removal. */
-export function supersedes(write: Write, other: Write): boolean {
-  if (write.past.has(other)) return true;
-  for (const removal of write.removals) {
-    if (removal.lostAt.size === 0 && (removal === other || removal.past.has(other))) return true;
-  }
-  return false;
-}
-
-/**
- * A removal takes the context away with the record, so the next one begins without it. When a disk then loses the removal and
- * brings old versions back, contexts from after the removal do not name them, even where they name what had superseded
- * them: they stay, as siblings.
- */
-export function wasRemovedAndLost(history: KeyHistory, write: Write): boolean {
-  return history.writes.some(({ dot, past, lostAt }) => dot === null && lostAt.size > 0 && past.has(write));
-}
-
-/** Has a node removed this write, or is it a removal of the node? */
-export function isBuried(history: KeyHistory, node: number, write: Write): boolean {
-  const removals = history.buried[node]!;
-  return removals.has(write) || [...removals].some(({ past }) => past.has(write));
-}
-
-function holds(record: Record, dot: Dot): boolean {
-  return record.versions.some((version) => version.dot.sequence === dot.sequence && version.dot.actor === dot.actor);
-}
-
-function writeOf(history: KeyHistory, dot: Dot): Write | null {
-  return history.byDot.get(dotKey(dot)) ?? null;
-}
-
-function dotKey(dot: Dot): string {
-  return `${dot.actor}${dot.sequence}`;
-}
-
-function digestOf(record: Record | null): string {
-  if (record === null) return "none";
-  const { high, low } = hashOf(record);
-  return `${high}.${low}`;
-}
-
-/** Data keys of database 0 are shown as clients know them. */
-export function keyOf(dataKey: string): string {
-  const database = databaseOfDataKey(dataKey);
-  return `${database === 0 ? "" : `${database}/`}${dataKey.slice(DATA_PREFIX)}`;
-}
-
-export function describeWrite({ index, dot, node, at, value, writeId }: Write): string {
-  const what = dot === null ? "a removal" : value === null ? "a tombstone" : value;
-  const request = writeId === null ? "" : `, request ${Buffer.from(writeId, "latin1").toString("hex")}`;
-  const sequence = dot === null ? "" : ` ${Buffer.from(dot.actor, "latin1").toString("hex").slice(0, 24)}:${dot.sequence}`;
-  return `[${index}: ${what}${sequence}, node ${node} at ${at.ms.toFixed(1)}${request}]`;
+  return byKey;
 }

@@ -76,7 +76,7 @@ describe("the checkers of a history", () => {
   it("find an acknowledged write that no store ever had, or that was lost", async () => {
     const lost = await run(client.trySet(KEY, "one"));
     checkAcknowledgedWrites(world);
-    world.ledger.restarted(0, new Map());
+    world.ledger.restarted(0, { records: new Map(), hints: [] });
     expect(() => checkAcknowledgedWrites(world)).to.throw("node 0 has lost it: #0");
     (lost as { value: string }).value = "another";
     expect(() => checkAcknowledgedWrites(world)).to.throw("acknowledged and never stored");

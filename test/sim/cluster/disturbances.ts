@@ -11,6 +11,8 @@ export interface Disturbance {
 export class Disturbances {
   readonly #now: () => number;
   readonly #all: Disturbance[] = [];
+  /** Nothing has been done to any node or way since the world was ready. */
+  isCalm = true;
 
   constructor(now: () => number) {
     this.#now = now;

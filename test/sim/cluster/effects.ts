@@ -1,6 +1,7 @@
 /** What an operation of a client has left in the stores, and when its loss is no broken promise. */
-import type { CausalLedger, Write } from "./causal-ledger.js";
+import type { CausalLedger } from "./causal-ledger.js";
 import type { Operation } from "./history.js";
+import type { Write } from "./key-history.js";
 
 /** The versions that an answered operation must have left: one of them is enough. Null where none is certain. */
 export function effectsOf(ledger: CausalLedger, operation: Operation): readonly Write[] | null {
@@ -22,7 +23,15 @@ export function effectsOf(ledger: CausalLedger, operation: Operation): readonly 
   }
 }
 
-/** Lost with what was not synced, on so many disks that the write was not promised to survive it. */
-export function isExcused(world: { readonly mayLose: boolean }, operation: Operation, writes: readonly Write[]): boolean {
-  return world.mayLose && writes.every(({ lostAt }) => lostAt.size >= operation.needed.write);
+/** Lost with what was not synced by all who knew of it. */
+export function isLost(world: { readonly mayLose: boolean }, writes: readonly Write[]): boolean {
+  return world.mayLose && writes.every(({ isGone }) => isGone);
+}
+
+/**
+ * Lost with what was not synced on so many disks that a read may meet none of the others: `overlap` replicas of the read had
+ * been told of it.
+ */
+export function mayBeMissed(world: { readonly mayLose: boolean }, writes: readonly Write[], overlap: number): boolean {
+  return world.mayLose && writes.every(({ lostAt }) => lostAt.size >= overlap);
 }

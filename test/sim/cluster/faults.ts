@@ -80,6 +80,7 @@ export class Faults {
     const lengthMs = this.#random.fraction() * this.#random.pick([50, 500, 3_000]);
     if (!this.#act(kind, machine, lengthMs)) return;
     this.#count(kind);
+    this.#world.disturbances.isCalm = false;
     this.#world.trace.note(`fault ${kind} ${machine.name} ${lengthMs}`);
   }
 

@@ -51,6 +51,8 @@ export interface Operation extends OperationStart {
   /** The answering node's wall clock when it was invoked and when it returned. */
   readonly wallInvokedMs: number;
   wallReturnedMs: number;
+  /** The latest time that the wall clock of any node which may keep its key has shown until it returned. */
+  wallLatestMs: number;
   /** The node's log had failed: it goes on answering reads of what it will not keep. */
   isFromFailedLog: boolean;
 }
@@ -58,6 +60,7 @@ export interface Operation extends OperationStart {
 /** What a history notes of a node beside what its client sees. */
 export interface NodeView {
   readonly wallMs: number;
+  readonly wallLatestMs: number;
   readonly hasFailedLog: boolean;
 }
 
@@ -89,6 +92,7 @@ export class History {
       outcome: { kind: "pending" },
       wallInvokedMs: wallMs,
       wallReturnedMs: wallMs,
+      wallLatestMs: wallMs,
       isFromFailedLog: false,
     };
     this.operations.push(operation);
@@ -102,8 +106,9 @@ export class History {
   end(operation: Operation, outcome: Outcome): void {
     operation.outcome = outcome;
     operation.returned = this.moment();
-    const { wallMs, hasFailedLog } = this.#view(operation.node);
+    const { wallMs, wallLatestMs, hasFailedLog } = this.#view(operation.node);
     operation.wallReturnedMs = wallMs;
+    operation.wallLatestMs = wallLatestMs;
     operation.isFromFailedLog = hasFailedLog;
   }
 

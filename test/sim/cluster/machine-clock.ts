@@ -10,6 +10,7 @@ export class MachineClock implements Clock {
   readonly #clock: SimClock;
   readonly #gate: ProcessGate;
   #offsetMs = 0;
+  #latestMs = Number.NEGATIVE_INFINITY;
   /** How much faster than the world's the wall clock goes: 0.0002 is 200 parts in a million. */
   readonly #drift: number;
 
@@ -21,7 +22,14 @@ export class MachineClock implements Clock {
   }
 
   wallMs(): number {
-    return Math.floor(this.#clock.wallMs() + this.#offsetMs + this.#drift * this.#clock.monotonicMs());
+    const wallMs = Math.floor(this.#clock.wallMs() + this.#offsetMs + this.#drift * this.#clock.monotonicMs());
+    this.#latestMs = Math.max(this.#latestMs, wallMs);
+    return wallMs;
+  }
+
+  /** The latest time that anybody was told. */
+  get latestMs(): number {
+    return this.#latestMs;
   }
 
   monotonicMs(): number {

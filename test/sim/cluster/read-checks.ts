@@ -2,17 +2,10 @@
  * Strong reads (STRICT with R+W>N, and everything on a ring of one) are never stale: what one answers covers every write
  * acknowledged before it began, and what earlier ones had answered. What is deleted or expired is not seen again.
  */
-import {
-  type CausalLedger,
-  describeWrite,
-  hasSeen,
-  supersedes,
-  Violation,
-  type Write,
-  wasRemovedAndLost,
-} from "./causal-ledger.js";
-import { effectsOf, isExcused } from "./effects.js";
+import type { CausalLedger } from "./causal-ledger.js";
+import { effectsOf, mayBeMissed } from "./effects.js";
 import { describeOperation, isAnswered, type Operation } from "./history.js";
+import { describeWrite, hasSeen, supersedes, Violation, type Write, wasRemovedAndLost } from "./key-history.js";
 import { parseSiblings, type WireReply } from "./sim-client.js";
 import type { World } from "./world.js";
 import { shownBy } from "./world-client.js";
@@ -106,9 +99,10 @@ class KeyReads {
   #knownBefore(read: Operation): readonly Known[] {
     const known: Known[] = [];
     for (const operation of this.#operations) {
-      if (operation.returned!.order >= read.invoked.order || !isStrong(operation, read)) continue;
+      const overlap = overlapOf(operation, read);
+      if (operation.returned!.order >= read.invoked.order || overlap <= 0) continue;
       const writes = operation.name === "get" ? this.#seenBy(operation) : effectsOf(this.#ledger, operation);
-      if (writes === null || writes.length === 0 || isExcused(this.#world, operation, writes)) continue;
+      if (writes === null || writes.length === 0 || mayBeMissed(this.#world, writes, overlap)) continue;
       known.push({ operation, writes });
     }
     return known;
@@ -125,9 +119,9 @@ class KeyReads {
     return this.#ledger.writesOfValue(this.#key, String(reply)).filter(({ at }) => at.order < read.returned!.order);
   }
 
-  /** Tombstones, removals, and what had expired by the answering node's clock. */
+  /** Tombstones, removals, and what had expired by the clock of any node that keeps it: that buries it for all others. */
   #deadBefore(read: Operation): readonly Write[] {
-    const wallMs = Math.max(read.wallInvokedMs, read.wallReturnedMs);
+    const wallMs = read.wallLatestMs;
     const isDead = ({ value, expiryMs }: Write): boolean => value === null || (expiryMs !== 0 && expiryMs <= wallMs);
     return this.#ledger.ofKey(this.#key).writes.filter((write) => isDead(write) && write.at.order < read.returned!.order);
   }
@@ -143,12 +137,12 @@ interface Known {
   readonly writes: readonly Write[];
 }
 
-/** Do the replicas of the one and of the other overlap for certain? */
-function isStrong(before: Operation, read: Operation): boolean {
+/** How many replicas the one and the other have in common for certain. */
+function overlapOf(before: Operation, read: Operation): number {
   const { copies, standIns } = read.needed;
-  if (standIns !== "strict" || before.needed.standIns !== "strict") return false;
+  if (standIns !== "strict" || before.needed.standIns !== "strict") return 0;
   const reached = before.name === "get" ? before.needed.read : before.needed.write;
-  return reached + read.needed.read > copies;
+  return reached + read.needed.read - copies;
 }
 
 function replyOf(operation: Operation): WireReply {

@@ -1,9 +1,13 @@
 /** A broken promise for people: what it is, everything that happened to its key, and what the nodes had to say. */
-import { type CausalLedger, describeWrite, Violation } from "./causal-ledger.js";
+import type { Record } from "../../../lib/causality/record.js";
+import type { CausalLedger } from "./causal-ledger.js";
 import { describeOperation } from "./history.js";
+import { describeWrite, Violation, writeOf } from "./key-history.js";
 import type { World } from "./world.js";
 
-const LOG_LINES_SHOWN = 30;
+/** What values are filled up with. */
+const FILLING = /\.{4,}/g;
+const LOG_LINES_SHOWN = 60;
 
 export function describeViolation(world: World, error: unknown): string {
   const text =
@@ -15,7 +19,9 @@ export function describeViolation(world: World, error: unknown): string {
     "",
     "the last that the nodes logged:",
     ...world.logLines.slice(-LOG_LINES_SHOWN),
-  ].join("\n");
+  ]
+    .map((line) => line.replaceAll(FILLING, "..."))
+    .join("\n");
 }
 
 function describeKey({ history, ledger, machines }: World, key: string): string[] {
@@ -26,28 +32,37 @@ function describeKey({ history, ledger, machines }: World, key: string): string[
       text: `    ${describeWrite(write)} after ${pastOf(ledger, key, write.index)}`,
     })),
   ].sort((a, b) => a.order - b.order);
-  const records = machines.map(({ index, name }) => {
-    const record = ledger.ofKey(key).records[index] ?? null;
-    const held = record?.versions.map(
-      ({ dot }) => ledger.ofKey(key).writes.find((write) => write.dot !== null && isSameDot(write.dot, dot))?.index,
-    );
-    return `${name} holds ${record === null ? "nothing" : `[${held?.join(", ")}], context ${describeContext(record.context.entries)}`}`;
-  });
+  const ofKey = ledger.ofKey(key);
+  const describe = (who: string, record: Record | null): string => {
+    const held = record?.versions.map(({ dot }) => writeOf(ofKey, dot)?.index);
+    return `${who} ${record === null ? "nothing" : `[${held?.join(", ")}], context ${describeContext(record.context.entries)}`}`;
+  };
+  const records = machines.flatMap(({ index, name }) => [
+    describe(`${name} holds`, ofKey.records[index] ?? null),
+    ...[...ofKey.hints[index]!].map(([target, record]) => describe(`${name} keeps for ${target}`, record)),
+  ]);
   return ["", `everything about ${key}:`, ...events.map(({ text }) => text), ...records];
 }
 
 function pastOf(ledger: CausalLedger, key: string, index: number): string {
   const past = [...(ledger.ofKey(key).writes[index]?.past ?? [])].map((write) => write.index);
-  return past.length === 0 ? "nothing" : past.sort((a, b) => a - b).join(", ");
+  return past.length === 0 ? "nothing" : rangesOf(past.sort((a, b) => a - b));
+}
+
+/** `0-3, 5`. Sorted. */
+function rangesOf(numbers: readonly number[]): string {
+  const ranges: [number, number][] = [];
+  for (const number of numbers) {
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === number - 1) last[1] = number;
+    else ranges.push([number, number]);
+  }
+  return ranges.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(", ");
 }
 
 interface DotLike {
   readonly actor: string;
   readonly sequence: number;
-}
-
-function isSameDot(a: DotLike, b: DotLike): boolean {
-  return a.actor === b.actor && a.sequence === b.sequence;
 }
 
 function describeContext(entries: readonly DotLike[]): string {

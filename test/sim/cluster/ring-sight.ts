@@ -7,7 +7,7 @@ import { SimClient, type WireReply } from "./sim-client.js";
 /** What of CLUSTER STATUS and CLUSTER WHERE is of interest here. */
 interface RingStatus {
   readonly ringVersion: number;
-  readonly members: readonly { readonly state: string }[];
+  readonly members: readonly { readonly id: string; readonly name: string; readonly state: string }[];
 }
 
 interface KeyStatus {
@@ -31,6 +31,34 @@ export class RingSight {
     const views = await Promise.all(this.#clients.map((client) => this.#viewOf(client)));
     const [first] = views;
     return first !== undefined && views.every((view) => view === first) ? first : null;
+  }
+
+  /** Which node is which member. */
+  async members(): Promise<ReadonlyMap<string, number>> {
+    const found = new Map<string, number>();
+    for (const client of this.#clients) {
+      const answer = await ask(client, "CLUSTER", "STATUS");
+      if (answer === null) continue;
+      const { members } = JSON.parse(String(answer)) as RingStatus;
+      for (const { id, name } of members)
+        found.set(
+          id,
+          this.#clients.findIndex((_, index) => nodeName(index) === name),
+        );
+    }
+    return found;
+  }
+
+  /** Records that nodes have stored for, and given to, each other so far, node by node. */
+  async recordsMoved(): Promise<string> {
+    const sections = await Promise.all(this.#clients.map((client) => ask(client, "INFO", "peers")));
+    return sections
+      .map((section) =>
+        String(section)
+          .match(/^records_.*$/gm)
+          ?.join(" "),
+      )
+      .join(", ");
   }
 
   /** The nodes that keep a key, as most of those who answer see it: one that waits to join knows only itself. */

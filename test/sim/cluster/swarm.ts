@@ -4,9 +4,9 @@
  */
 import type { FsyncPolicy } from "../../../lib/lsm/lsm-settings.js";
 import { SimRandom } from "../sim-random.js";
-import { Violation } from "./causal-ledger.js";
 import { checkAll } from "./checks.js";
 import { Faults } from "./faults.js";
+import { Violation } from "./key-history.js";
 import type { Topology } from "./node-flags.js";
 import { describeViolation } from "./report.js";
 import { readStore } from "./store-watch.js";
@@ -104,6 +104,7 @@ class SwarmRun {
         ...Object.fromEntries(history.summary()),
         versions: ledger.writes,
         "records checked": ledger.records,
+        "hints checked": ledger.hints,
         "virtual seconds": Math.round(nowMs / 1_000),
         ...this.#faults.counts,
       },

@@ -4,8 +4,9 @@
  */
 import { readContext } from "../../../lib/causality/record-format.js";
 import type { VersionVector } from "../../../lib/causality/version-vector.js";
-import type { CausalLedger, Write } from "./causal-ledger.js";
+import type { CausalLedger } from "./causal-ledger.js";
 import { describeOperation, type History, type Needed, type Operation, type OperationStart } from "./history.js";
+import type { Write } from "./key-history.js";
 import { parseSiblings, type SiblingsReply, type SimClient, type WireReply } from "./sim-client.js";
 
 /** What goes before a command; null: the connection's defaults. */

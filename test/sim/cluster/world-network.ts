@@ -24,6 +24,7 @@ export interface WorldNetworkOptions {
   readonly delayMsMax: number;
   /** Chunks are cut anywhere. */
   readonly isCutting: boolean;
+  readonly onFault: () => void;
 }
 
 export class WorldNetwork {
@@ -84,6 +85,7 @@ export class WorldNetwork {
   /** All that leaves and reaches a node takes longer. */
   slowDown(index: number, delayMs: number): NetworkFault {
     const ways = this.#options.names.flatMap((name, at) => (at === index ? [] : bothWays(name, this.#name(index))));
+    this.#options.onFault();
     const fault: NetworkFault = {
       end: () => {
         if (this.#slow.delete(fault)) this.#applyDelays();
@@ -97,6 +99,7 @@ export class WorldNetwork {
   /** Breaks connections that the node takes part in, each with this probability. Returns how many. */
   dropConnections(index: number, probability: number): number {
     const name = this.#name(index);
+    this.#options.onFault();
     return this.sim.dropWhere((end) => end.name === name && this.#options.random.chance(probability));
   }
 
@@ -112,6 +115,7 @@ export class WorldNetwork {
   }
 
   #cut(ways: readonly Way[]): NetworkFault {
+    this.#options.onFault();
     const fault: NetworkFault = {
       end: () => {
         if (this.#cuts.delete(fault)) this.#applyCuts();

@@ -6,10 +6,11 @@ import { pause } from "../../../lib/host/clock.js";
 import { SimClock, settle } from "../sim-clock.js";
 import { SimRandom } from "../sim-random.js";
 import { Trace } from "../trace.js";
-import { CausalLedger, keyOf, Violation } from "./causal-ledger.js";
+import { CausalLedger } from "./causal-ledger.js";
 import { type Disturbance, Disturbances } from "./disturbances.js";
 import { FailureTrap } from "./failure-trap.js";
-import { History, type NodeView } from "./history.js";
+import { History, type NodeView, type Operation } from "./history.js";
+import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
 import { clientPort, nodeName, type Topology } from "./node-flags.js";
 import { RingSight } from "./ring-sight.js";
@@ -41,7 +42,11 @@ const JOIN_MS_MAX = 60_000;
 const RING_POLL_MS = 100;
 const LOG_LINES_MAX = 200;
 const START_AGAIN_MS = 200;
+/** What a request may take to its node, and what a node may be wrong about the clock of another. */
+const LATE_MS_MAX = 250;
 const RUN_MS_MAX = 600_000;
+/** Longer than the pause between two looks for something to hand over. */
+const SILENCE_MS = 2_500;
 
 export class World {
   readonly seed: number;
@@ -79,13 +84,26 @@ export class World {
       random: this.random.fork(),
       delayMsMax: options.delayMsMax ?? 1,
       isCutting: options.isCutting ?? true,
+      onFault: () => {
+        this.disturbances.isCalm = false;
+      },
     });
     this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
     const now = (): number => clock.monotonicMs();
     const wallOf = (node: number): number => this.machines[node]!.clock.wallMs();
-    const view = (node: number): NodeView => ({ wallMs: wallOf(node), hasFailedLog: this.machines[node]!.hasFailedSync });
+    const view = (node: number): NodeView => ({
+      wallMs: wallOf(node),
+      wallLatestMs: Math.max(...this.#ringOf(node).map(({ clock }) => clock.latestMs)),
+      hasFailedLog: this.#ringOf(node).some(({ hasFailedSync }) => hasFailedSync),
+    });
     this.history = new History({ now, view });
-    this.ledger = new CausalLedger({ nodes: names.length, history: this.history, wallOf });
+    this.ledger = new CausalLedger({
+      nodes: names.length,
+      history: this.history,
+      wallOf,
+      isCluster: this.topology === "cluster",
+      mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
+    });
     this.disturbances = new Disturbances(now);
     const settings = options.settings ?? {};
     this.#replicas = Number(settings.replicas ?? REPLICAS_DEFAULT);
@@ -112,6 +130,7 @@ export class World {
     try {
       for (const machine of world.machines) await world.bringUp(machine);
       if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
+      world.disturbances.isCalm = true;
     } catch (error) {
       world.close();
       throw error;
@@ -223,13 +242,14 @@ export class World {
     work.catch((error: unknown) => this.#trap.note(error));
   }
 
-  /** Lets time pass until all nodes are members of one ring, know it, and hold each other for up. */
+  /** Lets time pass until all nodes are members of one ring, know it, and hold each other for up. REQUIRES that all run. */
   async allJoined({ withinMs }: { withinMs: number }): Promise<void> {
     const untilMs = this.nowMs + withinMs;
     while ((await this.run(this.#sight.common())) === null) {
       if (this.nowMs > untilMs) throw new Violation(null, `the nodes do not see one ring of them all after ${withinMs} ms`);
       await this.pass(RING_POLL_MS);
     }
+    for (const [member, node] of await this.run(this.#sight.members())) this.ledger.nodeOfMember.set(member, node);
   }
 
   /** Ends every fault of network and disks, and brings every machine up. */
@@ -245,23 +265,44 @@ export class World {
   }
 
   /**
-   * Heals, and lets time pass until all owners of each key hold the same. Throws a Violation when they do not in time.
-   * `repair`: while nodes do not compare their copies on their own, reads at ALL make them (default in a cluster).
+   * Heals, and lets time pass until nothing is left to hand over, all owners of each key hold the same, and no records are on
+   * their way any more. Throws a Violation when that is not so in time. `repair`: while nodes do not compare their copies on
+   * their own, reads at ALL make them (default in a cluster); `by hints`: all that members missed was kept for them.
    */
-  async quiesce({ withinMs, repair }: { withinMs: number; repair?: "by reads" | "by nodes" }): Promise<void> {
+  async quiesce({ withinMs, repair }: { withinMs: number; repair?: "by reads" | "by hints" }): Promise<void> {
     await this.heal();
     // What is on its way arrives, and what expires at once has done so.
     await this.pass(ANSWER_MS_MAX);
-    if (this.topology === "cluster")
+    if (this.topology === "cluster") {
+      await this.#handedOver(withinMs);
       for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.#sight.ownersOf(key)));
-    const isReading = (repair ?? (this.topology === "cluster" ? "by reads" : "by nodes")) === "by reads";
-    if (isReading) {
-      const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
-      for (const key of this.ledger.keys) await this.run(reader.tryGet(key));
     }
-    if (await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs)) return;
-    const key = this.ledger.differing(this.ownersOf);
-    throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
+    if (this.topology === "cluster" && repair !== "by hints") await this.#readAllKeys();
+    if (!(await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs))) {
+      const key = this.ledger.differing(this.ownersOf);
+      throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
+    }
+    if (this.topology === "cluster") await this.#requireSilence();
+  }
+
+  /** What was kept for members that were away goes to them. */
+  async #handedOver(withinMs: number): Promise<void> {
+    if (await this.until(() => this.ledger.waitingHint === null, withinMs)) return;
+    const { node, key } = this.ledger.waitingHint!;
+    throw new Violation(key, `node ${node} still keeps what others lack, ${withinMs} ms after everything was healed`);
+  }
+
+  async #readAllKeys(): Promise<void> {
+    const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
+    for (const key of this.ledger.keys) await this.run(reader.tryGet(key));
+  }
+
+  /** Once all agree, nobody sends records any more. */
+  async #requireSilence(): Promise<void> {
+    const before = await this.run(this.#sight.recordsMoved());
+    await this.pass(SILENCE_MS);
+    const after = await this.run(this.#sight.recordsMoved());
+    if (after !== before) throw new Violation(null, `records still move between nodes that agree: ${before}; then ${after}`);
   }
 
   /** Kills the machine at the very moment at which it has this key's record in its log, before it tells anybody. */
@@ -276,6 +317,11 @@ export class World {
   /** The last lines that the nodes logged. */
   get logLines(): readonly string[] {
     return this.#log;
+  }
+
+  /** The machines whose nodes are of one ring with this one. */
+  #ringOf(node: number): readonly Machine[] {
+    return this.topology === "alone" ? [this.machines[node]!] : this.machines;
   }
 
   async #step(): Promise<void> {
@@ -301,6 +347,10 @@ export class World {
               this.#onStored?.(machine, keyOf(dataKey));
             },
             remove: (key) => this.ledger.removed(index, key),
+            putHint: (place, record) =>
+              record === null ? this.ledger.marked(index, place, true) : this.ledger.hinted(index, place, record),
+            removeHint: (place, kind) =>
+              kind === "mark" ? this.ledger.marked(index, place, false) : this.ledger.unhinted(index, place),
             clear: () => this.ledger.cleared(index),
           });
         } catch (error) {
@@ -309,7 +359,7 @@ export class World {
         }
       },
       beforeStart: (machine) => {
-        const work = readStore(machine.disk, machine.place).then((records) => this.ledger.restarted(machine.index, records));
+        const work = readStore(machine.disk, machine.place).then((contents) => this.ledger.restarted(machine.index, contents));
         const barrier = work.finally(() => {
           if (this.#barrier === barrier) this.#barrier = null;
         });
@@ -326,9 +376,19 @@ export class World {
     };
   }
 
+  /**
+   * Until when a write that was passed on may be made, in virtual time: its deadline counts from when its client's node took it
+   * in. Infinity where that may have been late.
+   */
+  #mustBeMadeBy({ node, invoked }: Operation): number {
+    const byMs = invoked.ms + REQUEST_TIMEOUT_MS + LATE_MS_MAX;
+    return this.disturbances.excuse(node, invoked.ms, byMs) === null ? byMs : Number.POSITIVE_INFINITY;
+  }
+
   #noteState(machine: Machine): void {
     const silence = this.#silences.get(machine.index);
     if (!machine.isServing && silence === undefined) {
+      this.disturbances.isCalm = false;
       const why = machine.isFrozen ? "frozen" : machine.state;
       this.#silences.set(machine.index, this.disturbances.begin(machine.index, why));
     } else if (machine.isServing && silence !== undefined) {

@@ -1,0 +1,93 @@
+/** What a client is told of a request that was passed on: never that nothing has changed while somebody may have made it. */
+import { expect } from "chai";
+import { Forward } from "../../lib/coordinator/forward.js";
+import { encodeRefused, ForwardStatus } from "../../lib/coordinator/forward-messages.js";
+import type { QuorumContext } from "../../lib/coordinator/quorum-context.js";
+import { type ErrorCode, OperatingError } from "../../lib/errors.js";
+import type { MemberCall } from "../../lib/replica/remote-replicas.js";
+import type { TurnWork } from "../../lib/replica/turn-end.js";
+
+/** As much of a node as a forward uses: calls are kept, the end of the turn comes at once. */
+let nowMs = 0;
+
+function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCall[] } {
+  const calls: MemberCall[] = [];
+  const context = {
+    clock: { monotonicMs: () => nowMs },
+    inFlight: { add: () => undefined },
+    turn: { add: (work: TurnWork) => work.committed() },
+    health: { nowMs: () => nowMs, hedgeAfterMs: () => 10, isLate: () => true },
+    remote: { send: (call: MemberCall) => calls.push(call), probe: () => undefined },
+  };
+  return { context: context as unknown as QuorumContext, calls };
+}
+
+describe("a request that is passed on", () => {
+  let calls: MemberCall[];
+  let forward: Forward;
+  let told: string;
+
+  function pass(repeats: "never" | "in turn" | "anywhere"): void {
+    const node = fakeNode();
+    calls = node.calls;
+    told = "";
+    forward = new Forward(node.context, {
+      kind: 1,
+      route: () => ({ candidates: ["a", "b"], here: null, payloadFor: () => Buffer.alloc(1) }),
+      deadlineMs: 2_000,
+      repeats,
+      onAnswer: () => {
+        told = "answered";
+      },
+      onFailure: ({ code, message }) => {
+        told = `${code} ${message}`;
+      },
+    });
+    forward.start();
+  }
+
+  function refuse(at: number, code: ErrorCode, message: string): void {
+    calls[at]!.onAnswer(encodeRefused(new OperatingError(code, message)));
+  }
+
+  it("goes to the next member when the first came to it too late, or has no room", () => {
+    for (const code of ["TIMEOUT", "BUSY"] as const) {
+      pass("in turn");
+      refuse(0, code, "nothing was changed");
+      calls[1]!.onAnswer(Buffer.from([ForwardStatus.ok]));
+      expect(told).to.equal("answered");
+    }
+  });
+
+  it("is told as the members tell it when none of them can have made it", () => {
+    pass("in turn");
+    refuse(0, "TIMEOUT", "too late");
+    refuse(1, "BUSY", "too much");
+    expect(told).to.equal("BUSY too much");
+  });
+
+  it("may take effect when one did not answer, whatever the other says", () => {
+    pass("in turn");
+    calls[0]!.onFailure("TIMEOUT", "");
+    refuse(1, "TIMEOUT", "nothing was changed");
+    expect(told).to.equal("QUORUM of one node: nothing was changed; it may still take effect");
+    pass("anywhere");
+    nowMs += 1_000;
+    forward.hedge();
+    refuse(1, "ARGUMENT", "too many siblings");
+    expect(told).to.equal("QUORUM of one node: too many siblings; it may still take effect");
+  });
+
+  it("may take effect when time is up", () => {
+    pass("anywhere");
+    forward.expire();
+    expect(told).to.match(/^QUORUM .*; it may still take effect$/);
+  });
+
+  it("is given to nobody else after a failure where a second run would not be known", () => {
+    pass("never");
+    refuse(0, "IO", "no room");
+    expect(calls).to.have.length(1);
+    expect(told).to.equal("IO no room");
+  });
+});
