@@ -130,8 +130,8 @@ export class Forward implements Request {
         return this.#goOn();
       default: {
         const error = decodeRefused(answer);
-        // Its disk is full, or it has too much to do: another may have room. All other errors are the request's own.
-        if (error.code !== "IO" && error.code !== "BUSY") {
+        // Its disk is full, or it has too much to do, and it changed nothing: another may have room. Others are the request's own.
+        if (error.code !== "IO" && error.code !== "BUSY" && error.code !== "TIMEOUT") {
           this.isSettled = true;
           return this.#options.onFailure(error);
         }
