@@ -1,5 +1,5 @@
 /**
- * What `npm start`, `npm test` and `npm run build|check|bench|simulate` call: brings a clone to the state the verb needs
+ * What `npm start`, `npm test` and `npm run build|check|bench|simulate|failures` call: brings a clone to the state the verb needs
  * (packages installed, sources compiled), then does it. Depends on nothing but Node.
  *
  * Invariants:
@@ -60,6 +60,10 @@ const verbs = {
   async simulate(args) {
     await prepare();
     await become("dist/scripts/simulate.js", args);
+  },
+  async failures(args) {
+    await prepare();
+    await become("dist/scripts/failures.js", args);
   },
 };
 

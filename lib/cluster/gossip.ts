@@ -234,10 +234,14 @@ export class Gossip {
     if (suspected.length > 0 && random.fraction() < Math.max(0.1, suspected.length / (live.length + 1))) {
       sendTo(peerOf(suspected[Math.floor(random.fraction() * suspected.length)]!));
     }
-    // So that parts of a cluster that never heard of each other meet.
+    // So that parts of a cluster that never heard of each other meet. One that knows nobody tells several at once: a ring
+    // may count on it a moment later, and a member that has not heard of it cannot reach it.
     const foreign = seeds.filter((seed) => !this.#ownAddresses.has(keyOf(seed)));
-    if (foreign.length > 0 && (live.length === 0 || random.fraction() < foreign.length / (live.length + 1) / 2)) {
-      sendTo({ id: null, address: foreign[Math.floor(random.fraction() * foreign.length)]! });
+    const isDue = foreign.length > 0 && random.fraction() < foreign.length / (live.length + 1) / 2;
+    const toMeet = live.length === 0 ? Math.min(this.#fanout, foreign.length) : isDue ? 1 : 0;
+    for (let met = 0; met < toMeet; met++) {
+      const [seed] = foreign.splice(Math.floor(random.fraction() * foreign.length), 1);
+      sendTo({ id: null, address: seed! });
     }
   }
 

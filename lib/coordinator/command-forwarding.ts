@@ -166,12 +166,15 @@ export class CommandForwarding implements CommandRouting {
     return { candidates, here: isSelfOwner || candidates.length === 0 ? runHere : null };
   }
 
-  /** The first owner that answers promptly; failing that, one that is linked at all. This node always answers itself. */
+  /**
+   * The first owner that has not stopped answering; failing that, one that is linked at all. This node always answers itself.
+   * A busy moment of an owner changes nothing: a node that noticed and one that did not would both have the command decided.
+   */
   #firstOf(plan: SlotPlan): MemberId | null {
     const { selfId, health } = this.#context;
     let linked: MemberId | null = null;
     for (const owner of plan.owners) {
-      if (owner === selfId || health.isPrompt(owner)) return owner;
+      if (owner === selfId || health.isAnswering(owner)) return owner;
       if (linked === null && health.isUsable(owner)) linked = owner;
     }
     return linked;

@@ -254,6 +254,7 @@ export class RingStack {
       clock,
       ring: () => cluster.ring,
       reports: () => cluster.reports(),
+      isLinked: (id) => peers.isUsable(id),
       ask: (id, database, key) => this.#ask(id, replica.keys.of(database, key)),
     });
     if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {

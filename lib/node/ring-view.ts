@@ -43,6 +43,8 @@ export interface RingViewOptions {
   readonly ring: () => Ring;
   /** Gossip's, this member included. */
   readonly reports: () => readonly MemberReport[];
+  /** There is a link to it that works: a broken one is known at once, long before gossip notices. */
+  readonly isLinked: (memberId: MemberId) => boolean;
   /**
    * What a member (this one too) holds of a key. Rejects with an `OperatingError` when it does not answer in time: it has
    * a deadline.
@@ -176,7 +178,7 @@ export class RingView implements ClusterView {
   #draw(): Drawn {
     const { selfId } = this.#options;
     const ring = this.#options.ring();
-    const shown = shownMembers(ring, this.#options.reports(), selfId);
+    const shown = shownMembers(ring, this.#options.reports(), { selfId, isLinked: this.#options.isLinked });
     const last = this.#drawn;
     const isSame =
       last !== null &&
@@ -318,7 +320,11 @@ function pendingRow(change: PendingChange, at: number, members: readonly Member[
 }
 
 /** Members of the ring that clients can connect to, in order of their ids; this one always. */
-function shownMembers(ring: Ring, reports: readonly MemberReport[], selfId: MemberId): Shown[] {
+function shownMembers(
+  ring: Ring,
+  reports: readonly MemberReport[],
+  { selfId, isLinked }: Pick<RingViewOptions, "selfId" | "isLinked">,
+): Shown[] {
   const shown: Shown[] = [];
   const joined = new Set(ring.document.members.map((member) => member.id));
   for (const { member, status } of reports) {
@@ -333,13 +339,16 @@ function shownMembers(ring: Ring, reports: readonly MemberReport[], selfId: Memb
     const { port } = clientAddress;
     shown.push({
       member: { id: shownId(member.id), ip, port, peerPort: peerAddress.port, health },
-      tier: TIERS[status],
+      tier: status === "up" && !isSelf && !isLinked(member.id) ? TIERS.suspect : TIERS[status],
     });
   }
   return shown;
 }
 
-/** Of each slot the replicas with an address, the nearest first, those that are suspect behind those that are up, down ones last. */
+/**
+ * Of each slot the replicas with an address, the nearest first, those that are suspect or out of reach from here behind those
+ * that are up, down ones last.
+ */
 function rangesOf(ring: Ring, shown: readonly Shown[], selfId: string): readonly SlotRange[] {
   const table = ring.current;
   const byId = new Map(shown.map((each) => [each.member.id, each]));

@@ -12,6 +12,8 @@ import type { PeerState, Peers } from "../peer/peer.js";
 const QUIET_FACTOR = 4;
 const QUIET_MS_MIN = 40;
 const QUIET_MS_MAX = 200;
+/** From this silence on a member is taken for stopped. Longer than a busy moment, shorter than clients may notice. */
+const STOPPED_MS = 250;
 /** A request is hedged after what an answer rarely exceeds, within these bounds. */
 const HEDGE_MS_MIN = 10;
 const HEDGE_MS_MAX = 100;
@@ -52,6 +54,12 @@ export class MemberHealth {
   isPrompt(id: MemberId): boolean {
     const link = this.#peers.state(id);
     return link?.isUsable === true && !this.isQuietNow(link);
+  }
+
+  /** Linked, and not silent for so long that it seems to have stopped. */
+  isAnswering(id: MemberId): boolean {
+    const link = this.#peers.state(id);
+    return link?.isUsable === true && this.#silentMs(link) < STOPPED_MS;
   }
 
   /** Milliseconds after which the next candidate is asked besides this peer. */

@@ -118,7 +118,8 @@ export class GossipWorld {
     return world;
   }
 
-  start(member: number, generation = this.clock.wallMs()): Gossip {
+  /** Members know the first as their seed, unless others are named. */
+  start(member: number, generation = this.clock.wallMs(), seeds: readonly number[] = [0]): Gossip {
     const clock = new ProcessClock(this.clock);
     const random = this.random.fork();
     if (!this.ringVersions.has(member)) this.ringVersions.set(member, 1);
@@ -128,7 +129,7 @@ export class GossipWorld {
       log: silentLog,
       transport: this.#transportOf(member),
       self: { id: idOf(member), generation, heartbeat: 1, changed: 1, contents: contentsOf(member) },
-      seeds: [{ host: "10.0.0.1", port: 1 }],
+      seeds: seeds.map((seed) => contentsOf(seed).peerAddress),
       ringVersion: () => this.ringVersions.get(member)!,
       onNewerRing: async (_from, version) => {
         this.ringVersions.set(member, version);

@@ -44,6 +44,19 @@ describe("gossip", () => {
     });
   }
 
+  it("a newcomer tells three of its seeds in its first round: they need not hear of it from each other", async () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const world = GossipWorld.of(3, { seed });
+      await world.until(() => isConverged(world), 10_000);
+      const newcomer = 3;
+      world.passes = (from, to) => from === to || (from === newcomer) !== (to === newcomer);
+      const gossip = world.start(newcomer, world.clock.wallMs(), [0, 1, 2]);
+      await world.until(() => gossip.membership.self.heartbeat > 1, 2_000);
+      await world.advance(100);
+      for (const member of [0, 1, 2]) expect(world.gossip(member).membership.get(idOf(newcomer))).not.to.equal(null);
+    }
+  });
+
   it("a killed seed comes back to members that only it had introduced", async () => {
     const world = GossipWorld.of(4, { seed: 3 });
     await world.advance(10_000);

@@ -43,6 +43,7 @@ class Members {
         clock,
         ring: () => this.ring,
         reports: () => this.#reports(),
+        isLinked: () => true,
         ask: async () => ({ answer: "absent" }),
       });
       const node = new FakeNode({ cluster: view });

@@ -1,20 +1,13 @@
 /** Client libraries, unchanged and with their defaults, against a real server. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import { Redis as IoRedis } from "ioredis";
 import { Redis as IoValkey } from "iovalkey";
 import { createClient } from "redis";
-import { isInstalled, run, skip } from "./program.js";
+import { run, skip } from "./program.js";
+import { BRIDGE, hasRedisPy, PYTHON, RedisPy } from "./redis-py.js";
 import { type ServerProcess, serversOfSuite } from "./server-process.js";
 import { type RawCall, tour } from "./tour.js";
 import { within } from "./until.js";
-
-/** Debian's, which has the modules of its packages. */
-const PYTHON = "/usr/bin/python3";
-const BRIDGE = fileURLToPath(new URL("../../../test/e2e/redis-py-bridge.py", import.meta.url));
 
 interface Connected {
   readonly call: RawCall;
@@ -140,10 +133,6 @@ describe("client libraries", function () {
   });
 });
 
-function hasRedisPy(): boolean {
-  return isInstalled(PYTHON, "-c", "import redis");
-}
-
 async function ioredis(port: number): Promise<Connected> {
   const client = new IoRedis(port);
   return { call: (name, ...args) => client.call(name!, ...args), close: () => client.quit() };
@@ -158,32 +147,4 @@ async function nodeRedis(port: number, protocol: 2 | 3): Promise<Connected> {
   const client = createClient({ socket: { port, host: "127.0.0.1" }, RESP: protocol });
   await client.connect();
   return { call: (...args) => client.sendCommand([...args]), close: () => client.close() };
-}
-
-/** redis-py in a process of its own, a command at a time. */
-class RedisPy implements Connected {
-  readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-  readonly #exit: Promise<unknown>;
-
-  constructor(port: number) {
-    const child = spawn(PYTHON, [BRIDGE, `${port}`], { stdio: ["pipe", "pipe", "inherit"] });
-    this.#process = child;
-    this.#exit = once(child, "exit");
-    this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  }
-
-  readonly call: RawCall = async (...args) => {
-    this.#process.stdin!.write(`${JSON.stringify(args)}\n`);
-    const { value, done } = await within({ what: `redis-py's answer to ${args[0]}`, withinMs: 10_000 }, this.#lines.next());
-    if (done) throw new Error("redis-py's process ended");
-    const answer = JSON.parse(value) as { readonly reply?: unknown; readonly error?: string };
-    if (answer.error !== undefined) throw new Error(answer.error);
-    return answer.reply;
-  };
-
-  async close(): Promise<void> {
-    this.#process.stdin!.end();
-    await within({ what: "redis-py's process ends", withinMs: 10_000 }, this.#exit).catch(() => this.#process.kill("SIGKILL"));
-  }
 }

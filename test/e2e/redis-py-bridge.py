@@ -4,6 +4,7 @@ Replies are as redis-py has them without its callbacks, so that they can be comp
 """
 
 import json
+import logging
 import sys
 
 import redis
@@ -30,6 +31,19 @@ def main():
             answer = {"reply": plain(client.execute_command(*json.loads(line)))}
         except redis.exceptions.ResponseError as error:
             # redis-py cuts a leading "ERR " off, but leaves other words there.
+            answer = {"error": str(error)}
+        print(json.dumps(answer), flush=True)
+
+
+def cluster():
+    """The same through RedisCluster, which goes by slots and asks for them again when a node fails."""
+    # It logs each attempt to reach a member that is gone.
+    logging.disable(logging.CRITICAL)
+    client = redis.RedisCluster(host="127.0.0.1", port=int(sys.argv[1]), encoding="latin1", decode_responses=True)
+    for line in sys.stdin:
+        try:
+            answer = {"reply": plain(client.execute_command(*json.loads(line)))}
+        except (redis.exceptions.RedisError, OSError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
 
@@ -68,4 +82,4 @@ def natives():
 
 
 if __name__ == "__main__":
-    natives() if len(sys.argv) > 2 and sys.argv[2] == "natives" else main()
+    {"natives": natives, "cluster": cluster, "one": main}[sys.argv[2] if len(sys.argv) > 2 else "one"]()

@@ -30,6 +30,7 @@ class World {
   readonly status = new Map<string, MemberStatus>();
   readonly contents = new Map<string, Partial<MemberContents>>();
   readonly silent = new Set<string>();
+  readonly unlinked = new Set<string>();
   readonly asked: string[] = [];
   answers = new Map<string, WhereAnswer | OperatingError>();
   readonly view: RingView;
@@ -44,6 +45,7 @@ class World {
       clock: this.clock,
       ring: () => this.ring,
       reports: () => this.#reports(),
+      isLinked: (id) => !this.unlinked.has(id),
       ask: async (id, database, key) => {
         this.asked.push(`${id} ${database} ${Buffer.from(key).toString()}`);
         const answer = this.answers.get(id) ?? { answer: "absent" };
@@ -110,6 +112,17 @@ describe("the view of a ring", () => {
     );
     expect(view.self().ip).to.equal("10.0.0.1");
     expect(view.version()).to.equal(1);
+  });
+
+  it("moves whose link broke behind who is linked, before gossip says anything, and never itself", () => {
+    const world = new World();
+    const slot = slotWhere(world, (list) => list[0] !== SELF.id && list.includes(SELF.id));
+    const list = world.shownFor(slot);
+    world.unlinked.add(list[0]!).add(SELF.id);
+    expect(world.shownFor(slot)).to.deep.equal([...list.slice(1), list[0]]);
+    expect(world.view.members().every(({ health }) => health === "online")).to.equal(true);
+    world.unlinked.clear();
+    expect(world.shownFor(slot)).to.deep.equal(list);
   });
 
   it("moves who is suspect behind who is up, and who is down to the end, and takes that back", () => {
@@ -346,6 +359,7 @@ describe("where a key is", () => {
       clock: world.clock,
       ring: () => world.ring,
       reports: () => [],
+      isLinked: () => true,
       ask: () => Promise.reject(new TypeError("a bug")),
     });
     const failure = await view.where(0, KEY).catch((error: unknown) => error);
@@ -390,3 +404,9 @@ describe("where a key is", () => {
     expect(gone).to.have.nested.property("versions[0].isTombstone", true);
   });
 });
+
+/** The first slot whose list, of ids, is so. */
+function slotWhere(world: World, isSo: (list: readonly string[]) => boolean): number {
+  for (let slot = 0; slot < SLOTS; slot++) if (isSo(world.shownFor(slot))) return slot;
+  throw new Error("there is no such slot");
+}

@@ -1,0 +1,112 @@
+/** Members that fail, at small scale: `npm run failures` does the same for longer. */
+import { expect } from "chai";
+import { ClusterProcesses } from "./cluster-processes.js";
+import { FAILURE_MODES, runFailure } from "./failure-run.js";
+import { serversOfTest } from "./server-process.js";
+import { until } from "./until.js";
+
+const SECONDS = 6;
+const RATE = 500;
+const KEYS = 2_000;
+/** The member is away for longer than what is sent to it waits: so hints are what it gets afterwards. */
+const REQUEST_TIMEOUT_MS = 1_000;
+/** Of the machine that tests run on not too much is expected; `npm run failures` is held to 500. */
+const LONGEST_MS_MAX = 1_000;
+const TITLES = { kill: "killed", stop: "stopped (SIGSTOP)", partition: "cut off from the others" } as const;
+
+describe("a cluster of which a member fails", function () {
+  this.timeout(60_000);
+  const servers = serversOfTest();
+
+  for (const mode of FAILURE_MODES) {
+    it(`answers every request while one of three is ${TITLES[mode]}, and loses nothing, also not when a second one is killed`, async () => {
+      const report = await runFailure(servers, {
+        mode,
+        seconds: SECONDS,
+        rate: RATE,
+        keys: KEYS,
+        settings: { "request-timeout": `${REQUEST_TIMEOUT_MS}` },
+      });
+      const { siblingsExpected, siblingsFound, caughtUpMs, longest, operations } = report;
+      const wrong = { failures: report.failures, examples: report.examples };
+      expect(wrong).to.deep.equal({ failures: {}, examples: [] });
+      expect(report).to.include({ failed: 0, staleReads: 0, lost: 0, missingAfterSecondKill: 0 });
+      expect(siblingsFound).to.equal(siblingsExpected);
+      if (mode === "partition") expect(siblingsExpected).to.be.above(50);
+      expect(report.missedKeys).to.be.above(100);
+      expect(report.hintsAtReturn).to.be.above(100);
+      expect(caughtUpMs).to.be.a("number");
+      expect(longest.ms, longest.what).to.be.below(LONGEST_MS_MAX);
+      expect(operations).to.be.above(0.9 * SECONDS * RATE);
+    });
+  }
+
+  it("refuses what needs the member that is down, in words, and answers what does not", async () => {
+    const cluster = await ClusterProcesses.start(servers);
+    const client = await cluster.connect(0);
+    await client.call("SET", "k", "v");
+    await cluster.kill(2);
+    // What is known to be out of reach is refused at once, whatever has answered by then.
+    const write = /^QUORUM write reached [0-2] of [23] replicas; it may still take effect$/;
+    const read = /^QUORUM read reached [0-2] of [23] replicas$/;
+    expect(await client.refusal("CONSISTENCY", "ALL", "SET", "k", "all")).to.match(write);
+    expect(await client.refusal("CONSISTENCY", "READ", "3", "WRITE", "1", "GET", "k")).to.match(read);
+    expect(await client.refusal("CONSISTENCY", "ALL", "STRICT", "SET", "k", "all")).to.match(write);
+    for (const level of ["ONE", "QUORUM", "LOCAL_QUORUM"]) {
+      expect(await client.call("CONSISTENCY", level, "SET", "k", level)).to.equal("OK");
+      expect(await client.call("CONSISTENCY", level, "GET", "k")).to.equal(level);
+    }
+    expect(await client.call("INCR", "n")).to.equal(1);
+    await cluster.kill(1);
+    expect(await client.refusal("SET", "k", "alone")).to.match(write);
+    expect(await client.refusal("GET", "k")).to.match(read);
+    expect(await client.call("CONSISTENCY", "ONE", "SET", "k", "alone")).to.equal("OK");
+    expect(await client.call("CONSISTENCY", "ONE", "GET", "k")).to.equal("alone");
+    await client.close();
+  });
+
+  it("keeps what was deleted while a member was away deleted, on that member too", async () => {
+    const cluster = await ClusterProcesses.start(servers);
+    const keys = Array.from({ length: 100 }, (_, at) => `k${at}`);
+    const client = await cluster.connect(0);
+    await client.call("CONSISTENCY", "ALL", "MSET", ...keys.flatMap((key) => [key, "v"]));
+    await cluster.kill(2);
+    expect(await client.call("DEL", ...keys)).to.equal(100);
+    await cluster.restart(2);
+    const returned = await cluster.connect(2);
+    await until({ what: "the member that was away has no such key by itself", withinMs: 15_000 }, async () =>
+      (await returned.call("CONSISTENCY", "ONE", "EXISTS", ...keys)) === 0 ? true : null,
+    );
+    expect(await client.call("CONSISTENCY", "ALL", "EXISTS", ...keys)).to.equal(0);
+    await Promise.all([client.close(), returned.close()]);
+  });
+
+  for (const [title, signal] of [
+    ["killed", "kill"],
+    ["told to stop", "terminate"],
+  ] as const) {
+    it(`has everything, and takes contexts of before, when all members were ${title} at once and started again`, async () => {
+      const cluster = await ClusterProcesses.start(servers);
+      const before = await cluster.connect(0);
+      for (let at = 0; at < 300; at++) await before.call("SET", `k${at}`, `${at}`);
+      const [context] = (await before.call("SIBLINGS", "k7")) as readonly [string];
+      await before.call("SET", "k7", "other", "CONTEXT", context);
+      await before.call("SET", "k7", "second", "CONTEXT", context);
+      await Promise.all(cluster.members.map(({ server }) => server[signal]()));
+      await Promise.all(cluster.members.map((_, at) => cluster.restart(at)));
+      await cluster.agreed();
+      for (const at of [0, 1, 2]) {
+        const client = await cluster.connect(at);
+        for (let key = 0; key < 300; key++) {
+          if (key !== 7) expect(await client.call("GET", `k${key}`)).to.equal(`${key}`);
+        }
+        const [now, versions] = (await client.call("SIBLINGS", "k7")) as readonly [string, readonly (readonly string[])[]];
+        if (at === 0) {
+          expect(versions.map(([value]) => value).sort()).to.deep.equal(["other", "second"]);
+          expect(await client.call("SIBLINGS", "k7", "RESOLVE", now, "one")).to.equal("OK");
+        } else expect(versions.map(([value]) => value)).to.deep.equal(["one"]);
+        await client.close();
+      }
+    });
+  }
+});

@@ -1,0 +1,48 @@
+/**
+ * Ports for members that must be known before they start, and be the same after a restart: below those that the system
+ * hands out by itself, so that nobody takes one while its member is down.
+ */
+import { once } from "node:events";
+import { createServer } from "node:net";
+
+export interface MemberPorts {
+  readonly client: number;
+  readonly peer: number;
+  /** What the others are told, where a proxy stands between members. */
+  readonly announcedPeer: number;
+}
+
+const CLIENT_MIN = 7_400;
+const CLIENT_MAX = 7_999;
+const PEER_ABOVE = 10_000;
+const ANNOUNCED_ABOVE = 20_000;
+
+/** Processes that test at the same time begin at different places. */
+let next = CLIENT_MIN + ((process.pid * 7) % (CLIENT_MAX - CLIENT_MIN));
+
+/** Ports of so many members, all free now and not given out before, until all have been. */
+export async function memberPorts(count: number): Promise<readonly MemberPorts[]> {
+  const found: MemberPorts[] = [];
+  for (let tried = CLIENT_MIN; found.length < count; tried++) {
+    if (tried > CLIENT_MAX) throw new Error(`there are not ${count} free ports from ${CLIENT_MIN} to ${CLIENT_MAX}`);
+    const client = next;
+    next = next === CLIENT_MAX ? CLIENT_MIN : next + 1;
+    const ports = { client, peer: client + PEER_ABOVE, announcedPeer: client + ANNOUNCED_ABOVE };
+    const areFree = await Promise.all(Object.values(ports).map(isFree));
+    if (areFree.every((isIt) => isIt)) found.push(ports);
+  }
+  return found;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    server.listen(port, "127.0.0.1");
+    await once(server, "listening");
+  } catch {
+    return false;
+  }
+  server.close();
+  await once(server, "close");
+  return true;
+}
