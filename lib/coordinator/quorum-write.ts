@@ -6,16 +6,14 @@
  *
  * INVARIANT: every owner that did not acknowledge has a hint, here or on a stand-in, by the time nothing is in flight.
  */
-import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { forSending } from "../causality/record-encoding.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import type { EncodedRecord } from "../replica/replica.js";
-import { AnswerStatus, decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
+import { AnswerStatus, decodeUncovered } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Quorum } from "./consistency.js";
 import type { Request } from "./in-flight.js";
@@ -24,6 +22,7 @@ import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
+import { Relaunch, type Role, StoreCall, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
 
 /** A version that was minted here. */
 export interface MintedDot {
@@ -50,9 +49,6 @@ export interface QuorumWriteOptions {
   readonly sink: Sink<void>;
 }
 
-/** A place of the plan, by what its member is to the write. */
-type Role = "owner" | "partner" | "stand-in" | "extra";
-
 /** A write is sent anew at most so often: above what others held, and by a newer ring. */
 const ROUNDS_MAX = 4;
 
@@ -63,7 +59,7 @@ const STAND_IN_CALL = 16;
 /** Bits of a place that say that something is open. */
 const OPEN = ~((OWNER | PARTNER) << STOOD_IN);
 
-export class QuorumWrite implements TurnWork, Request {
+export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   readonly #context: QuorumContext;
   #plan: SlotPlan;
   readonly #dataKey: string;
@@ -86,9 +82,7 @@ export class QuorumWrite implements TurnWork, Request {
    * that how many calls to stand-ins are open.
    */
   #places: number[] = [];
-  /** Members that this node is to mark, once the record at hand is sent to the others; what it marked, to take back. */
-  #toMark: MemberId[] | null = null;
-  #marks: { readonly target: MemberId; readonly tag: number }[] | null = null;
+  readonly #marks: WriteMarks;
   /** A newer ring is being fetched, after which it is sent anew. */
   #isRingAwaited = false;
   /** Members that were asked to stand in. */
@@ -109,6 +103,7 @@ export class QuorumWrite implements TurnWork, Request {
     this.#isHint = options.held === "as a hint";
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
+    this.#marks = new WriteMarks(context.hints, options.dataKey);
     for (let count = this.#plan.owners.length; count > 0; count--) this.#places.push(0);
     this.#tally = this.#newTally();
   }
@@ -209,7 +204,7 @@ export class QuorumWrite implements TurnWork, Request {
       return;
     }
     this.#sendToAll(replica.encodedAtHand());
-    this.#mark();
+    this.#marks.make();
   }
 
   #sendToAll(record: EncodedRecord): void {
@@ -243,10 +238,7 @@ export class QuorumWrite implements TurnWork, Request {
     if (position >= 0) this.#places[position]! |= this.#bitOf(position, target) << STOOD_IN;
     const standIn = this.#nextStandIn(position);
     if (standIn === null) {
-      if (!this.#isHint) {
-        this.#toMark ??= [];
-        this.#toMark.push(target);
-      }
+      if (!this.#isHint) this.#marks.add(target);
       this.#giveUpIfIdle(position);
       return;
     }
@@ -301,7 +293,7 @@ export class QuorumWrite implements TurnWork, Request {
       switch (replica.peek(this.#dataKey)) {
         case "found":
           use(replica.encodedAtHand());
-          return this.#mark();
+          return this.#marks.make();
         case "absent":
           // All was cleared since: there is nothing left to keep.
           return this.#tell();
@@ -322,7 +314,7 @@ export class QuorumWrite implements TurnWork, Request {
       if (bytes === null) return this.#tell();
       const sent = forSending(bytes);
       use({ bytes: sent, start: 0, end: sent.length });
-      this.#mark();
+      this.#marks.make();
     } catch (error) {
       this.#abandon(error);
     }
@@ -332,26 +324,9 @@ export class QuorumWrite implements TurnWork, Request {
   #abandon(error: unknown): void {
     if (!(error instanceof OperatingError)) throw error;
     const { selfId } = this.#context;
-    if (!this.#isHint) this.#toMark = this.#plan.allOwners().filter((owner) => owner !== selfId);
-    this.#mark();
+    if (!this.#isHint) for (const owner of this.#plan.allOwners()) if (owner !== selfId) this.#marks.add(owner);
+    this.#marks.make();
     this.#fail(error);
-  }
-
-  /** Comes last: looking into the engine ends what is at hand. */
-  #mark(): void {
-    if (this.#toMark === null) return;
-    this.#marks ??= [];
-    for (const target of this.#toMark) {
-      this.#marks.push({ target, tag: this.#context.hints.mark(target, this.#dataKey) });
-    }
-    this.#toMark = null;
-  }
-
-  #unmark(target: MemberId): void {
-    const at = this.#marks?.findIndex((mark) => mark.target === target) ?? -1;
-    if (at < 0) return;
-    const [mark] = this.#marks!.splice(at, 1);
-    this.#context.hints.unmark(target, this.#dataKey, mark!.tag);
   }
 
   // Answers.
@@ -372,7 +347,7 @@ export class QuorumWrite implements TurnWork, Request {
     // A mark may be of a later round, which stored more.
     if (call.round !== this.round) return;
     const { position, role, target } = call;
-    if (role !== "stand-in") this.#unmark(target);
+    if (role !== "stand-in") this.#marks.takeBack(target);
     if (position < 0) return;
     const side = this.#bitOf(position, target) === OWNER ? "owner" : "partner";
     this.#settle(role === "stand-in" ? this.#tally.stoodIn(position, side) : this.#tally.answered(position, side));
@@ -504,60 +479,5 @@ export class QuorumWrite implements TurnWork, Request {
     const { groups, writes } = this.#plan.needs(this.#quorum);
     const { pairs } = this.#plan;
     return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, ...(pairs !== undefined && { pairs }) });
-  }
-}
-
-/** A write on its way to be sent once more. */
-class Relaunch implements TurnWork {
-  readonly #write: QuorumWrite;
-  readonly #round: number;
-
-  constructor(write: QuorumWrite) {
-    this.#write = write;
-    this.#round = write.round;
-  }
-
-  committed(): void {
-    this.#write.launch(this.#round);
-  }
-
-  durable(): void {
-    this.#write.onDurable(this.#round);
-  }
-
-  lost(error: OperatingError): void {
-    this.#write.onLost(this.#round, error);
-  }
-}
-
-/** One STORE of a write. */
-class StoreCall implements MemberCall {
-  readonly to: MemberId;
-  readonly kind = ReplicaKind.store;
-  readonly deadlineMs: number;
-  readonly position: number;
-  readonly role: Role;
-  /** The owner that it is for: itself, or whom it stands in for. */
-  readonly target: MemberId;
-  readonly round: number;
-  readonly #write: QuorumWrite;
-
-  constructor(write: QuorumWrite, place: { to: MemberId; position: number; role: Role; target: MemberId }) {
-    assert(place.role === "stand-in" || place.to === place.target, "write: who does not stand in is sent its own");
-    this.to = place.to;
-    this.deadlineMs = write.deadlineMs;
-    this.position = place.position;
-    this.role = place.role;
-    this.target = place.target;
-    this.round = write.round;
-    this.#write = write;
-  }
-
-  onAnswer(payload: Buffer): void {
-    this.#write.onStored(this, payload);
-  }
-
-  onFailure(_code: MemberFailureCode, _text: string): void {
-    this.#write.onFailed(this);
   }
 }
