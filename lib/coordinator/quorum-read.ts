@@ -6,17 +6,17 @@
  */
 import { background } from "../background.js";
 import { merge, type Record } from "../causality/record.js";
-import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
+import { encodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
-import { AnswerStatus, ReplicaKind } from "../replica/replica-messages.js";
+import { AnswerStatus } from "../replica/replica-messages.js";
 import type { Request } from "./in-flight.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
+import { type Answer, decoded, isSame, isSameKnowledge, ReadCall, type ReadOnItsWay } from "./read-answers.js";
 import { ReadRepair } from "./read-repair.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
@@ -38,15 +38,6 @@ export interface QuorumReadOptions {
   readonly sink: RecordSink;
 }
 
-/** What one position holds; a stand-in's hints are the position's, too. */
-interface Answer {
-  readonly position: number;
-  readonly from: MemberId;
-  readonly isStandIn: boolean;
-  /** Null: no record. Owned, or borrowed within the step that completes. */
-  readonly bytes: Buffer | null;
-}
-
 /** A read begins anew at most so often because the ring changed. */
 const ROUNDS_MAX = 3;
 /** After so long another owner is asked besides this node's own disk. */
@@ -56,7 +47,7 @@ const NOT_ASKED = 0;
 const ASKED = 1;
 const CLOSED = 2;
 
-export class QuorumRead implements Request {
+export class QuorumRead implements Request, ReadOnItsWay {
   readonly #context: QuorumContext;
   #plan: SlotPlan;
   readonly #dataKey: string;
@@ -467,56 +458,4 @@ export class QuorumRead implements Request {
     const { reached, needed } = this.#tally.progress;
     return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed)} of ${needed} replicas`);
   }
-}
-
-/** One READ. */
-class ReadCall implements MemberCall {
-  readonly to: MemberId;
-  readonly kind = ReplicaKind.read;
-  readonly deadlineMs: number;
-  readonly position: number;
-  readonly isStandIn: boolean;
-  readonly round: number;
-  readonly #read: QuorumRead;
-
-  constructor(read: QuorumRead, place: { to: MemberId; position: number; isStandIn: boolean }) {
-    this.to = place.to;
-    this.deadlineMs = read.deadlineMs;
-    this.position = place.position;
-    this.isStandIn = place.isStandIn;
-    this.round = read.round;
-    this.#read = read;
-  }
-
-  onAnswer(payload: Buffer): void {
-    this.#read.onAnswer(this, payload);
-  }
-
-  onFailure(_code: MemberFailureCode, _text: string): void {
-    this.#read.onFailed(this);
-  }
-}
-
-function isSame(a: Buffer | null, b: Buffer | null): boolean {
-  if (a === null || b === null) return a === b;
-  return a.equals(b);
-}
-
-function decoded(bytes: Buffer | null): Record | null {
-  return bytes === null ? null : decodeRecord(bytes);
-}
-
-/** True when a replica with `record` lacks nothing of `merged`: it has seen the same and holds the same versions. */
-function isSameKnowledge(record: Record | null, merged: Record): boolean {
-  if (record === null) return false;
-  if (record === merged) return true;
-  const { versions } = record;
-  return (
-    record.context.dominates(merged.context) &&
-    versions.length === merged.versions.length &&
-    versions.every(({ dot }, at) => {
-      const other = merged.versions[at]!.dot;
-      return dot.actor === other.actor && dot.sequence === other.sequence;
-    })
-  );
 }
