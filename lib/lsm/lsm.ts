@@ -238,6 +238,11 @@ export class Lsm {
     return this.#commitsRefused;
   }
 
+  /** False while this turn has put something that is not in the log yet, and may be taken back. */
+  get isCommitted(): boolean {
+    return this.#batch.isEmpty;
+  }
+
   /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */
   committed(): Promise<void> {
     if (this.#batch.isEmpty) return Promise.resolve();

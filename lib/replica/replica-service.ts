@@ -130,7 +130,8 @@ export class ReplicaService {
     }
     if (look === "absent") return this.#give(request, null, 0, 0);
     const { bytes, start, end } = replica.encodedAtHand();
-    if (isAwaitingSync()) this.#give(request, Buffer.from(bytes.subarray(start, end)), 0, end - start);
+    const isOwned = !replica.isCommitted || isAwaitingSync();
+    if (isOwned) this.#give(request, Buffer.from(bytes.subarray(start, end)), 0, end - start);
     else this.#give(request, bytes, start, end);
   }
 
@@ -158,8 +159,9 @@ export class ReplicaService {
       if (bytes !== null) out.at = copyBytes(bytes, start, end, out.bytes, out.at);
       request.endAnswer();
     };
-    // What a crash may take back is not shown either.
-    if (this.#options.isAwaitingSync()) this.#options.turn.add(new ReadAnswer(request, answer));
+    // What the disk may refuse, or a crash take back, is not shown.
+    if (!this.#options.replica.isCommitted || this.#options.isAwaitingSync())
+      this.#options.turn.add(new ReadAnswer(request, answer));
     else answer();
   }
 }

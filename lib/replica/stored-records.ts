@@ -156,6 +156,11 @@ export class StoredRecords {
     return this.#lsm.backlog();
   }
 
+  /** False while this turn has changes that are not in the log yet, and may be taken back. */
+  get isCommitted(): boolean {
+    return this.#lsm.isCommitted;
+  }
+
   /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
   committed(): Promise<void> {
     return this.#lsm.committed();

@@ -194,4 +194,27 @@ describe("a read at a quorum", () => {
       expect(await world.run(world.client(1, "ONE").get(key))).to.equal("v");
     }
   });
+
+  it("is not shown what the disk of a member may still refuse", async () => {
+    const world = await RingWorld.start({ nodes: 3 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(1, "ALL").set(key, "old"));
+    const shown: (string | null)[] = [];
+    const answers = world.client(1, "ALL").get(key);
+    // Its READ is there when node 2 stores something in the same turn.
+    world.network.freeze(world.idOf(2));
+    await world.pass(1);
+    world.node(2).disk.faults.appendFailure = 1;
+    world.network.thaw(world.idOf(2));
+    const refused = world.client(2, "ONE").set(key, "refused");
+    expect((await world.failureOf(refused)).code).to.equal("IO");
+    await world.run(
+      answers.then(
+        (value) => shown.push(value),
+        () => undefined,
+      ),
+    );
+    expect(shown).to.not.include("refused");
+    expect(await world.held(3, key)).to.deep.equal(["old"]);
+  });
 });

@@ -1,5 +1,6 @@
 /** Writes at a quorum: who must have stored before the client is told, who stands in, and what is left behind for whom. */
 import { expect } from "chai";
+import type { Request } from "../../lib/coordinator/in-flight.js";
 import type { OperatingError } from "../../lib/errors.js";
 import { RingWorld } from "./ring-world.js";
 
@@ -187,5 +188,28 @@ describe("a write at a quorum", () => {
     const codes = outcomes.map((outcome) => (outcome.status === "rejected" ? (outcome.reason as OperatingError).code : "OK"));
     expect(codes.filter((code) => code === "BUSY").length).to.equal(2);
     expect(await world.held(1, keys[11]!)).to.deep.equal([]);
+  });
+
+  it("hedges with nothing that the disk may still refuse", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(1, "ALL").set(key, "first"));
+    for (const number of [2, 3]) world.freeze(number);
+    const { inFlight } = world.node(1).context;
+    const requests: Request[] = [];
+    inFlight.add = (request: Request) => void requests.push(request);
+    world
+      .client(1)
+      .set(key, "second")
+      .catch(() => undefined);
+    await world.pass(100);
+    // In one turn: a write that the disk will refuse, and the hedge of the one before.
+    world.node(1).disk.faults.appendFailure = 1;
+    const refused = world.failureOf(world.client(1).set(key, "refused"));
+    expect(requests[0]!.hedge()).to.equal(true);
+    expect((await refused).code).to.equal("IO");
+    await world.pass(5);
+    const hinted = await Promise.all([4, 5].map((number) => world.hinted(number, key, 2, 3)));
+    expect(hinted.flat().sort()).to.deep.equal(["second", "second"]);
   });
 });

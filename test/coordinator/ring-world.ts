@@ -247,8 +247,16 @@ export class RingWorld {
   /** The values that a node's own copy has, newest first; null for a removal. */
   async held(number: number, key: string): Promise<(string | null)[]> {
     const bytes = await this.run(this.node(number).lsm.read(this.dataKey(key)));
-    if (bytes === null) return [];
-    return decodeRecord(bytes).versions.map(({ value }) => (value === null ? null : Buffer.from(value).toString("latin1")));
+    return bytes === null ? [] : valuesOf(bytes);
+  }
+
+  /** The values that a node keeps as hints for these. */
+  async hinted(number: number, key: string, ...targets: number[]): Promise<(string | null)[]> {
+    const values = targets.map(async (target) => {
+      const bytes = await this.run(this.node(number).hints.read(this.dataKey(key), [this.idOf(target)]));
+      return bytes === null ? [] : valuesOf(bytes);
+    });
+    return (await Promise.all(values)).flat();
   }
 
   hintsAt(number: number): number {
@@ -281,4 +289,8 @@ export function mintAt(world: RingWorld, number: number, key: string, value: str
   replica.reserve(1);
   const old = replica.peek(dataKey) === "found" ? replica.record : null;
   replica.mint(dataKey, old, COVERS_ALL, { value: Buffer.from(value), expiryMs: 0, writeId });
+}
+
+function valuesOf(bytes: Buffer): (string | null)[] {
+  return decodeRecord(bytes).versions.map(({ value }) => (value === null ? null : Buffer.from(value).toString("latin1")));
 }

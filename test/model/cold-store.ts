@@ -106,6 +106,10 @@ export class ColdStore {
     this.ending(() => this.#lsm.commit());
   }
 
+  get isCommitted(): boolean {
+    return this.#lsm.isCommitted;
+  }
+
   committed(): Promise<void> {
     return this.#lsm.committed();
   }
