@@ -414,7 +414,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #settle(verdict: TallyVerdict): void {
     if (this.#isTold || verdict.kind === "waiting") return;
     if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
-    if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp > this.#plain.stamp) this.#mintAbove();
+    if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp >= this.#plain.stamp) this.#mintAbove();
     else this.#tell();
   }
 

@@ -37,6 +37,22 @@ describe("sequential writes", () => {
     }
   });
 
+  it("leave GET answering the last though both have one stamp", async () => {
+    // Actors break ties: either order of the two.
+    for (const [first, second] of [
+      [1, 2],
+      [2, 1],
+    ] as const) {
+      const world = await RingWorld.start({ nodes: 3, delayMs: 0.1 });
+      const key = world.key(1, 2, 3);
+      world.network.setDelay(world.idOf(first), world.idOf(second), 30);
+      await world.pass(1 - (world.clock.monotonicMs() % 1));
+      await world.run(world.client(first).set(key, "first"));
+      await world.run(world.client(second).set(key, "second"));
+      for (const reader of [1, 2, 3]) expect(await world.run(world.client(reader).get(key))).to.equal("second");
+    }
+  });
+
   it("through one node leave one version, whether it keeps a copy or not", async () => {
     const world = await RingWorld.start({ nodes: 5 });
     for (const number of NODES) {

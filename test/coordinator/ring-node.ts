@@ -79,6 +79,8 @@ export class RingNode {
   /** Rings that were asked for. */
   ringsFetched = 0;
   isDead = false;
+  /** Told when it is killed: clients learn of it by their connections. */
+  readonly deaths: (() => void)[] = [];
   /** It learns of no ring. */
   isDeaf = false;
 

@@ -197,6 +197,7 @@ export class RingWorld {
     node.clock.stop();
     this.network.thaw(node.id);
     await node.peers.close();
+    for (const tell of node.deaths.splice(0)) tell();
   }
 
   /** Starts again on what `kill` left. */
