@@ -45,7 +45,7 @@ export interface RoutedCommand {
 
 /** Runs a command here that another node passed on, or that none of the others took. Resolves with the encoded reply. */
 export type CommandRun = (command: CommandToRun, forwarded: Forwarded) => Promise<string>;
-export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "writeId">;
+export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "stamp" | "writeId">;
 
 /** What the commands need of it. */
 export interface CommandRouting {
@@ -96,6 +96,7 @@ export class CommandForwarding implements CommandRouting {
     const dataKeys = targets.map((target) => this.#context.replica.keys.of(target.scope.database, target.key));
     const deadline = this.#local.deadline(scope);
     const writeId = this.#requests.nextWriteId();
+    const stamp = this.#context.replica.nextStamp();
     const { database, consistency } = scope;
     const command = { protocol, database, consistency, args };
     const send = (): Promise<string> =>
@@ -103,9 +104,9 @@ export class CommandForwarding implements CommandRouting {
         const forward = new Forward(this.#context, {
           kind: ForwardKind.command,
           route: () => ({
-            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs })),
+            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs, stamp })),
             payloadFor: (spareMs) => {
-              return encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, spareMs, writeId });
+              return encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, spareMs, stamp, writeId });
             },
           }),
           deadlineMs: deadline.atMs,

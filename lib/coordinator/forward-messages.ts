@@ -3,9 +3,9 @@
  * COMMAND is a whole command of a client, run where its key is decided on. Kinds and codes are numbers on the wire: append,
  * never reuse.
  *
- *     WRITE:   ring version varint | spare ms varint | flags u8 | consistency | expiry ms varint | write id (length varint, bytes) |
+ *     WRITE:   ring version varint | spare ms varint | stamp u56 | flags u8 | consistency | expiry ms varint | write id (length varint, bytes) |
  *              data key (length varint, bytes) | covered: context, or actor 12 bytes and sequence varint | value
- *     COMMAND: ring version varint | spare ms varint | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
+ *     COMMAND: ring version varint | spare ms varint | stamp u56 | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
  *         consistency: flags u8 | level u8, or 255 and read varint, write varint
  *     answers: status u8 | WRITE: context; COMMAND: the encoded reply; an error: code u8, text
  */
@@ -13,7 +13,15 @@ import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { ACTOR_BYTES } from "../causality/actor.js";
 import type { Covered } from "../causality/record.js";
-import { contextLength, readActor, readContext, writeContext } from "../causality/record-format.js";
+import {
+  contextLength,
+  readActor,
+  readContext,
+  readStamp,
+  STAMP_BYTES,
+  writeContext,
+  writeStamp,
+} from "../causality/record-format.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import { type ErrorCode, OperatingError } from "../errors.js";
 import { type Consistency, LEVELS } from "./consistency.js";
@@ -50,6 +58,8 @@ export interface WriteRequest {
   readonly ringVersion: number;
   /** It must be begun so long before the deadline of its call, or not at all: milliseconds, a whole number. */
   readonly spareMs: number;
+  /** Of the sender's clock: see `Forwarded`. */
+  readonly stamp: number;
   readonly consistency: Consistency;
   readonly dataKey: string;
   readonly covered: Covered;
@@ -66,6 +76,7 @@ export interface CommandRequest {
   readonly ringVersion: number;
   /** As for a WRITE. */
   readonly spareMs: number;
+  readonly stamp: number;
   readonly protocol: 2 | 3;
   readonly database: number;
   readonly consistency: Consistency;
@@ -78,6 +89,7 @@ export function encodeWrite(write: WriteRequest): Buffer {
   const length =
     varintLength(write.ringVersion) +
     varintLength(write.spareMs) +
+    STAMP_BYTES +
     1 +
     consistencyLength(write.consistency) +
     varintLength(write.expiryMs) +
@@ -87,6 +99,7 @@ export function encodeWrite(write: WriteRequest): Buffer {
     (value?.length ?? 0);
   const bytes = Buffer.allocUnsafe(length);
   let at = writeVarint(bytes, writeVarint(bytes, 0, write.ringVersion), write.spareMs);
+  at = writeStamp(bytes, at, write.stamp);
   bytes[at++] = (value === null ? 0 : HAS_VALUE) | coveredFlag(covered) | (write.isForStandIn ? AS_STAND_IN : 0);
   at = writeConsistency(bytes, at, write.consistency);
   at = writeVarint(bytes, at, write.expiryMs);
@@ -102,6 +115,7 @@ export function decodeWrite(bytes: Buffer): WriteRequest {
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
   const spareMs = readVarint(bytes, cursor, end);
+  const stamp = readStampAt(bytes, cursor, end);
   const flags = readByte(bytes, cursor, end);
   const consistency = readConsistency(bytes, cursor, end);
   const expiryMs = readVarint(bytes, cursor, end);
@@ -111,16 +125,22 @@ export function decodeWrite(bytes: Buffer): WriteRequest {
   const value = (flags & HAS_VALUE) === 0 ? null : bytes.subarray(cursor.at);
   if (writeId === "") throw damaged();
   const isForStandIn = (flags & AS_STAND_IN) !== 0;
-  return { ringVersion, spareMs, consistency, dataKey, covered, value, expiryMs, writeId, isForStandIn };
+  return { ringVersion, spareMs, stamp, consistency, dataKey, covered, value, expiryMs, writeId, isForStandIn };
 }
 
 export function encodeCommand(command: CommandRequest): Buffer {
   const { args, writeId } = command;
-  let length = varintLength(command.ringVersion) + varintLength(command.spareMs) + 2 + consistencyLength(command.consistency);
+  let length =
+    varintLength(command.ringVersion) +
+    varintLength(command.spareMs) +
+    STAMP_BYTES +
+    2 +
+    consistencyLength(command.consistency);
   length += textLength(writeId) + varintLength(args.length);
   for (const arg of args) length += varintLength(arg.length) + arg.length;
   const bytes = Buffer.allocUnsafe(length);
   let at = writeVarint(bytes, writeVarint(bytes, 0, command.ringVersion), command.spareMs);
+  at = writeStamp(bytes, at, command.stamp);
   bytes[at++] = command.protocol;
   bytes[at++] = command.database;
   at = writeConsistency(bytes, at, command.consistency);
@@ -139,6 +159,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
   const spareMs = readVarint(bytes, cursor, end);
+  const stamp = readStampAt(bytes, cursor, end);
   const protocol = readByte(bytes, cursor, end) === 3 ? 3 : 2;
   const database = readByte(bytes, cursor, end);
   const consistency = readConsistency(bytes, cursor, end);
@@ -152,7 +173,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
     args.push(Buffer.from(bytes.subarray(cursor.at, cursor.at + length)));
     cursor.at += length;
   }
-  return { ringVersion, spareMs, protocol, database, consistency, writeId, args };
+  return { ringVersion, spareMs, stamp, protocol, database, consistency, writeId, args };
 }
 
 /** The answer to a WRITE that was made: what its replica has seen of the key now. */
@@ -248,6 +269,13 @@ function readText(bytes: Buffer, cursor: Cursor, end: number): string {
   const text = latin1Of(bytes, cursor.at, cursor.at + length);
   cursor.at += length;
   return text;
+}
+
+function readStampAt(bytes: Buffer, cursor: Cursor, end: number): number {
+  if (end - cursor.at < STAMP_BYTES) throw damaged();
+  const stamp = readStamp(bytes, cursor.at);
+  cursor.at += STAMP_BYTES;
+  return stamp;
 }
 
 function readByte(bytes: Buffer, cursor: Cursor, end: number): number {

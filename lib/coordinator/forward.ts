@@ -191,7 +191,8 @@ export class Forward implements Request {
     this.#lastError = error;
     switch (error.code) {
       case "TIMEOUT":
-        // It was not begun in time, and never will be. Where it is decided there may be many before it.
+        // It came too late to be begun, or to be finished. Where it is decided there may be many before it.
+        this.#mayHaveRun = true;
         if (this.#options.repeats !== "in turn" || from === null || health.isLate(from, 0)) return this.#goOn();
         if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
         this.#patienceMs *= 2;

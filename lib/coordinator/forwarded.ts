@@ -6,10 +6,10 @@ import type { Forwarded } from "./keyspace.js";
 
 export function forwardedBy(
   request: MemberRequest,
-  { writeId, spareMs }: { readonly writeId: string; readonly spareMs: number },
+  { writeId, spareMs, stamp }: { readonly writeId: string; readonly spareMs: number; readonly stamp: number },
   clock: Clock,
 ): Forwarded & { readonly begin: BeginLimit } {
   const { deadlineMs } = request;
   const begin = new BeginLimit({ clock, byMs: deadlineMs - spareMs, isAbandoned: () => request.isAbandoned });
-  return { writeId, deadlineMs, begin };
+  return { writeId, deadlineMs, stamp, begin };
 }

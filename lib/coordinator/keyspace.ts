@@ -25,6 +25,11 @@ export interface Forwarded {
   readonly writeId: string;
   /** On the monotonic clock of this node. */
   readonly deadlineMs: number;
+  /**
+   * What it writes is stamped with this, or above what it supersedes: where two members make the same write, a later one is
+   * newer than both.
+   */
+  readonly stamp: number;
   /** Left out: it may be begun until its deadline. */
   readonly begin?: BeginLimit;
 }

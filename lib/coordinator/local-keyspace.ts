@@ -370,7 +370,8 @@ export class LocalKeyspace implements LocalOperations {
     const value = effect.kind === "remove" ? null : effect.value;
     const bytes = typeof value === "string" ? Buffer.from(value, "latin1") : value;
     const expiryMs = effect.kind === "remove" ? 0 : effect.expiryMs;
-    this.#replica.mint(dataKey, old, covered, { value: bytes, expiryMs, writeId: forwarded.writeId });
+    const { writeId, stamp } = forwarded;
+    this.#replica.mint(dataKey, old, covered, { value: bytes, expiryMs, writeId, stamp });
   }
 
   /** Removes all of the record at hand, and says whether a read would have found a value. */

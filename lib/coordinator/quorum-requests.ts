@@ -115,14 +115,14 @@ export class QuorumRequests {
   ): Promise<MintedDot> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
-    const writeId = scope.forwarded?.writeId ?? null;
+    const { writeId = null, stamp } = scope.forwarded ?? {};
     let minted: MintedDot = replica.minted();
     await this.#local.changeAt(scope, [dataKey], {
       deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
-        replica.mint(dataKey, old, covered, { value, expiryMs, writeId });
+        replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });
         minted = replica.minted();
       },
     });
@@ -180,7 +180,8 @@ export class QuorumRequests {
     deadlineMs = this.#local.deadlineMs(scope),
   ): void {
     const { quorum, standIns } = scope.consistency;
-    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, sink }).start();
+    const begin = scope.forwarded?.begin;
+    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, ...(begin && { begin }), sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */
@@ -191,7 +192,7 @@ export class QuorumRequests {
     options: { readonly deadline?: Deadline; readonly turn?: "is had" } = {},
   ): Promise<void> {
     const deadline = options.deadline ?? this.#local.deadline(scope);
-    const forwarded = scope.forwarded ?? { writeId: this.nextWriteId(), deadlineMs: deadline.atMs };
+    const forwarded = scope.forwarded ?? this.#forwardedOf(deadline);
     const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
     if (options.turn === "is had") return send();
     const queues = this.#local.queuesOf(scope, dataKey);
@@ -203,6 +204,10 @@ export class QuorumRequests {
         await send();
       }),
     );
+  }
+
+  #forwardedOf({ atMs: deadlineMs }: Deadline): Forwarded {
+    return { writeId: this.nextWriteId(), deadlineMs, stamp: this.#context.replica.nextStamp() };
   }
 
   #sendWrite(scope: Scope, forwarded: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
@@ -222,7 +227,7 @@ export class QuorumRequests {
     });
   }
 
-  #routeOf(scope: Scope, { writeId }: Forwarded, dataKey: string, spec: WriteSpec): Route {
+  #routeOf(scope: Scope, { writeId, stamp }: Forwarded, dataKey: string, spec: WriteSpec): Route {
     const plan = this.planOf(dataKey);
     const { consistency } = scope;
     const owners = this.#reachableOwners(plan);
@@ -237,8 +242,9 @@ export class QuorumRequests {
     const ringVersion = plan.ring.document.version;
     return {
       candidates,
-      here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId })) : null,
-      payloadFor: (spareMs) => encodeWrite({ ringVersion, spareMs, consistency, dataKey, ...spec, writeId, isForStandIn }),
+      here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId, stamp })) : null,
+      payloadFor: (spareMs) =>
+        encodeWrite({ ringVersion, spareMs, stamp, consistency, dataKey, ...spec, writeId, isForStandIn }),
     };
   }
 

@@ -15,6 +15,7 @@ import { slotOfDataKey } from "../replica/data-key.js";
 import type { EncodedRecord } from "../replica/replica.js";
 import { AnswerStatus, decodeUncovered } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
+import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
 import type { Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
@@ -41,6 +42,8 @@ export interface QuorumWriteOptions {
    * once more, above that. Null for all other writes.
    */
   readonly plain: MintedDot | null;
+  /** Of a write that was passed on: minted later than this says it would be an old one over a newer. */
+  readonly begin?: BeginLimit;
   /**
    * How this node holds the record: as a replica's copy (the default), or, where it is none, as a hint for each owner; it then
    * stands in for the first of them.
@@ -88,6 +91,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** Members that were asked to stand in. */
   #used: Set<MemberId> | null = null;
   #plain: MintedDot | null;
+  readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
   #uncoveredStamp = 0;
   #uncovered: VersionVector | null = null;
@@ -100,6 +104,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#standIns = options.standIns;
     this.#sink = options.sink;
     this.#plain = options.plain;
+    this.#begin = options.begin;
     this.#isHint = options.held === "as a hint";
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
@@ -426,6 +431,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#plain = null;
     this.#uncovered = null;
     try {
+      this.#begin?.require();
       replica.observe(this.#uncoveredStamp);
       // A later write of this node superseded it: that one sees to the rest.
       if (!replica.mintAgain(this.#dataKey, sequence, seen)) return this.#tell();

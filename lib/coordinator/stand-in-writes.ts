@@ -35,7 +35,7 @@ export class StandInWrites {
   async write(
     scope: Scope,
     dataKey: string,
-    write: Pick<WriteRequest, "covered" | "value" | "expiryMs" | "writeId">,
+    write: Pick<WriteRequest, "covered" | "value" | "expiryMs" | "writeId" | "stamp">,
   ): Promise<VersionVector> {
     const { plans } = this.#context;
     const plan = plans.of(slotOfDataKey(dataKey));
@@ -53,7 +53,7 @@ export class StandInWrites {
   async #keep(
     plan: SlotPlan,
     dataKey: string,
-    { covered, value, expiryMs, writeId }: Pick<WriteRequest, "covered" | "value" | "expiryMs" | "writeId">,
+    { covered, value, expiryMs, writeId, stamp }: Pick<WriteRequest, "covered" | "value" | "expiryMs" | "writeId" | "stamp">,
     { deadline, begin }: { readonly deadline: Deadline; readonly begin: BeginLimit | undefined },
   ): Promise<Record> {
     const { replica, hints } = this.#context;
@@ -67,7 +67,7 @@ export class StandInWrites {
       this.#removedBefore = hints.removedRecords;
     }
     replica.reserve(1);
-    const record = replica.mintApart(before, covered, { value, expiryMs, writeId });
+    const record = replica.mintApart(before, covered, { value, expiryMs, writeId, stamp });
     const bytes = encodeRecord(record);
     deadline.meet();
     for (const owner of plan.owners) {

@@ -49,6 +49,8 @@ export interface NewValue {
   readonly expiryMs: number;
   /** Latin1, not empty: the id of the forwarded request that writes it. */
   readonly writeId?: string | null;
+  /** Of whoever passed it on; default: of this node's clock. */
+  readonly stamp?: number;
 }
 
 /** What became of a record from elsewhere. */
@@ -140,6 +142,11 @@ export class Replica extends StoredRecords {
     this.#identity.beginEpoch();
   }
 
+  /** A stamp for something that another node is to mint. */
+  nextStamp(): number {
+    return this.#hybridClock.next(this.#clock.wallMs());
+  }
+
   /** Takes notice of a stamp from elsewhere: what is minted from now on is newer, unless it is too far ahead. */
   observe(stamp: number): void {
     this.#hybridClock.observe(stamp, this.#clock.wallMs());
@@ -198,9 +205,11 @@ export class Replica extends StoredRecords {
   }
 
   #mintOver(before: Record | null, covered: Covered, fresh: NewValue, nowMs: number): Record {
+    if (fresh.stamp !== undefined) this.#hybridClock.observe(fresh.stamp, nowMs);
     const { actor, sequence, stamp } = this.#nextMint(nowMs);
+    this.#mint.stamp = fresh.stamp ?? stamp;
     // The clock starts anew with the process and the wall clock may have gone back: a later version is still the newest.
-    if (before !== null) this.#mint.stamp = Math.max(stamp, newest(before).stamp + 1);
+    if (before !== null) this.#mint.stamp = Math.max(this.#mint.stamp, newest(before).stamp + 1);
     const version: Version = {
       dot: { actor, sequence },
       stamp: this.#mint.stamp,

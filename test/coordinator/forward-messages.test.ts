@@ -47,6 +47,7 @@ describe("what is passed on to other nodes", () => {
     const write = fc.record({
       ringVersion,
       spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
+      stamp: fc.integer({ min: 0, max: 2 ** 53 - 1 }),
       consistency,
       dataKey: fc.uint8Array({ minLength: 8, maxLength: 30 }).map((array) => Buffer.from(array).toString("latin1")),
       covered,
@@ -66,6 +67,7 @@ describe("what is passed on to other nodes", () => {
     const command = fc.record({
       ringVersion,
       spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
+      stamp: fc.integer({ min: 0, max: 2 ** 53 - 1 }),
       protocol: fc.constantFrom(2 as const, 3 as const),
       database: fc.integer({ min: 0, max: 15 }),
       consistency,
@@ -86,6 +88,7 @@ describe("what is passed on to other nodes", () => {
     const whole = encodeCommand({
       ringVersion: 3,
       spareMs: 0,
+      stamp: 5,
       protocol: 2,
       database: 1,
       consistency: { quorum: { kind: "level", level: "ONE" }, standIns: "sloppy", conflicts: "newest" },

@@ -209,6 +209,26 @@ describe("a write that was passed on", () => {
     }
   });
 
+  it("does not come back over a later one from a member that made it and was not heard", async () => {
+    for (const aheadMs of [0, 5_000]) {
+      for (const lateMs of [60, 400, 1_500, 3_000]) {
+        const world = await RingWorld.start({ nodes: 5 });
+        const key = world.key(1, 2, 3);
+        await world.run(world.client(4).set(key, "before"));
+        world.node(1).clock.wallAheadMs = aheadMs;
+        for (const number of [2, 3, 4, 5]) world.network.cutWay(world.idOf(1), world.idOf(number));
+        for (const value of ["first", "second", "third", "last"]) await world.run(world.client(4).set(key, value));
+        expect(await world.held(1, key)).to.not.deep.equal(["before"]);
+        await world.pass(lateMs);
+        world.heal();
+        await world.pass(5_000);
+        await world.untilNoHints();
+        const [newest] = await world.run(world.client(5, "ALL").values(key));
+        expect(newest, `after ${lateMs} ms, ${aheadMs} ms ahead`).to.equal("last");
+      }
+    }
+  });
+
   it("fails no request when its first target dies, frozen or killed", async () => {
     for (const how of ["kill", "freeze"] as const) {
       const world = await RingWorld.start({ nodes: 5 });

@@ -108,14 +108,17 @@ class History {
   }
 }
 
-/** What may be read after these writes of one client at a time: the last that is stored, and what may have taken effect since. */
+/**
+ * What may be read after these writes of one client at a time: the last that is stored, and whatever may yet take effect: one
+ * whose outcome is unknown may do so long after it was given up.
+ */
 function allowedOf(writes: readonly Write[]): (string | null)[] {
-  const allowed: (string | null)[] = [];
-  for (const write of [...writes].reverse()) {
-    if (write.outcome !== "refused") allowed.push(write.value);
-    if (write.outcome === "stored") return allowed;
+  const last = writes.findLastIndex(({ outcome }) => outcome === "stored");
+  const allowed: (string | null)[] = last < 0 ? [null] : [writes[last]!.value];
+  for (const [at, { outcome, value }] of writes.entries()) {
+    if (outcome === "unknown" || (outcome === "open" && at > last)) allowed.push(value);
   }
-  return [...allowed, null];
+  return allowed;
 }
 
 /** Troubles of one node at a time, so that a majority of every key's owners stays; each is over before the next begins. */
