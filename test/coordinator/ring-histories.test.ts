@@ -10,7 +10,8 @@ import { RingWorld } from "./ring-world.js";
 
 /** A value that was written, and whether its client was told that it is stored. */
 interface Write {
-  readonly value: string;
+  /** Null: a removal. */
+  readonly value: string | null;
   outcome: "open" | "stored" | "unknown" | "refused";
 }
 
@@ -48,13 +49,14 @@ class History {
     const key = this.random.pick(this.keys);
     if (this.#busy.has(key)) return;
     this.#busy.add(key);
-    const write: Write = { value: `v${this.#count++}`, outcome: "open" };
+    const value = this.random.chance(0.15) ? null : `v${this.#count++}`;
+    const write: Write = { value, outcome: "open" };
     this.writes.get(key)!.push(write);
-    const work = client.set(key, write.value);
-    this.note(`set ${key} ${write.value} via ${client.node.number}`);
+    const work = value === null ? client.del(key) : client.set(key, value);
+    this.note(`set ${key} ${value} via ${client.node.number}`);
     this.#track(client, work, (error) => {
       write.outcome = error === null ? "stored" : NO_EFFECT.test(error) ? "refused" : "unknown";
-      this.note(`${write.value} ${write.outcome} ${error ?? ""}`);
+      this.note(`${key} ${value} ${write.outcome} ${error ?? ""}`);
       this.#busy.delete(key);
     });
   }
