@@ -23,9 +23,14 @@ export class BeginLimit {
     return this.#isMissed;
   }
 
+  /** From now on nothing more may be minted for it. */
+  get isPast(): boolean {
+    return this.#clock.monotonicMs() >= this.#byMs || this.#isAbandoned();
+  }
+
   /** Throws TIMEOUT when it is too late. Comes in the very step that stores. */
   require(): void {
-    if (this.#clock.monotonicMs() < this.#byMs && !this.#isAbandoned()) return;
+    if (!this.isPast) return;
     this.#isMissed = true;
     throw this.error();
   }

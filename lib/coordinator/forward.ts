@@ -191,8 +191,7 @@ export class Forward implements Request {
     this.#lastError = error;
     switch (error.code) {
       case "TIMEOUT":
-        // It came too late to be begun, or to be finished. Where it is decided there may be many before it.
-        this.#mayHaveRun = true;
+        // It was not begun in time, and never will be. Where it is decided there may be many before it.
         if (this.#options.repeats !== "in turn" || from === null || health.isLate(from, 0)) return this.#goOn();
         if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
         this.#patienceMs *= 2;
@@ -202,6 +201,11 @@ export class Forward implements Request {
         // Its disk is full, or it has too much to do: another may have room. What the disk refused may have reached it all the same.
         if (error.code === "IO") this.#mayHaveRun = true;
         return this.#options.repeats === "never" ? this.#fail() : this.#goOn();
+      case "UNAVAILABLE":
+        // It was begun, and came too late to be finished.
+        this.#mayHaveRun = true;
+        this.#lastError = new OperatingError("QUORUM", error.message);
+        return this.#goOn();
       default:
         // All other errors are the request's own.
         return this.#fail();

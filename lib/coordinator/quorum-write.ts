@@ -55,6 +55,8 @@ export interface QuorumWriteOptions {
 /** A write is sent anew at most so often: above what others held, and by a newer ring. */
 const ROUNDS_MAX = 4;
 
+const TOO_LATE = "others hold something newer, and it was passed on too late to be made above that; it may still take effect";
+
 const OWNER = 1;
 const PARTNER = 2;
 const STOOD_IN = 2;
@@ -430,8 +432,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     const seen = this.#uncovered!;
     this.#plain = null;
     this.#uncovered = null;
+    if (this.#begin?.isPast) return this.#fail(new OperatingError("UNAVAILABLE", TOO_LATE));
     try {
-      this.#begin?.require();
       replica.observe(this.#uncoveredStamp);
       // A later write of this node superseded it: that one sees to the rest.
       if (!replica.mintAgain(this.#dataKey, sequence, seen)) return this.#tell();

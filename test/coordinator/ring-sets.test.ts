@@ -8,7 +8,7 @@ import { SimRandom } from "../sim/sim-random.js";
 import { RingWorld } from "./ring-world.js";
 
 const OPERATIONS = 150;
-const SEEDS = Number(process.env.RING_SEEDS ?? 12);
+const SEEDS = Number(process.env.RING_SEEDS ?? 4);
 const FIRST_SEED = Number(process.env.RING_SEED ?? 1);
 
 class SetHistory {
