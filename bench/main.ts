@@ -1,4 +1,5 @@
 /** `npm run bench [-- names and options]`: runs the benches that are named, or all; see README.md here. */
+import { benchCluster } from "./cluster.js";
 import { benchEngine } from "./engine.js";
 import { benchFront } from "./front.js";
 import { benchMemory } from "./memory.js";
@@ -6,6 +7,7 @@ import { type Options, parseOptions, USAGE, UsageError } from "./options.js";
 
 const benches: Readonly<Record<string, (options: Options) => Promise<void>>> = {
   front: benchFront,
+  cluster: benchCluster,
   engine: benchEngine,
   memory: benchMemory,
 };

@@ -12,14 +12,15 @@ export interface Options {
   readonly pairs: readonly number[];
 }
 
-export const USAGE = `npm run bench [-- [front] [engine] [memory] [options]]
+export const USAGE = `npm run bench [-- [front] [cluster] [engine] [memory] [options]]
 
   front    requests a second by redis-benchmark, beside redis-server
+  cluster  the same of three members on this machine, three copies of each key
   engine   the storage engine alone, beside classic-level (LevelDB)
   memory   memory, disk, start and GET times of a loaded server
 
   --rounds N       interleaved rounds (5)
-  --requests N     front: requests of one run at -P 1 (100000)
+  --requests N     front, cluster: requests of one run at -P 1 (100000)
   --keys N[,N]     engine: pairs (1000000)
   --large          engine: 10000000 pairs too
   --pairs N[,N]    memory: pairs (1000000,10000000)

@@ -32,7 +32,7 @@ export interface Bar {
 }
 
 export interface Report {
-  /** `front`, `engine`, `memory`. */
+  /** `front`, `cluster`, `engine`, `memory`. */
   readonly name: string;
   /** The sides of the ratio, as the table heads them. */
   readonly ours: string;

@@ -104,7 +104,7 @@ function table({ mode, seconds, rate, examples }: FailureReport, lines: readonly
     const row = `${what.padEnd(widths[0]!)}  ${value.padStart(widths[1]!)}  ${bar.padStart(widths[2]!)}`;
     return `  ${row}${line.isMet ? "" : "  missed"}`.trimEnd();
   });
-  const title = `${mode}: three members, R=W=2 of N=3, ${rate} requests a second for ${seconds} s`;
+  const title = `${mode}: three members, R=W=2 of N=3, ${rate} requests a second for ${seconds} s, after 3 s to warm up`;
   return `\n${[title, ...text, ...examples.map((example) => `  ! ${example}`)].join("\n")}\n`;
 }
 

@@ -1,8 +1,10 @@
 /** The arithmetic under the benches: a wrong median or a workload with double keys would make every table wrong. */
 import { expect } from "chai";
 import { compressSync } from "snappy";
+import { together } from "../../bench/cluster.js";
 import { rateIn } from "../../bench/front.js";
 import { parseOptions, UsageError } from "../../bench/options.js";
+import { outcomeIn } from "../../bench/redis-benchmark.js";
 import { type Report, render } from "../../bench/report.js";
 import { median, summarize } from "../../bench/stats.js";
 import { KEY_BYTES, pairKey, pairValue, scramble, VALUE_BYTES } from "../../bench/workload.js";
@@ -27,6 +29,33 @@ describe("the benches' statistics", () => {
     expect(rateIn(csv, "GET")).to.equal(1_176_470.5);
     expect(rateIn(csv, "MSET")).to.equal(null);
     expect(rateIn("ERROR: no connection", "SET")).to.equal(null);
+  });
+});
+
+describe("what redis-benchmark prints", () => {
+  const printed = [
+    "SET: rps=0.0 (overall: -nan) avg_msec=-nan (overall: -nan)\r====== SET ======",
+    "Latency by percentile distribution:",
+    "99.805% <= 0.783 milliseconds (cumulative count 2996)",
+    "99.902% <= 0.799 milliseconds (cumulative count 3000)",
+    "",
+    "Summary:",
+    "  throughput summary: 200000.00 requests per second",
+    "  latency summary (msec):",
+    "          avg       min       p50       p95       p99       max",
+    "        0.135     0.040     0.127     0.191     0.711     0.799",
+  ].join("\n");
+
+  it("is read for its rate, p50, p99 and, where there were enough requests, p99.9", () => {
+    expect(outcomeIn(printed)).to.deep.equal({ rate: 200_000, p50Ms: 0.127, p99Ms: 0.711, p999Ms: 0.799 });
+    expect(outcomeIn(printed.replace("99.902%", "99.900%"))?.p999Ms).to.equal(null);
+    expect(outcomeIn("Could not connect")).to.equal(null);
+  });
+
+  it("counts as one for runs at the same time: all requests until the slowest is done, and the worst latencies", () => {
+    const fast = { rate: 100, p50Ms: 1, p99Ms: 5, p999Ms: 6 };
+    const slow = { rate: 50, p50Ms: 2, p99Ms: 4, p999Ms: null };
+    expect(together([fast, slow], 100)).to.deep.equal({ rate: 100, p50Ms: 2, p99Ms: 5, p999Ms: null });
   });
 });
 

@@ -25,6 +25,7 @@ describe("a cluster of which a member fails", function () {
         seconds: SECONDS,
         rate: RATE,
         keys: KEYS,
+        warmMs: 500,
         settings: { "request-timeout": `${REQUEST_TIMEOUT_MS}` },
       });
       const { siblingsExpected, siblingsFound, caughtUpMs, longest, operations } = report;

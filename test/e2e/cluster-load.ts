@@ -17,7 +17,7 @@ export interface LoadOptions {
 
 export interface Slowest {
   readonly ms: number;
-  /** Since the start of the load. */
+  /** Since latencies count. */
   readonly afterMs: number;
   readonly what: string;
 }
@@ -39,6 +39,7 @@ export class ClusterLoad {
   readonly #stale: string[] = [];
   #timer: NodeJS.Timeout | null = null;
   #startedMs = 0;
+  #measuredMs = 0;
   #begun = 0;
   #open = 0;
   #staleReads = 0;
@@ -93,8 +94,16 @@ export class ClusterLoad {
     return sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)] ?? 0;
   }
 
+  /** What was measured so far was warming up: latencies count from here on. Failures and wrong answers always count. */
+  forgetLatencies(): void {
+    this.#latenciesMs.length = 0;
+    this.#slowest = { ms: 0, afterMs: 0, what: "none" };
+    this.#measuredMs = performance.now();
+  }
+
   start(): void {
     this.#startedMs = performance.now();
+    this.#measuredMs = this.#startedMs;
     this.#timer = setInterval(() => this.#catchUp(), TICK_MS);
   }
 
@@ -156,7 +165,7 @@ export class ClusterLoad {
   }
 
   #after(nowMs: number): string {
-    return `after ${((nowMs - this.#startedMs) / 1_000).toFixed(2)} s`;
+    return `after ${((nowMs - this.#measuredMs) / 1_000).toFixed(2)} s`;
   }
 
   #begin(): number {
@@ -169,7 +178,7 @@ export class ClusterLoad {
     this.#open--;
     const ms = performance.now() - beganMs;
     this.#latenciesMs.push(ms);
-    if (ms > this.#slowest.ms) this.#slowest = { ms, afterMs: beganMs - this.#startedMs, what };
+    if (ms > this.#slowest.ms) this.#slowest = { ms, afterMs: beganMs - this.#measuredMs, what };
   }
 
   #fail(text: string, count = 1): void {

@@ -20,6 +20,8 @@ export interface FailureRunOptions {
   /** Requests a second. */
   readonly rate: number;
   readonly keys?: number;
+  /** Of the same load before `seconds` begin, in which latencies do not count: members and load compile their code. */
+  readonly warmMs?: number;
   readonly seed?: number;
   /** Of the members. */
   readonly settings?: ServerSettings;
@@ -66,6 +68,7 @@ const SURVIVORS = [0, 1] as const;
 const SECOND_VICTIM = 0;
 const LAST = 1;
 const KEYS = 60_000;
+const WARM_MS = 3_000;
 /** Parts of the run: an even load, the failure, and what follows. */
 const FAILS_AT = 0.25;
 const RETURNS_AT = 0.58;
@@ -99,14 +102,17 @@ class FailureRun {
   }
 
   async run(): Promise<FailureReport> {
-    const { mode, seconds, rate, keys = KEYS, seed = 1 } = this.#options;
+    const { mode, seconds, rate, keys = KEYS, seed = 1, warmMs = WARM_MS } = this.#options;
     const load = await ClusterLoad.connect({ ports: SURVIVORS.map((at) => this.#cluster.port(at)), rate, keys, seed });
     const ownStalls = monitorEventLoopDelay({ resolution: 1 });
-    ownStalls.enable();
-    const startedMs = performance.now();
+    let startedMs = performance.now();
     const sleepUntil = (part: number): Promise<void> =>
       pause(Math.max(0, startedMs + part * seconds * 1_000 - performance.now()));
     load.start();
+    await pause(warmMs);
+    load.forgetLatencies();
+    ownStalls.enable();
+    startedMs = performance.now();
     await sleepUntil(FAILS_AT);
     const failedMs = performance.now();
     const bothSides = await this.#begin(load);
