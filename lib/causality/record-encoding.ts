@@ -104,6 +104,14 @@ export function contextOf({ bytes, bodyStart, valueStart: end, flags, kind }: Re
   return readContext(bytes, cursor, end);
 }
 
+/** The write id of the newest version of a record that was read into `view`; null where it has none. Throws CORRUPT. */
+export function writeIdOf({ bytes, bodyStart, valueStart: end, kind }: RecordView): string | null {
+  if ((kind & WRITE_ID) === 0) return null;
+  const cursor: Cursor = { at: bodyStart };
+  readDot(bytes, cursor, end);
+  return readWriteId(bytes, cursor, end, kind);
+}
+
 /** The replica-local area of a stored record: borrowed bytes, empty where there is none. Throws CORRUPT. */
 export function localAreaOf(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
   const view = new RecordView();

@@ -299,7 +299,7 @@ export class Coordinator implements Keyspace {
   /** A request that is run a second time finds what the first run wrote; what that answered is not known here. */
   #requireNotApplied(scope: Scope, view: RecordView | null): void {
     const writeId = scope.forwarded?.writeId;
-    if (writeId === undefined || view === null || !this.#context.replica.hasWriteAtHand(writeId)) return;
+    if (writeId === undefined || !this.#context.replica.hasWrite(writeId, view)) return;
     throw new OperatingError("QUORUM", "the request took effect on a node that stopped before it could answer");
   }
 

@@ -121,7 +121,7 @@ export class QuorumRequests {
       deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
-        if (old !== null && writeId !== null && replica.hasWriteAtHand(writeId)) return;
+        if (writeId !== null && replica.hasWrite(writeId, old)) return;
         replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });
         minted = replica.minted();
       },

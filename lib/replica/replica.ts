@@ -25,7 +25,7 @@ import {
   type Version,
 } from "../causality/record.js";
 import { RecordComparison } from "../causality/record-compare.js";
-import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
+import { decodeRecord, encodeRecord, writeIdOf } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import { RecordWriter } from "../causality/record-writer.js";
 import type { VersionVector } from "../causality/version-vector.js";
@@ -36,6 +36,7 @@ import type { Records } from "./fetch-watch.js";
 import type { FlushContext } from "./flushes.js";
 import type { KeyQueues } from "./key-queues.js";
 import type { MetaStore } from "./meta-store.js";
+import { RecentWrites } from "./recent-writes.js";
 import { footprintOf, footprintOfValue, footprintOfView, NO_FOOTPRINT, REPLICA_COUNTERS } from "./record-index.js";
 import type { Uncovered } from "./replica-messages.js";
 import type { StoreIdentity } from "./store-identity.js";
@@ -95,6 +96,7 @@ export class Replica extends StoredRecords {
   readonly #identity: StoreIdentity;
   readonly #settings: ReplicaSettings;
   readonly #writer = new RecordWriter();
+  readonly #recent = new RecentWrites();
   readonly #mint = { actor: "", sequence: 0, stamp: 0 };
   readonly #incoming = new RecordView();
   readonly #comparison: RecordComparison;
@@ -227,6 +229,7 @@ export class Replica extends StoredRecords {
         `the key has ${siblings - 1} siblings already; resolve them with SIBLINGS key RESOLVE context value (siblings-max ${this.#settings.siblingsMax})`,
       );
     }
+    if (version.writeId !== null) this.#recent.note(version.writeId);
     return after;
   }
 
@@ -255,10 +258,11 @@ export class Replica extends StoredRecords {
     return true;
   }
 
-  /** True when the record at hand has a version of this forwarded request. */
-  hasWriteAtHand(writeId: string): boolean {
-    const { bytes, start, end } = this.record;
-    return decodeRecord(bytes, start, end).versions.some((version) => version.writeId === writeId);
+  /** True when this store has, or had lately, a version of this forwarded request; `old` is the record of its key. */
+  hasWrite(writeId: string, old: RecordView | null): boolean {
+    if (this.#recent.has(writeId)) return true;
+    if (old === null) return false;
+    return decodeRecord(old.bytes, old.start, old.end).versions.some((version) => version.writeId === writeId);
   }
 
   /**
@@ -311,6 +315,8 @@ export class Replica extends StoredRecords {
     merged.uncoveredStamp = standing === "behind" && !this.#comparison.isSameVersion ? old!.newestStamp() : 0;
     if (standing !== "ahead") return merged;
     if (incoming.isLive(nowMs) && (old === null || !old.isLive(nowMs))) this.noteAppearance(dataKey);
+    const writeId = writeIdOf(incoming);
+    if (writeId !== null) this.#recent.note(writeId);
     this.put(dataKey, old, bytes, start, end, footprintOfView(old), footprintOfView(incoming));
     return merged;
   }
@@ -395,6 +401,7 @@ export class Replica extends StoredRecords {
   }
 
   #mergeDecoded(dataKey: string, old: RecordView | null, incoming: Record, nowMs: number): MergeResult {
+    for (const { writeId } of incoming.versions) if (writeId !== null) this.#recent.note(writeId);
     this.#ownRecord(old);
     this.#identity.goBeyond(incoming.context);
     this.#hybridClock.observe(newest(incoming).stamp, nowMs);
