@@ -51,10 +51,13 @@ export interface HintChange {
   readonly kind: HintKind;
   readonly count: number;
   readonly bytes: number;
+  /** Of a mark that is put, which nobody asks after: its slot. */
+  readonly slot?: number;
 }
 
 export class HintTotals {
   readonly #lsm: Lsm;
+  readonly #onMarkLost: (target: MemberId, slot: number) => void;
   readonly #waiting = new Map<MemberId, Waiting>();
   /** Of all targets together: bytes of keys and values, and hints that are whole records. */
   bytes = 0;
@@ -66,8 +69,10 @@ export class HintTotals {
   #undecided = 0;
   #corrections = 0;
 
-  constructor(lsm: Lsm) {
+  /** `onMarkLost`: the disk refused the batch that a mark was in. */
+  constructor(lsm: Lsm, onMarkLost: (target: MemberId, slot: number) => void) {
     this.#lsm = lsm;
+    this.#onMarkLost = onMarkLost;
   }
 
   of(target: MemberId): Waiting {
@@ -154,7 +159,10 @@ export class HintTotals {
       await this.#lsm.committed();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      for (const { waiting, kind, count, bytes } of changes) this.add({ waiting, kind, count: -count, bytes: -bytes });
+      for (const { waiting, kind, count, bytes, slot } of changes) {
+        this.add({ waiting, kind, count: -count, bytes: -bytes });
+        if (slot !== undefined) this.#onMarkLost(waiting.target, slot);
+      }
     } finally {
       this.#undecided--;
     }

@@ -103,7 +103,7 @@ export class Hints {
     this.#lsm = options.lsm;
     this.#clock = options.clock;
     this.#settings = options.settings;
-    this.#totals = new HintTotals(options.lsm);
+    this.#totals = new HintTotals(options.lsm, (target, slot) => this.dirtySlots.mark(target, slot));
     this.dirtySlots = new DirtySlots(options);
   }
 
@@ -169,7 +169,7 @@ export class Hints {
     this.#put(key, createdMs, this.#head, HINT_HEAD_BYTES);
     if (peeked !== Peek.FOUND) {
       waiting.oldestMs = Math.min(waiting.oldestMs, createdMs);
-      this.#totals.changed({ waiting, kind: HintKind.mark, count: 1, bytes });
+      this.#totals.changed({ waiting, kind: HintKind.mark, count: 1, bytes, slot: slotOfDataKey(dataKey) });
     }
     if (before !== null) background(this.#totals.correct(before, { waiting, kind: HintKind.mark, count: -1, bytes: -bytes }));
     return this.#lastTag;

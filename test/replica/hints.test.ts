@@ -206,6 +206,17 @@ describe("hints", () => {
     expect(keeper.totals()).to.deep.equal({ [AWAY]: 1 });
   });
 
+  it("that were marks, and that the disk refuses, leave their slots dirty", async () => {
+    const keeper = await Keeper.start();
+    keeper.hints.mark(AWAY, keyOf("kept"));
+    await keeper.clock.advance(5);
+    keeper.disk.faults.capacityBytes = keeper.disk.usedBytes;
+    for (const name of ["kept", "refused"]) keeper.hints.mark(AWAY, keyOf(name));
+    await keeper.clock.advance(5);
+    expect(keeper.totals()).to.deep.equal({ [AWAY]: 1 });
+    expect([...keeper.hints.dirtySlots.slotsOf(AWAY)]).to.deep.equal([slotOfDataKey(keyOf("refused"))]);
+  });
+
   it("that the disk refuses are not counted, and those it refuses to remove are", async () => {
     const keeper = await Keeper.start();
     keeper.keep(AWAY, keyOf("a"), recordOf("x", 1, "v"));
