@@ -265,8 +265,14 @@ export class LocalKeyspace implements LocalOperations {
   hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
     assert(scopes.length === keys.length, "coordinator: a scope for each key");
     const { queues, keys: dataKeysOf } = this.#replica;
-    const dataKeys = keys.map((key, at) => dataKeysOf.of(scopes[at]!.database, key));
-    return takeHold({ queues, dataKeys, gate: this.#holdGate, deadline: this.deadline() });
+    const hold = new KeyHold(queues.waitingMax);
+    const take = (): void => {
+      for (const [at, key] of keys.entries()) {
+        const dataKey = dataKeysOf.of(scopes[at]!.database, key);
+        hold.turns.take(this.queuesOf(scopes[at]!, dataKey), dataKey);
+      }
+    };
+    return takeHold(hold, { take, gate: this.#holdGate, deadline: this.deadline(scopes[0]) });
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
@@ -455,15 +461,18 @@ export class LocalKeyspace implements LocalOperations {
     await replica.committed();
   }
 
-  /** Runs `work` when it is the turn of all these keys, which they keep until it settles. */
-  async inTurnOf<Result>(scope: Scope, dataKeys: readonly string[], work: () => Promise<Result>): Promise<Result> {
-    const turns = new Turns();
+  /**
+   * Runs `work` when it is the turn of all these keys, which they keep until it settles. In the scope that `work` is given,
+   * operations on them do not wait for itself.
+   */
+  async inTurnOf<Result>(scope: Scope, dataKeys: readonly string[], work: (held: Scope) => Promise<Result>): Promise<Result> {
+    const hold = new KeyHold(this.#replica.queues.waitingMax);
     try {
-      for (const dataKey of dataKeys) turns.take(this.queuesOf(scope, dataKey), dataKey);
-      await turns.ready();
-      return await work();
+      for (const dataKey of dataKeys) hold.turns.take(this.queuesOf(scope, dataKey), dataKey);
+      await hold.turns.ready();
+      return await work({ ...scope, hold });
     } finally {
-      turns.release();
+      hold.release();
     }
   }
 
