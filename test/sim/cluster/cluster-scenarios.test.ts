@@ -248,6 +248,20 @@ describe("a simulated cluster", function () {
     });
   }
 
+  it("decides in the place of a member that hangs, in time and in the order of a connection's requests", async () => {
+    await start();
+    const [first, second] = await world.owners("counter");
+    const client = world.client(nodeName(second!));
+    await world.run(client.incr("counter"));
+    world.machines[first!]!.freeze();
+    const startedMs = world.nowMs;
+    const [own, read] = await world.run(Promise.all([client.incr("counter"), client.get("counter")]));
+    expect(own).to.equal(2);
+    expect(read).to.equal("2");
+    expect(world.nowMs - startedMs).to.be.lessThan(FAILOVER_MS_MAX);
+    await judge("by hints");
+  });
+
   it("does not wait for a replica whose disk is slow", async () => {
     await start({ settings: { appendfsync: "always" } });
     await world.run(x.set("k", "before"));

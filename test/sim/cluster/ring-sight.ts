@@ -61,15 +61,15 @@ export class RingSight {
       .join(", ");
   }
 
-  /** The nodes that keep a key, as most of those who answer see it: one that waits to join knows only itself. */
+  /** The nodes that keep a key, in the order of preference, as most of those who answer see it: one that waits to join knows only itself. */
   async ownersOf(key: string): Promise<readonly number[]> {
     const views = new Map<string, { readonly owners: readonly number[]; votes: number }>();
     for (const client of this.#clients) {
       const answer = await ask(client, "CLUSTER", "WHERE", key);
       if (answer === null) continue;
       const { members } = JSON.parse(String(answer)) as KeyStatus;
-      const names = members.filter(({ role, state }) => role === "replica" && state === "up").map(({ name }) => name);
-      const owners = this.#clients.map((_, index) => index).filter((index) => names.includes(nodeName(index)));
+      const up = members.filter(({ role, state }) => role === "replica" && state === "up");
+      const owners = up.map(({ name }) => this.#clients.findIndex((_, index) => nodeName(index) === name));
       const view = views.get(owners.join()) ?? { owners, votes: 0 };
       view.votes++;
       views.set(owners.join(), view);
