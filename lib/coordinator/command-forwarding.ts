@@ -137,7 +137,9 @@ export class CommandForwarding implements CommandRouting {
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
     const forwarded = forwardedBy(request, command, this.#context.clock);
-    background(this.#runHere(command, forwarded, null).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
+    background(
+      this.#runHere(command, forwarded, null).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))),
+    );
   }
 
   async #runHere(command: CommandToRun, forwarded: Forwarded, hold: Hold | null): Promise<Buffer> {

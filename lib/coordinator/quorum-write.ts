@@ -74,6 +74,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   round = 0;
   #sentMs = 0;
   #isLaunched = false;
+  /** The disk has told what became of this node's own copy. */
+  #isOwnKnown = false;
   #isTold = false;
   /** Calls without an answer. */
   #open = 0;
@@ -148,18 +150,22 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** And on the disk: that of an earlier round says nothing of this one. */
   onDurable(round: number): void {
     if (round !== this.round) return;
+    this.#isOwnKnown = true;
     if (this.#isHint) return this.#settle(this.#tally.stoodIn(0));
     const { selfId } = this.#context;
     const { selfPosition, partners } = this.#plan;
     if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
     const asPartner = partners.indexOf(selfId);
     if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner, "partner"));
+    this.#settle(this.#tally.verdict);
   }
 
   onLost(round: number, error: OperatingError): void {
     if (round !== this.round) return;
+    this.#isOwnKnown = true;
     if (this.#isLaunched) {
-      if (this.#plan.selfPosition >= 0) this.#settle(this.#tally.gaveUp(this.#plan.selfPosition));
+      const { selfPosition } = this.#plan;
+      this.#settle(selfPosition >= 0 ? this.#tally.gaveUp(selfPosition) : this.#tally.verdict);
     } else if (round === 0) this.#fail(error);
     // What an earlier round stored is here, and its answers count no longer.
     else this.#abandon(error);
@@ -413,7 +419,11 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
 
   #settle(verdict: TallyVerdict): void {
     if (this.#isTold || verdict.kind === "waiting") return;
-    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
+    if (verdict.kind === "unavailable") {
+      // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
+      if (this.#isOwnKnown) this.#fail(this.#quorumError());
+      return;
+    }
     if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp > this.#plain.stamp) this.#mintAbove();
     else this.#tell();
   }
@@ -440,6 +450,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** Sends what is stored here now, by the newest ring, at the end of this turn. */
   #sendAnew(): void {
     this.#isLaunched = false;
+    this.#isOwnKnown = false;
     this.isHedged = false;
     this.hedgeAtMs = this.deadlineMs;
     this.#used = null;
