@@ -33,7 +33,7 @@ export function runForwarded(options: {
   readonly settings: CommandSettings;
 }): CommandRun {
   const { table, runner, clock, settings } = options;
-  return async ({ args, database, protocol, consistency }, forwarded) => {
+  return async ({ args, database, protocol, consistency }, forwarded, hold) => {
     const session = new ClientSession({
       id: 0,
       control: NO_CONNECTION,
@@ -42,7 +42,7 @@ export function runForwarded(options: {
       consistency: settings.consistencyOf(0),
     });
     session.protocol = protocol;
-    session.scope = { database, consistency, hold: null, forwarded };
+    session.scope = { database, consistency, hold, forwarded };
     if (latin1Of(args[0]!) === TRANSACTION) return executeForwarded(options, session, args);
     const lookup = table.resolve(args);
     if (lookup.kind !== "found" || !lookup.entry.accepts(args.length) || !lookup.entry.isWrite) {

@@ -181,8 +181,8 @@ function heard(promise: Promise<void>): Promise<void> {
 
 /** Every key that the queued commands name and every watched one, with its database: SELECT and COPY's DB are followed. */
 function targetsOf(scope: Scope, queue: readonly QueuedCommand[], watched: readonly WatchedKey[]): readonly Target[] {
-  const targets = watched.map(({ database, key }): Target => ({ scope: { ...scope, database, hold: null }, key }));
-  let current: Scope = { ...scope, hold: null };
+  const targets = watched.map(({ database, key }): Target => ({ scope: { ...scope, database }, key }));
+  let current = scope;
   for (const { entry, args } of queue) {
     if (entry.fullName === "select") current = { ...current, database: databaseOf(args[1]!) ?? current.database };
     for (const position of entry.keyPositions(args)) targets.push({ scope: current, key: args[position]! });

@@ -19,7 +19,7 @@ import {
   ForwardKind,
 } from "./forward-messages.js";
 import { forwardedBy } from "./forwarded.js";
-import type { Forwarded, Scope } from "./keyspace.js";
+import type { Forwarded, Hold, Scope } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
 import type { QuorumRequests } from "./quorum-requests.js";
@@ -43,8 +43,11 @@ export interface RoutedCommand {
   readonly repeats: "once at most" | "known by its id";
 }
 
-/** Runs a command here that another node passed on, or that none of the others took. Resolves with the encoded reply. */
-export type CommandRun = (command: CommandToRun, forwarded: Forwarded) => Promise<string>;
+/**
+ * Runs a command here that another node passed on, or that none of the others took; then `hold` has its keys' turns. Resolves
+ * with the encoded reply.
+ */
+export type CommandRun = (command: CommandToRun, forwarded: Forwarded, hold: Hold | null) => Promise<string>;
 export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "stamp" | "writeId">;
 
 /** What the commands need of it. */
@@ -99,12 +102,13 @@ export class CommandForwarding implements CommandRouting {
     const stamp = this.#context.replica.nextStamp();
     const { database, consistency } = scope;
     const command = { protocol, database, consistency, args };
-    const send = (): Promise<string> =>
+    const forwarded = { writeId, deadlineMs: deadline.atMs, stamp };
+    const send = (held: Scope): Promise<string> =>
       new Promise((resolve, reject) => {
         const forward = new Forward(this.#context, {
           kind: ForwardKind.command,
           route: () => ({
-            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, { writeId, deadlineMs: deadline.atMs, stamp })),
+            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, forwarded, held.hold)),
             payloadFor: (spareMs) => {
               return encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, spareMs, stamp, writeId });
             },
@@ -117,11 +121,11 @@ export class CommandForwarding implements CommandRouting {
         forward.start();
       });
     // What follows for these keys on this node finds the command done.
-    const inTurn = this.#local.inTurnOf(scope, dataKeys, async () => {
+    const inTurn = this.#local.inTurnOf(scope, dataKeys, async (held) => {
       if (deadline.isPast) throw deadline.error();
       // From now on it may take effect, and says so itself when nobody has answered in time.
       deadline.meet();
-      return send();
+      return send(held);
     });
     return deadline.bound(inTurn);
   }
@@ -134,12 +138,14 @@ export class CommandForwarding implements CommandRouting {
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
     const forwarded = forwardedBy(request, command, this.#context.clock);
-    background(this.#runHere(command, forwarded).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
+    background(
+      this.#runHere(command, forwarded, null).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))),
+    );
   }
 
-  async #runHere(command: CommandToRun, forwarded: Forwarded): Promise<Buffer> {
+  async #runHere(command: CommandToRun, forwarded: Forwarded, hold: Hold | null): Promise<Buffer> {
     try {
-      const reply = await this.#run!(command, forwarded);
+      const reply = await this.#run!(command, forwarded, hold);
       const { begin } = forwarded;
       return begin?.isMissed ? encodeRefused(begin.error()) : encodeReplied(reply);
     } catch (error) {

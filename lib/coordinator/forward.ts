@@ -249,7 +249,8 @@ export class Forward implements Request {
     const error = this.#lastError;
     if (error !== null && (!mayTakeEffect || error.code === "IO" || error.message.endsWith(MAY_TAKE_EFFECT))) return error;
     // What one of them said is true of its own run only.
-    if (error !== null) return new OperatingError("QUORUM", `of one node: ${error.message}${MAY_TAKE_EFFECT}`);
+    if (error !== null && error.code !== "TIMEOUT")
+      return new OperatingError("QUORUM", `of one node: ${error.message}${MAY_TAKE_EFFECT}`);
     const tail = mayTakeEffect ? MAY_TAKE_EFFECT : "; it was not run";
     const asked = this.#route?.candidates.length ?? 0;
     return new OperatingError("QUORUM", `none of ${asked} nodes that keep the key answered${tail}`);

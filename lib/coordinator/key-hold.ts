@@ -122,19 +122,15 @@ export class HoldGate {
 }
 
 /**
- * Takes the turns of all these keys, and lets nothing that concerns all keys come between what they are held for. Rejects
- * with BUSY, or with what `deadline` says once that is past.
+ * Has `take` ask for the turns that `hold` is to have, and lets nothing that concerns all keys come between what they are held
+ * for. Rejects with BUSY, or with what `deadline` says once that is past.
  */
-export async function takeHold(options: {
-  readonly queues: KeyQueues;
-  readonly dataKeys: readonly string[];
-  readonly gate: HoldGate;
-  readonly deadline: Deadline;
-}): Promise<KeyHold> {
-  const { queues, dataKeys, gate, deadline } = options;
-  const hold = new KeyHold(queues.waitingMax);
+export async function takeHold(
+  hold: KeyHold,
+  { take, gate, deadline }: { readonly take: () => void; readonly gate: HoldGate; readonly deadline: Deadline },
+): Promise<KeyHold> {
   try {
-    for (const dataKey of dataKeys) hold.turns.take(queues, dataKey);
+    take();
   } catch (error) {
     hold.release();
     throw error;

@@ -8,16 +8,13 @@
  */
 import { assert, unreachable } from "../assert.js";
 import type { StoreNames } from "../causality/actor.js";
-import { readableDot } from "../causality/actor.js";
 import type { ContextTokens } from "../causality/context-token.js";
-import { stampMs } from "../causality/hybrid-clock.js";
-import { COVERS_ALL, type Covered, clockOf, distinctVersions, isLive } from "../causality/record.js";
+import { COVERS_ALL, type Covered, distinctVersions } from "../causality/record.js";
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Random } from "../host/random.js";
-import { databaseOfDataKey, rawKeyOf } from "../replica/data-key.js";
 import { KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
@@ -36,10 +33,10 @@ import {
   type LocalOperations,
   NOT_IN_MEMORY,
   type Scope,
-  type Sibling,
   type Siblings,
 } from "./keyspace.js";
 import { LocalFlush } from "./local-flush.js";
+import { SiblingsView } from "./siblings-view.js";
 
 /** May change while the node runs. */
 export interface CoordinatorSettings {
@@ -76,7 +73,7 @@ export class LocalKeyspace implements LocalOperations {
   readonly #replica: Replica;
   readonly #clock: Clock;
   readonly #tokens: ContextTokens;
-  readonly #names: StoreNames;
+  readonly #siblings: SiblingsView;
   readonly #settings: CoordinatorSettings;
   readonly #reaper: Pick<Reaper, "collectSoon"> | null;
   /** Lists this node's own copies. */
@@ -92,7 +89,7 @@ export class LocalKeyspace implements LocalOperations {
     this.#replica = options.replica;
     this.#clock = options.clock;
     this.#tokens = options.tokens;
-    this.#names = options.names;
+    this.#siblings = new SiblingsView(options);
     this.#settings = options.settings;
     this.#reaper = options.reaper ?? null;
     this.lister = new KeyLister({ records: options.replica, clock: options.clock });
@@ -230,19 +227,7 @@ export class LocalKeyspace implements LocalOperations {
 
   /** What SIBLINGS shows of a record. */
   siblingsOf(dataKey: string, view: RecordView | null): Siblings | null {
-    if (view === null) return null;
-    const record = decodeRecord(view.bytes, view.start, view.end);
-    const nowMs = this.#clock.wallMs();
-    const versions = distinctVersions(record).map(
-      (version): Sibling => ({
-        value: isLive(version, nowMs) ? Buffer.from(version.value!).toString("latin1") : null,
-        clock: clockOf(record, version).readable(this.#names),
-        stampMs: stampMs(version.stamp),
-        dot: readableDot(version.dot, this.#names),
-      }),
-    );
-    const key = Buffer.from(rawKeyOf(dataKey), "latin1");
-    return { context: this.#tokens.mint(databaseOfDataKey(dataKey), key, record.context), versions };
+    return this.#siblings.of(dataKey, view);
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
@@ -265,8 +250,14 @@ export class LocalKeyspace implements LocalOperations {
   hold(scopes: readonly Scope[], keys: readonly Uint8Array[]): Promise<Hold> {
     assert(scopes.length === keys.length, "coordinator: a scope for each key");
     const { queues, keys: dataKeysOf } = this.#replica;
-    const dataKeys = keys.map((key, at) => dataKeysOf.of(scopes[at]!.database, key));
-    return takeHold({ queues, dataKeys, gate: this.#holdGate, deadline: this.deadline() });
+    const hold = new KeyHold(queues.waitingMax);
+    const take = (): void => {
+      for (const [at, key] of keys.entries()) {
+        const dataKey = dataKeysOf.of(scopes[at]!.database, key);
+        hold.turns.take(this.queuesOf(scopes[at]!, dataKey), dataKey);
+      }
+    };
+    return takeHold(hold, { take, gate: this.#holdGate, deadline: this.deadline(scopes[0]) });
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
@@ -456,15 +447,18 @@ export class LocalKeyspace implements LocalOperations {
     await replica.committed();
   }
 
-  /** Runs `work` when it is the turn of all these keys, which they keep until it settles. */
-  async inTurnOf<Result>(scope: Scope, dataKeys: readonly string[], work: () => Promise<Result>): Promise<Result> {
-    const turns = new Turns();
+  /**
+   * Runs `work` when it is the turn of all these keys, which they keep until it settles. In the scope that `work` is given,
+   * operations on them do not wait for itself.
+   */
+  async inTurnOf<Result>(scope: Scope, dataKeys: readonly string[], work: (held: Scope) => Promise<Result>): Promise<Result> {
+    const hold = new KeyHold(this.#replica.queues.waitingMax);
     try {
-      for (const dataKey of dataKeys) turns.take(this.queuesOf(scope, dataKey), dataKey);
-      await turns.ready();
-      return await work();
+      for (const dataKey of dataKeys) hold.turns.take(this.queuesOf(scope, dataKey), dataKey);
+      await hold.turns.ready();
+      return await work({ ...scope, hold });
     } finally {
-      turns.release();
+      hold.release();
     }
   }
 

@@ -193,17 +193,15 @@ export class QuorumRequests {
   ): Promise<void> {
     const deadline = options.deadline ?? this.#local.deadline(scope);
     const forwarded = scope.forwarded ?? this.#forwardedOf(deadline);
-    const send = (): Promise<void> => this.#sendWrite({ ...scope, forwarded }, forwarded, dataKey, spec);
-    if (options.turn === "is had") return send();
-    const queues = this.#local.queuesOf(scope, dataKey);
-    await deadline.bound(
-      queues.run(dataKey, async () => {
-        if (deadline.isPast) throw deadline.error();
-        // From now on it may take effect, and says so itself when nobody has answered in time.
-        deadline.meet();
-        await send();
-      }),
-    );
+    const send = (held: Scope): Promise<void> => this.#sendWrite({ ...held, forwarded }, forwarded, dataKey, spec);
+    if (options.turn === "is had") return send(scope);
+    const inTurn = this.#local.inTurnOf(scope, [dataKey], async (held) => {
+      if (deadline.isPast) throw deadline.error();
+      // From now on it may take effect, and says so itself when nobody has answered in time.
+      deadline.meet();
+      await send(held);
+    });
+    await deadline.bound(inTurn);
   }
 
   #forwardedOf({ atMs: deadlineMs }: Deadline): Forwarded {

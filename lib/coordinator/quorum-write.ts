@@ -8,12 +8,11 @@
  */
 import { background } from "../background.js";
 import { forSending } from "../causality/record-encoding.js";
-import type { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import type { EncodedRecord } from "../replica/replica.js";
-import { AnswerStatus, decodeUncovered } from "../replica/replica-messages.js";
+import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
@@ -23,7 +22,7 @@ import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
-import { Relaunch, type Role, StoreCall, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
+import { Relaunch, type Role, StoreCall, Unseen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
 
 /** A version that was minted here. */
 export interface MintedDot {
@@ -79,6 +78,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   round = 0;
   #sentMs = 0;
   #isLaunched = false;
+  /** The disk has told what became of this node's own copy. */
+  #isOwnKnown = false;
   #isTold = false;
   /** Calls without an answer. */
   #open = 0;
@@ -95,8 +96,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #plain: MintedDot | null;
   readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
-  #uncoveredStamp = 0;
-  #uncovered: VersionVector | null = null;
+  readonly #unseen = new Unseen();
 
   constructor(context: QuorumContext, options: QuorumWriteOptions) {
     this.#context = context;
@@ -155,18 +155,22 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** And on the disk: that of an earlier round says nothing of this one. */
   onDurable(round: number): void {
     if (round !== this.round) return;
+    this.#isOwnKnown = true;
     if (this.#isHint) return this.#settle(this.#tally.stoodIn(0));
     const { selfId } = this.#context;
     const { selfPosition, partners } = this.#plan;
     if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
     const asPartner = partners.indexOf(selfId);
     if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner, "partner"));
+    this.#settle(this.#tally.verdict);
   }
 
   onLost(round: number, error: OperatingError): void {
     if (round !== this.round) return;
+    this.#isOwnKnown = true;
     if (this.#isLaunched) {
-      if (this.#plan.selfPosition >= 0) this.#settle(this.#tally.gaveUp(this.#plan.selfPosition));
+      const { selfPosition } = this.#plan;
+      this.#settle(selfPosition >= 0 ? this.#tally.gaveUp(selfPosition) : this.#tally.verdict);
     } else if (round === 0) this.#fail(error);
     // What an earlier round stored is here, and its answers count no longer.
     else this.#abandon(error);
@@ -341,7 +345,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   onStored(call: StoreCall, answer: Buffer): void {
     switch (answer[0]) {
       case AnswerStatus.uncovered:
-        if (call.round === this.round && !this.#noteUncovered(answer)) return this.onFailed(call);
+        if (call.round === this.round && !this.#unseen.note(answer)) return this.onFailed(call);
         break;
       case AnswerStatus.ok:
         break;
@@ -403,25 +407,16 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     if (position >= 0 && (this.#places[position]! & OPEN) === 0) this.#settle(this.#tally.gaveUp(position));
   }
 
-  /** False when the answer is damaged. */
-  #noteUncovered(answer: Buffer): boolean {
-    try {
-      const { stamp, context } = decodeUncovered(answer);
-      this.#uncoveredStamp = Math.max(this.#uncoveredStamp, stamp);
-      this.#uncovered = this.#uncovered === null ? context : this.#uncovered.join(context);
-      return true;
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      return false;
-    }
-  }
-
   // The verdict.
 
   #settle(verdict: TallyVerdict): void {
     if (this.#isTold || verdict.kind === "waiting") return;
-    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
-    if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp >= this.#plain.stamp) this.#mintAbove();
+    if (verdict.kind === "unavailable") {
+      // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
+      if (this.#isOwnKnown) this.#fail(this.#quorumError());
+      return;
+    }
+    if (this.#plain !== null && this.#unseen.stamp >= this.#plain.stamp) this.#mintAbove();
     else this.#tell();
   }
 
@@ -429,14 +424,13 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #mintAbove(): void {
     const { replica } = this.#context;
     const { sequence } = this.#plain!;
-    const seen = this.#uncovered!;
+    const { stamp, context } = this.#unseen;
     this.#plain = null;
-    this.#uncovered = null;
     if (this.#begin?.isPast) return this.#fail(new OperatingError("UNAVAILABLE", TOO_LATE));
     try {
-      replica.observe(this.#uncoveredStamp);
+      replica.observe(stamp);
       // A later write of this node superseded it: that one sees to the rest.
-      if (!replica.mintAgain(this.#dataKey, sequence, seen)) return this.#tell();
+      if (!replica.mintAgain(this.#dataKey, sequence, context)) return this.#tell();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       return this.#fail(error);
@@ -448,6 +442,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** Sends what is stored here now, by the newest ring, at the end of this turn. */
   #sendAnew(): void {
     this.#isLaunched = false;
+    this.#isOwnKnown = false;
     this.isHedged = false;
     this.hedgeAtMs = this.deadlineMs;
     this.#used = null;

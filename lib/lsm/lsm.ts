@@ -85,6 +85,8 @@ export class Lsm {
   #refusal: OperatingError | null = null;
   /** Why a batch of this turn was undone. */
   #turnRefusal: unknown = null;
+  /** Batches that were. */
+  #undone = 0;
   /** Those who wait for the batch being built. */
   #committing: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #isCommitDue = false;
@@ -211,9 +213,11 @@ export class Lsm {
       this.#writer.append(batch.bytes, 0, batch.end);
     } catch (error) {
       this.#commitsRefused++;
-      if (!batch.isEmpty) this.#undo();
+      if (!batch.isEmpty) {
+        this.#undo();
+        this.#refuseTurn(error);
+      }
       this.#refusal = error instanceof OperatingError ? error : null;
-      this.#refuseTurn(error);
       throw error;
     }
     this.#logBytes += batch.end;
@@ -397,10 +401,11 @@ export class Lsm {
   /** Tells those who wait, and keeps the refusal until all who put something in this turn have committed. */
   #refuseTurn(error: unknown): void {
     for (const { reject } of this.#committing.splice(0)) reject(error);
-    if (this.#turnRefusal !== null) return;
     this.#turnRefusal = error;
+    const undone = ++this.#undone;
     this.#clock.defer(() => {
-      this.#turnRefusal = null;
+      // Something of a later turn may have been undone since, and who put that commits later.
+      if (undone === this.#undone) this.#turnRefusal = null;
     });
   }
 

@@ -39,7 +39,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   readonly #gate = new RequestGate();
   readonly #limits = { bulkBytesMax: 0, argumentsMax: 0, isAuthenticated: false };
   readonly #parser: RedisParser;
-  readonly #queue = new ReplyQueue();
+  readonly #queue: ReplyQueue;
   readonly #late: LateWork;
   #state: State = "open";
 
@@ -82,6 +82,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   constructor(owner: ConnectionOwner<S>, socket: Connection) {
     this.#owner = owner;
     this.#socket = socket;
+    this.#queue = new ReplyQueue(owner);
     this.reply = this.#queue.current.reply;
     this.#late = new LateWork(this.#queue, owner.writeHold, () => this.#onAnswered());
     this.#watch = new OutputWatch(owner.settings, owner);
@@ -154,6 +155,10 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     if (this.#queue.readyBytes > 0) this.#sendReady();
     this.#resumeIfRelieved();
     this.#endIfDone();
+  }
+
+  failHeldUpWrites(turn: number, failure: string): void {
+    this.#queue.failHeldUpWrites(turn, failure);
   }
 
   // Call: what a command may do with its request.
@@ -335,7 +340,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     const start = reply.length;
     reply.protocol = this.session.protocol;
     write(reply);
-    this.#queue.addedSync(reply.length - start);
+    this.#queue.addedSync(start, "no write");
   }
 
   /** A request of the run, from the parser. */
@@ -362,8 +367,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   }
 
   #dispatchHeard(): void {
-    const segment = this.#queue.current;
-    const { reply } = segment;
+    const { reply } = this.#queue.current;
     const start = reply.length;
     reply.protocol = this.session.protocol;
     this.reply = reply;
@@ -373,8 +377,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       this.#waiting.isWrite = this.#isWrite;
       return;
     }
-    if (this.#isWrite) segment.markWrite(start);
-    this.#queue.addedSync(reply.length - start);
+    this.#queue.addedSync(start, this.#isWrite ? "a write" : "no write");
   }
 
   /** CLIENT REPLY is off or skips: the reply is kept only where the request itself turned replies on. */
@@ -390,18 +393,16 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       this.#waiting.isWrite = this.#isWrite;
       this.#waiting.isMuted = !isHeard;
     } else if (isHeard) {
-      const segment = this.#queue.current;
-      const start = segment.reply.length;
-      segment.reply.takeOver(scratch);
-      if (this.#isWrite) segment.markWrite(start);
-      this.#queue.addedSync(segment.reply.length - start);
+      const { reply } = this.#queue.current;
+      const start = reply.length;
+      reply.takeOver(scratch);
+      this.#queue.addedSync(start, this.#isWrite ? "a write" : "no write");
     }
   }
 
   #appendPushed(pushed: Reply): void {
     this.#pushed = null;
-    this.#queue.addedSync(pushed.length);
-    this.#queue.current.reply.takeOver(pushed);
+    this.#append((reply) => reply.takeOver(pushed));
   }
 
   /** A late answer has gone to its place. */

@@ -1,7 +1,7 @@
 /**
  * Lets replies go. Once a turn the server hands over what its connections have ready; it leaves after the turn's changes
  * are committed, and under fsync `always` after they are acknowledged, in order. When the commit fails, the replies that
- * claim a write of this turn become that error; when the acknowledgement does, all that claim a write. The other replies
+ * claim a write of this turn become that error, those that are not ready yet included; when the acknowledgement does, all that claim a write. The other replies
  * leave as they are.
  *
  * INVARIANT: outputs leave in the order in which they were handed over, so each connection's replies do.
@@ -33,8 +33,12 @@ export class Release {
   /** Oldest first. */
   readonly #batches: Batch[] = [];
 
-  constructor(gate: CommitGate) {
+  readonly #failHeldUp: (failure: string) => void;
+
+  /** `failHeldUp` answers with this encoded error all writes of the turn whose answers are not ready. */
+  constructor(gate: CommitGate, failHeldUp: (failure: string) => void) {
     this.#gate = gate;
+    this.#failHeldUp = failHeldUp;
   }
 
   /** Commits, then sends (or holds) what the outlets have ready. */
@@ -44,6 +48,7 @@ export class Release {
       this.#gate.commit();
     } catch (thrown) {
       failure = { reply: encodedFailure(thrown), of: "uncommitted" };
+      this.#failHeldUp(failure.reply);
     }
     if (this.#batches.length === 0 && this.#gate.isAcknowledged) {
       for (const outlet of outlets) {

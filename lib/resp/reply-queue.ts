@@ -6,8 +6,9 @@
  * `Waiting` is ready and may be taken.
  *
  * INVARIANT: a segment's `writes` are ascending, disjoint ranges of its text: the replies that claim something is stored.
- * `committed` are the starts, ascending too, of those of them that were answered late: what they claim was committed by
- * then, so that no later commit says anything about it.
+ * `committed` are the starts, ascending too, of those of them whose claim is committed, so that no later commit says anything
+ * about it: of late answers, and of synchronous ones of earlier turns. What a refused commit took back is told at the end of
+ * its own turn to all answers of that turn, also to those that still stand behind one that is to come.
  */
 import { assert } from "../assert.js";
 import { Reply } from "./reply.js";
@@ -18,13 +19,40 @@ export class Segment {
   /** Null: none. */
   writes: number[] | null = null;
   committed: number[] | null = null;
+  /** The turn of the last synchronous answers to writes, and where in `writes` the first of them stands. */
+  #turn = -1;
+  #ofTurn = 0;
 
   constructor(protocol: 2 | 3) {
     this.reply = new Reply(protocol);
   }
 
-  /** Says that the text from `start` on answers a write. */
-  markWrite(start: number): void {
+  /** Says that the text from `start` on answers a write of this turn. */
+  markWrite(start: number, turn: number): void {
+    if (turn !== this.#turn) {
+      this.#commitOthers(turn);
+      this.#turn = turn;
+      this.#ofTurn = this.writes?.length ?? 0;
+    }
+    this.#mark(start);
+  }
+
+  /** Answers the writes of this turn with `failure` instead: its commit was refused. */
+  failWrites(turn: number, failure: string): void {
+    if (turn !== this.#turn || this.writes === null) return;
+    const failed = this.writes.splice(this.#ofTurn);
+    const { reply } = this;
+    reply.raw(withReplaced(reply.take(), failed, failure));
+  }
+
+  /** What earlier turns than this one answered is committed. */
+  #commitOthers(turn: number): void {
+    if (turn === this.#turn || this.writes === null) return;
+    for (let at = this.#ofTurn; at < this.writes.length; at += 2) (this.committed ??= []).push(this.writes[at]!);
+    this.#ofTurn = this.writes.length;
+  }
+
+  #mark(start: number): void {
     const end = this.reply.length;
     if (end <= start) return;
     this.writes ??= [];
@@ -36,24 +64,40 @@ export class Segment {
     if (this.reply.length === 0) return;
     this.committed ??= [];
     this.committed.push(0);
-    this.markWrite(0);
+    this.#mark(0);
+    this.#ofTurn = this.writes?.length ?? 0;
   }
 
-  /** Moves all of `other` behind what is here. */
-  takeOver(other: Segment): void {
+  /** Takes all, leaving nothing. */
+  take(): Output {
+    const output = { text: this.reply.take(), writes: this.writes ?? NONE, committed: this.committed ?? NONE };
+    this.#clear();
+    return output;
+  }
+
+  #clear(): void {
+    this.writes = null;
+    this.committed = null;
+    this.#turn = -1;
+    this.#ofTurn = 0;
+  }
+
+  /** Moves all of `other` behind what is here, which is taken in this turn. */
+  takeOver(other: Segment, turn: number): void {
     if (other.reply.length === 0) return;
+    other.#commitOthers(turn);
+    this.#turn = turn;
     const base = this.reply.length;
     this.reply.takeOver(other.reply);
     if (other.writes !== null) {
       this.writes ??= [];
       for (const position of other.writes) this.writes.push(base + position);
-      other.writes = null;
     }
     if (other.committed !== null) {
       this.committed ??= [];
       for (const start of other.committed) this.committed.push(base + start);
-      other.committed = null;
     }
+    other.#clear();
   }
 }
 
@@ -76,6 +120,11 @@ export class Waiting {
   }
 }
 
+/** Whoever counts turns. */
+export interface Turns {
+  readonly turn: number;
+}
+
 /** With so much ready, what follows waits until that is taken. */
 const READY_BYTES_ENOUGH = 1_048_576;
 
@@ -89,6 +138,7 @@ export interface Output {
 const NONE: readonly number[] = [];
 
 export class ReplyQueue {
+  readonly #turns: Turns;
   readonly #ready = new Segment(2);
   #first: Waiting | null = null;
   #last: Waiting | null = null;
@@ -96,6 +146,10 @@ export class ReplyQueue {
   #heldUpBytes = 0;
   /** For what follows the last request that waits, once there is any: most often another one that waits does. */
   #spare: Segment | null = null;
+
+  constructor(turns: Turns) {
+    this.#turns = turns;
+  }
 
   /** Where the next synchronous answer goes; who writes to it calls `addedSync`. */
   get current(): Segment {
@@ -120,9 +174,12 @@ export class ReplyQueue {
     return this.#heldUpBytes;
   }
 
-  /** Says that the current segment grew. */
-  addedSync(bytes: number): void {
+  /** Says that the current segment grew from `start` on, by the answer to a write or by something else. */
+  addedSync(start: number, what: "a write" | "no write"): void {
+    const { current } = this;
+    if (what === "a write") current.markWrite(start, this.#turns.turn);
     const last = this.#last;
+    const bytes = current.reply.length - start;
     if (last === null || bytes === 0) return;
     this.#heldUpBytes += bytes;
     if (last.after !== null) return;
@@ -164,7 +221,7 @@ export class ReplyQueue {
       const segment = first.isOwnMoved ? first.after : first.own;
       if (segment !== null) {
         this.#heldUpBytes -= segment.reply.length;
-        this.#ready.takeOver(segment);
+        this.#ready.takeOver(segment, this.#turns.turn);
       }
       if (first.isOwnMoved) this.#first = first.next;
       first.isOwnMoved = true;
@@ -174,12 +231,24 @@ export class ReplyQueue {
     }
   }
 
+  /**
+   * Answers the writes of this turn that stand behind an answer that is to come with `failure`: the turn's commit was refused.
+   * Of what is ready that is for whoever takes it to do.
+   */
+  failHeldUpWrites(turn: number, failure: string): void {
+    for (let waiting = this.#first; waiting !== null; waiting = waiting.next) {
+      const { after } = waiting;
+      if (after === null) continue;
+      this.#heldUpBytes -= after.reply.length;
+      after.failWrites(turn, failure);
+      this.#heldUpBytes += after.reply.length;
+    }
+  }
+
   /** Takes what is ready. More may be ready afterwards. */
   take(): Output {
     const ready = this.#ready;
-    const output = { text: ready.reply.take(), writes: ready.writes ?? NONE, committed: ready.committed ?? NONE };
-    ready.writes = null;
-    ready.committed = null;
+    const output = ready.take();
     if (this.#first !== null) this.#promote();
     return output;
   }
@@ -194,16 +263,21 @@ export interface WriteFailure {
 
 /** The text of the output with each failed reply to a write replaced. */
 export function withFailedWrites({ text, writes, committed }: Output, failure: WriteFailure): string {
+  return withReplaced(text, writes, failure.reply, failure.of === "uncommitted" ? committed : NONE);
+}
+
+/** `text` with `by` for each of the ranges but those that start where `kept` says. */
+function withReplaced(text: string, ranges: readonly number[], by: string, kept = NONE): string {
   let replaced = "";
   let from = 0;
-  let nextCommitted = 0;
-  for (let i = 0; i < writes.length; i += 2) {
-    if (failure.of === "uncommitted" && writes[i] === committed[nextCommitted]) {
-      nextCommitted++;
+  let nextKept = 0;
+  for (let i = 0; i < ranges.length; i += 2) {
+    if (ranges[i] === kept[nextKept]) {
+      nextKept++;
       continue;
     }
-    replaced += text.slice(from, writes[i]) + failure.reply;
-    from = writes[i + 1]!;
+    replaced += text.slice(from, ranges[i]) + by;
+    from = ranges[i + 1]!;
   }
   return replaced + text.slice(from);
 }

@@ -72,7 +72,9 @@ export class RespServer<S extends Session> implements ConnectionOwner<S> {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#refusal = options.refusal ?? (() => null);
-    this.#release = new Release(options.commitGate);
+    this.#release = new Release(options.commitGate, (failure) => {
+      for (const connection of this.#connections) connection.failHeldUpWrites(this.turn - 1, failure);
+    });
     this.writeHold = new WriteHold({ gate: options.commitGate, clock: options.clock, settings: options.settings });
   }
 

@@ -70,7 +70,7 @@ describe("a request that is passed on", () => {
     pass("in turn");
     calls[0]!.onFailure("TIMEOUT", "");
     refuse(1, "TIMEOUT", "nothing was changed");
-    expect(told).to.equal("QUORUM of one node: nothing was changed; it may still take effect");
+    expect(told).to.equal("QUORUM none of 2 nodes that keep the key answered; it may still take effect");
     pass("anywhere");
     nowMs += 1_000;
     forward.hedge();

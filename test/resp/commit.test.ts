@@ -60,6 +60,32 @@ describe("commit and replies", () => {
     expect(client.take()).to.equal(late + FAILED + request("E", "6"));
   });
 
+  it("a failed commit reaches the writes of its turn that are held up by an answer to come, and no others", async () => {
+    const harness = await Harness.start();
+    const client = harness.client();
+    client.send(request("LATER", "1") + request("WECHO", "2"));
+    await harness.clock.settle();
+    harness.gate.failure = ioError("no space left");
+    client.send(
+      request("WECHO", "3") + request("E", "4") + request("WECHO", "5") + request("LATER", "6") + request("WECHO", "7"),
+    );
+    await harness.clock.settle();
+    harness.gate.failure = null;
+    client.send(request("WECHO", "8"));
+    await harness.clock.settle();
+    expect(client.take()).to.equal("");
+    const [first, sixth] = harness.dispatcher.held;
+    first!.answer();
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("LATER", "1") + request("WECHO", "2") + FAILED + request("E", "4") + FAILED);
+    // This one is refused, too, and says nothing of those before it.
+    harness.gate.failure = ioError("no space left");
+    sixth!.answer();
+    client.send(request("WECHO", "9"));
+    await harness.clock.settle();
+    expect(client.take()).to.equal(request("LATER", "6") + FAILED + request("WECHO", "8") + FAILED);
+  });
+
   it("a rejected acknowledgement reaches late writes too", async () => {
     const harness = await Harness.start();
     harness.gate.isAcknowledged = false;

@@ -20,7 +20,7 @@ describe("large replies", () => {
   });
 
   it("many late answers that become ready at once leave in parts, in order, with their writes marked", () => {
-    const queue = new ReplyQueue();
+    const queue = new ReplyQueue({ turn: 0 });
     const waiting = Array.from({ length: 6 }, () => new Waiting(2));
     for (const [i, one] of waiting.entries()) {
       queue.wait(one);
@@ -28,7 +28,7 @@ describe("large replies", () => {
       one.isWrite = i % 2 === 1;
       const { reply } = queue.current;
       reply.raw("|");
-      queue.addedSync(1);
+      queue.addedSync(0, "no write");
     }
     for (const one of waiting.slice(1)) queue.finish(one);
     expect(queue.readyBytes).to.equal(0);

@@ -14,8 +14,8 @@ import { ANSWER_MS_MAX, REQUEST_TIMEOUT_MS, type World } from "./world.js";
 const ANSWER_MARGIN_MS = ANSWER_MS_MAX - REQUEST_TIMEOUT_MS;
 /** Error replies after which a request on one key has certainly not taken effect. */
 const WITHOUT_EFFECT = /^(ERR|BUSY|CONFLICT|WRONGTYPE|NOAUTH|LOADING)\b|nothing was changed|it was not (made|run)$/;
-/** Of several keys each has an outcome of its own. */
-const OF_SEVERAL_KEYS = /\d keys failed: /;
+/** Of several keys each has an outcome of its own; and what one node says of itself is not all there is to say. */
+const UNCERTAIN = /\d keys failed: |may still take effect$/;
 
 /** All checks. REQUIRES a world that is quiet, and reads of every key since (`finalReads`). */
 export function checkAll(world: World): void {
@@ -127,5 +127,5 @@ export function checkConvergence(world: World): void {
 /** The client was told that nothing has changed, and nothing will. */
 function isWithoutEffect(outcome: Outcome): boolean {
   if (outcome.kind !== "refused") return outcome.kind === "unsent";
-  return WITHOUT_EFFECT.test(outcome.text) && !OF_SEVERAL_KEYS.test(outcome.text);
+  return WITHOUT_EFFECT.test(outcome.text) && !UNCERTAIN.test(outcome.text);
 }

@@ -61,6 +61,7 @@ export class Machine {
   readonly #options: MachineOptions;
   #disk: SimDisk;
   #state: MachineState = "down";
+  #wasStarted = false;
   #node: Node | null = null;
   #onStarted: ((outcome: StartOutcome) => void) | null = null;
   #onStopped: (() => void) | null = null;
@@ -98,10 +99,16 @@ export class Machine {
     return this.#state === "up" && !this.isFrozen;
   }
 
+  /** It has had a process. */
+  get wasStarted(): boolean {
+    return this.#wasStarted;
+  }
+
   /** Starts a process. Resolves when it serves, has refused to start, or has died. REQUIRES that none is there. */
   start(): Promise<StartOutcome> {
     assert(this.#state === "down", "machine: a process is started where none is");
     this.hasFailedSync = false;
+    this.#wasStarted = true;
     this.#disk.faults.hasLyingSyncs = this.hasLyingSyncs;
     this.#gate.begin();
     this.#become("starting");

@@ -26,9 +26,9 @@ export class RingSight {
     });
   }
 
-  /** A name for what all nodes see in common; null unless all are members of one ring, know it, and hold each other for up. */
-  async common(): Promise<string | null> {
-    const views = await Promise.all(this.#clients.map((client) => this.#viewOf(client)));
+  /** A name for what these nodes see in common; null unless they alone are one ring, know it, and hold each other for up. */
+  async common(nodes: readonly number[]): Promise<string | null> {
+    const views = await Promise.all(nodes.map((node) => this.#viewOf(this.#clients[node]!, nodes.length)));
     const [first] = views;
     return first !== undefined && views.every((view) => view === first) ? first : null;
   }
@@ -61,15 +61,15 @@ export class RingSight {
       .join(", ");
   }
 
-  /** The nodes that keep a key, as most of those who answer see it: one that waits to join knows only itself. */
+  /** The nodes that keep a key, in the order of preference, as most of those who answer see it: one that waits to join knows only itself. */
   async ownersOf(key: string): Promise<readonly number[]> {
     const views = new Map<string, { readonly owners: readonly number[]; votes: number }>();
     for (const client of this.#clients) {
       const answer = await ask(client, "CLUSTER", "WHERE", key);
       if (answer === null) continue;
       const { members } = JSON.parse(String(answer)) as KeyStatus;
-      const names = members.filter(({ role, state }) => role === "replica" && state === "up").map(({ name }) => name);
-      const owners = this.#clients.map((_, index) => index).filter((index) => names.includes(nodeName(index)));
+      const up = members.filter(({ role, state }) => role === "replica" && state === "up");
+      const owners = up.map(({ name }) => this.#clients.findIndex((_, index) => nodeName(index) === name));
       const view = views.get(owners.join()) ?? { owners, votes: 0 };
       view.votes++;
       views.set(owners.join(), view);
@@ -78,11 +78,11 @@ export class RingSight {
     return first?.owners ?? [];
   }
 
-  async #viewOf(client: SimClient): Promise<string | null> {
+  async #viewOf(client: SimClient, nodes: number): Promise<string | null> {
     const answer = await ask(client, "CLUSTER", "STATUS");
     if (answer === null) return null;
     const { ringVersion, members } = JSON.parse(String(answer)) as RingStatus;
-    const isWhole = members.length === this.#clients.length && members.every(({ state }) => state === "up");
+    const isWhole = members.length === nodes && members.every(({ state }) => state === "up");
     return isWhole ? `version ${ringVersion}` : null;
   }
 }

@@ -77,7 +77,7 @@ class SwarmRun {
       keys: random.pick([1, 3, 10]),
       thinkMsMax: random.pick([1, 10, 50]),
       valueBytesMax: random.pick([10, 100, 5_000]),
-      levels: random.pick([0, 0.5]),
+      levels: random.pick([0, 0.5, 1]),
     });
     this.#faults = new Faults(world, random.fork(), options.faults === "none" ? 0 : random.pick([0, 0.2, 0.5, 1]));
     for (const machine of world.machines) {
@@ -88,7 +88,7 @@ class SwarmRun {
 
   async run(): Promise<SwarmReport> {
     const world = this.#world;
-    this.#faults.start(this.#random.pick([30, 100, 500]));
+    this.#faults.start(this.#random.pick([50, 200, 1_000]));
     await world.run(this.#workload.run(this.#random.fork()));
     this.#faults.end();
     await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });

@@ -27,6 +27,8 @@ export interface WorldOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly delayMsMax?: number;
   readonly isCutting?: boolean;
+  /** How many of the nodes, the last ones, are not started: a scenario brings them up. */
+  readonly latecomers?: number;
   /** How far wall clocks are apart at the start; drawn for each. */
   readonly wallOffsetMsMax?: number;
 }
@@ -128,7 +130,8 @@ export class World {
     const world = new World(options);
     world.#trap.set();
     try {
-      for (const machine of world.machines) await world.bringUp(machine);
+      const { machines } = world;
+      for (const machine of machines.slice(0, machines.length - (options.latecomers ?? 0))) await world.bringUp(machine);
       if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
       world.disturbances.isCalm = true;
     } catch (error) {
@@ -155,6 +158,11 @@ export class World {
   /** The nodes that should hold a key; in a cluster as of the last `quiesce`. */
   readonly ownersOf = (key: string): readonly number[] =>
     this.topology === "alone" ? [ringOfKey(key)] : (this.#owners.get(key) ?? []);
+
+  /** The nodes that keep a key now, as they say. */
+  owners(key: string): Promise<readonly number[]> {
+    return this.run(this.#sight.ownersOf(key));
+  }
 
   /** A client of a node, by the name of the node; `from` names the client's machine. Kept: asked twice it is the same. */
   client(node: string, from = "client"): WorldClient {
@@ -242,10 +250,11 @@ export class World {
     work.catch((error: unknown) => this.#trap.note(error));
   }
 
-  /** Lets time pass until all nodes are members of one ring, know it, and hold each other for up. REQUIRES that all run. */
+  /** Lets time pass until all nodes that were ever started are members of one ring, know it, and hold each other for up. */
   async allJoined({ withinMs }: { withinMs: number }): Promise<void> {
     const untilMs = this.nowMs + withinMs;
-    while ((await this.run(this.#sight.common())) === null) {
+    const nodes = this.machines.filter(({ wasStarted }) => wasStarted).map(({ index }) => index);
+    while ((await this.run(this.#sight.common(nodes))) === null) {
       if (this.nowMs > untilMs) throw new Violation(null, `the nodes do not see one ring of them all after ${withinMs} ms`);
       await this.pass(RING_POLL_MS);
     }

@@ -1,0 +1,338 @@
+/**
+ * Directed scenarios of clusters of three, N=3 unless they say otherwise. Each is judged by all checkers when all is healed, so
+ * a scenario says only what is particular to it.
+ */
+import { expect } from "chai";
+import { checkAll } from "./checks.js";
+import type { Machine } from "./machine.js";
+import { nodeName } from "./node-flags.js";
+import { World, type WorldOptions } from "./world.js";
+import type { WorldClient } from "./world-client.js";
+
+const CONVERGENCE_MS_MAX = 60_000;
+/** Section 11 of the design: no request waits longer than this for a node that is gone or silent. */
+const FAILOVER_MS_MAX = 500;
+const SEEDS = 6;
+
+describe("a simulated cluster", function () {
+  this.timeout(60_000);
+  let world: World;
+  let x: WorldClient;
+  let y: WorldClient;
+  let z: WorldClient;
+
+  async function start(options: WorldOptions = {}): Promise<void> {
+    world = await World.start({ nodes: 3, topology: "cluster", ...options, settings: { replicas: "3", ...options.settings } });
+    [x, y, z] = world.machines.map(({ name }) => world.client(name)) as [WorldClient, WorldClient, WorldClient];
+  }
+
+  afterEach(() => world?.close());
+
+  /** Everything is healed, all replicas agree, and every promise of the history is kept. */
+  async function judge(repair: "by reads" | "by hints" = "by reads"): Promise<void> {
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX, repair });
+    checkAll(world);
+  }
+
+  /** Null for a tombstone. */
+  async function valuesOf(client: WorldClient, key = "k"): Promise<readonly (string | null)[]> {
+    const found = await world.run(client.siblings(key));
+    return (found?.versions ?? []).map(({ value }) => value);
+  }
+
+  /** The machine that stores a write of this client first. */
+  async function coordinatorOf(client: WorldClient, key: string): Promise<Machine> {
+    await world.run(client.set(key, "who coordinates?"));
+    return world.machines[world.ledger.ofKey(key).writes.at(-1)!.node]!;
+  }
+
+  it("holds D3 and D4 for siblings, and D5 for the successor of both", async () => {
+    await start();
+    await world.run(x.set("k", "D1"));
+    await world.run(x.setContext("k", "D2", (await world.run(x.siblings("k")))!.context));
+    const seen = (await world.run(x.siblings("k")))!.context;
+    await world.run(y.setContext("k", "D3", seen));
+    await world.run(z.setContext("k", "D4", seen));
+    const both = (await world.run(y.siblings("k")))!;
+    expect(both.versions.map(({ value }) => value)).to.have.members(["D3", "D4"]);
+    await world.run(x.setContext("k", "D5", both.context));
+    expect(await valuesOf(z)).to.deep.equal(["D5"]);
+    await judge();
+  });
+
+  it("keeps exactly the two versions that both sides of a partition wrote", async () => {
+    await start();
+    await world.run(x.set("k", "before"));
+    const split = world.network.split([0], [1, 2]);
+    await world.run(x.at("ONE", "sloppy").set("k", "left"));
+    await world.run(y.at("ONE", "sloppy").set("k", "right"));
+    split.end();
+    await judge("by hints");
+    for (const client of [x, y, z]) expect(await valuesOf(client)).to.have.members(["left", "right"]);
+    // Whoever has seen both ends it.
+    await world.run(x.setContext("k", "both", (await world.run(x.siblings("k")))!.context));
+    expect(await valuesOf(z)).to.deep.equal(["both"]);
+  });
+
+  it("hands over what a node missed, by hints alone", async () => {
+    for (const how of ["killed", "without power", "cut off", "frozen"] as const) {
+      await start();
+      const away = world.machines[2]!;
+      await world.run(x.at("ALL").set("gone", "value"));
+      if (how === "killed") away.kill();
+      else if (how === "without power") away.powerOff();
+      else if (how === "frozen") away.freeze();
+      else world.network.isolate(2);
+      for (let at = 0; at < 20; at++) await world.run(x.set(`k${at}`, `value ${at}`));
+      await world.run(x.del("gone"));
+      // What the other has not acknowledged by then it is marked as lacking.
+      await world.pass(3_000);
+      expect(world.ledger.waitingHint, how).not.to.equal(null);
+      await judge("by hints");
+      expect(world.ledger.waitingHint).to.equal(null);
+      // Its own copy, and what was deleted does not come back with it.
+      expect(await world.run(z.at("ONE").get("k7"))).to.equal("value 7");
+      expect(await world.run(z.at("ONE").get("gone"))).to.equal(null);
+      world.close();
+    }
+  });
+
+  it("keeps on a stand-in what an owner missed, and the stand-in hands it over", async () => {
+    await start({ nodes: 5 });
+    const owners = await world.owners("k");
+    const away = world.machines[owners[0]!]!;
+    away.freeze();
+    const client = world.client(nodeName(owners[1]!));
+    await world.run(client.at("ALL", "sloppy").set("k", "value"));
+    expect(world.ledger.hints).to.be.greaterThan(0);
+    await judge("by hints");
+    expect(world.ledger.ofKey("k").records[away.index]).not.to.equal(null);
+  });
+
+  describe("whose coordinator forgets (kv679)", () => {
+    it("keeps what others hold, when a store that lost its unsynced tail writes again", async () => {
+      let forgotten = 0;
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        await start({ seed, settings: { appendfsync: "everysec" } });
+        await world.run(x.set("k", "first"));
+        await world.pass(2_000);
+        await world.run(x.at("ALL").set("k", "second"));
+        const cut = world.network.isolate(0);
+        world.machines[0]!.powerOff();
+        await world.bringUp(world.machines[0]!);
+        const held = await world.run(x.at("ONE", "sloppy").get("k"));
+        await world.run(x.at("ONE", "sloppy").set("k", "third"));
+        cut.end();
+        await judge();
+        if (held === "first") forgotten++;
+        expect(await valuesOf(y)).to.have.members(held === "first" ? ["second", "third"] : ["third"]);
+        world.close();
+      }
+      expect(forgotten).to.be.greaterThan(0).and.lessThan(SEEDS);
+    });
+
+    it("keeps what others hold, when a store that was restored from a copy writes again", async () => {
+      await start();
+      await world.run(x.at("ALL").set("k", "first"));
+      const copy = world.machines[0]!.backup();
+      await world.run(x.at("ALL").set("k", "second"));
+      world.machines[0]!.kill();
+      world.machines[0]!.restore(copy);
+      const cut = world.network.isolate(0);
+      await world.bringUp(world.machines[0]!);
+      await world.run(x.at("ONE", "sloppy").set("k", "third"));
+      cut.end();
+      await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+      expect(await valuesOf(y)).to.have.members(["second", "third"]);
+    });
+
+    it("keeps a new value beside the removal that its store forgot, and not what was removed", async () => {
+      await start();
+      await world.run(x.at("ALL").set("k", "first"));
+      const copy = world.machines[0]!.backup();
+      await world.run(x.at("ALL").del("k"));
+      world.machines[0]!.kill();
+      world.machines[0]!.restore(copy);
+      const cut = world.network.isolate(0);
+      await world.bringUp(world.machines[0]!);
+      await world.run(x.at("ONE", "sloppy").set("k", "second"));
+      cut.end();
+      await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+      expect(await valuesOf(y)).to.have.members(["second", null]);
+      for (const client of [x, y, z]) expect(await world.run(client.get("k"))).to.equal("second");
+    });
+
+    it("keeps a value that is written after a removal which the store had with its unsynced tail", async () => {
+      let forgotten = 0;
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        await start({ seed, settings: { appendfsync: "everysec" } });
+        await world.run(x.at("ALL").set("k", "first"));
+        await world.pass(2_000);
+        await world.run(x.at("ALL").del("k"));
+        world.machines[0]!.powerOff();
+        await world.bringUp(world.machines[0]!);
+        if ((await world.run(x.at("ONE", "sloppy").get("k"))) === "first") forgotten++;
+        await world.run(x.set("k", "second"));
+        await judge();
+        for (const client of [x, y, z]) expect(await world.run(client.get("k"))).to.equal("second");
+        world.close();
+      }
+      expect(forgotten).to.be.greaterThan(0);
+    });
+
+    it("keeps both writes of a stand-in that handed over the first and forgot it", async () => {
+      await start({ nodes: 5 });
+      const owners = await world.owners("k");
+      const [standIn, other] = world.machines.filter(({ index }) => !owners.includes(index));
+      const client = world.client(standIn!.name).at("ONE", "sloppy");
+      const writeAlone = async (value: string): Promise<void> => {
+        const cut = world.network.split([standIn!.index], [...owners, other!.index]);
+        // Its links are known to be broken a while later.
+        await world.pass(10_000);
+        await world.run(client.set("k", value));
+        expect(world.ledger.ofKey("k").writes.at(-1)!.node).to.equal(standIn!.index);
+        cut.end();
+        await world.quiesce({ withinMs: CONVERGENCE_MS_MAX, repair: "by hints" });
+      };
+      await writeAlone("first");
+      // What it has shown is forgotten with the process: it cannot know that the second comes after the first.
+      standIn!.kill();
+      await world.bringUp(standIn!);
+      await writeAlone("second");
+      expect(await valuesOf(world.client(nodeName(owners[0]!)))).to.have.members(["first", "second"]);
+      // As long as it remembers, its third is above both.
+      await world.run(client.get("k"));
+      await writeAlone("third");
+      expect(await valuesOf(world.client(nodeName(owners[0]!)))).to.deep.equal(["third"]);
+      await judge("by hints");
+    });
+  });
+
+  for (const how of ["stopped", "hung"] as const) {
+    it(`goes on at QUORUM without an error while one of three is ${how}, and soon`, async () => {
+      await start();
+      await world.run(x.set("k", "before"));
+      // Where INCR is decided.
+      const missing = world.machines[(await world.owners("counter"))[0]!]!;
+      const others = [x, y, z].filter((_, index) => index !== missing.index);
+      if (how === "hung") missing.freeze();
+      else missing.kill();
+      for (let at = 0; at < 20; at++) {
+        for (const client of others) {
+          const startedMs = world.nowMs;
+          await world.run(client.set("k", `value ${at}`));
+          expect(world.nowMs - startedMs).to.be.lessThan(FAILOVER_MS_MAX);
+          const writtenMs = world.nowMs;
+          expect(await world.run(client.get("k"))).to.equal(`value ${at}`);
+          await world.run(client.incr("counter"));
+          expect(world.nowMs - writtenMs).to.be.lessThan(2 * FAILOVER_MS_MAX);
+        }
+      }
+      await judge("by hints");
+      expect(await world.run(world.client(missing.name).at("ONE").get("counter"))).to.equal("40");
+    });
+
+    it(`refuses QUORUM in time while two of three are ${how}, and goes on at ONE`, async () => {
+      await start();
+      await world.run(x.set("k", "before"));
+      for (const missing of world.machines.slice(1)) how === "hung" ? missing.freeze() : missing.kill();
+      const { outcome } = await world.run(x.at("QUORUM").trySet("k", "after"));
+      expect(outcome.kind === "refused" && outcome.text).to.match(
+        /^QUORUM write reached 1 of 2 replicas; it may still take effect$/,
+      );
+      const startedMs = world.nowMs;
+      await world.run(x.at("ONE").set("k", "alone"));
+      expect(await world.run(x.at("ONE").get("k"))).to.equal("alone");
+      expect(world.nowMs - startedMs).to.be.lessThan(FAILOVER_MS_MAX);
+      await judge();
+    });
+  }
+
+  it("decides in the place of a member that hangs, in time and in the order of a connection's requests", async () => {
+    await start();
+    const [first, second] = await world.owners("counter");
+    const client = world.client(nodeName(second!));
+    await world.run(client.incr("counter"));
+    world.machines[first!]!.freeze();
+    const startedMs = world.nowMs;
+    const [own, read] = await world.run(Promise.all([client.incr("counter"), client.get("counter")]));
+    expect(own).to.equal(2);
+    expect(read).to.equal("2");
+    expect(world.nowMs - startedMs).to.be.lessThan(FAILOVER_MS_MAX);
+    await judge("by hints");
+  });
+
+  it("does not wait for a replica whose disk is slow", async () => {
+    await start({ settings: { appendfsync: "always" } });
+    await world.run(x.set("k", "before"));
+    world.machines[2]!.disk.faults.syncMsMax = 10_000;
+    for (let at = 0; at < 20; at++) {
+      const startedMs = world.nowMs;
+      await world.run(x.set("k", `value ${at}`));
+      expect(await world.run(y.get("k"))).to.equal(`value ${at}`);
+      expect(world.nowMs - startedMs).to.be.lessThan(2 * FAILOVER_MS_MAX);
+    }
+    await judge();
+  });
+
+  it("leaves nothing half there when a coordinator dies between its own store and those of the others", async () => {
+    await start();
+    await world.run(x.set("k", "before"));
+    const coordinator = await coordinatorOf(x, "k");
+    world.killWhenStored(coordinator, "k");
+    const { outcome } = await world.run(world.client(coordinator.name).trySet("k", "lost?"));
+    expect(outcome.kind).to.equal("unknown");
+    expect(coordinator.state).to.equal("down");
+    const survivor = coordinator.index === 1 ? x : y;
+    await world.run(survivor.set("k", "after"));
+    await judge();
+    expect(await valuesOf(z)).to.have.members(["lost?", "after"]);
+  });
+
+  it("answers within request-timeout what first has to read from who is hard to reach", async () => {
+    await start({ settings: { replicas: "2" } });
+    const [first, second] = await world.owners("counter");
+    const client = world.client(nodeName(first!)).at("ALL");
+    await world.run(client.incr("counter"));
+    // The read takes most of the time that there is, the write all of it.
+    const cut = world.network.cutOneWay([second!], [first!]);
+    world.clock.after(1_500, () => cut.end());
+    world.clock.after(1_520, () => world.network.cutOneWay([second!], [first!]));
+    const startedMs = world.nowMs;
+    await world.run(client.tryIncr("counter"));
+    expect(world.nowMs - startedMs).to.be.lessThan(2_100);
+    await judge();
+  });
+
+  for (const what of ["", "and one of those who give is killed meanwhile", "and is killed itself meanwhile"]) {
+    it(`loses nothing when a member joins under load ${what}`.trim(), async () => {
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        await start({ seed, nodes: 4, latecomers: 1, settings: { replicas: "2" } });
+        for (let at = 0; at < 30; at++) await world.run(x.set(`old${at}`, `value ${at}`));
+        const joiner = world.machines[3]!;
+        const joining = world.revive(joiner);
+        const load = async (client: WorldClient, name: string): Promise<void> => {
+          for (let at = 0; at < 100; at++) {
+            await client.trySet(`old${at % 30}`, `${name} ${at}`);
+            await client.tryIncr(`counter${at % 5}`);
+          }
+        };
+        const loads = Promise.all([load(x, "x"), load(y, "y")]);
+        if (what !== "") {
+          await world.pass(20 + 40 * seed);
+          const killed = what.includes("itself") ? joiner : world.machines[2]!;
+          killed.kill();
+          await world.pass(300);
+          world.background(world.revive(killed));
+        }
+        await world.run(Promise.all([loads, joining]));
+        await world.heal();
+        await world.allJoined({ withinMs: CONVERGENCE_MS_MAX });
+        await judge();
+        const owned = Array.from({ length: 30 }, (_, at) => world.ownersOf(`old${at}`));
+        expect(owned.some((owners) => owners.includes(joiner.index))).to.equal(true);
+        world.close();
+      }
+    });
+  }
+});
