@@ -96,7 +96,7 @@ export class Replica extends StoredRecords {
   readonly #identity: StoreIdentity;
   readonly #settings: ReplicaSettings;
   readonly #writer = new RecordWriter();
-  readonly #recent = new RecentWrites();
+  readonly #recent: RecentWrites;
   readonly #mint = { actor: "", sequence: 0, stamp: 0 };
   readonly #incoming = new RecordView();
   readonly #comparison: RecordComparison;
@@ -108,6 +108,7 @@ export class Replica extends StoredRecords {
   constructor(options: ReplicaOptions) {
     super(options.lsm);
     this.#meta = options.meta;
+    this.#recent = new RecentWrites(options.lsm);
     this.#clock = options.clock;
     this.#hybridClock = options.hybridClock;
     this.#identity = options.identity;
@@ -260,9 +261,14 @@ export class Replica extends StoredRecords {
 
   /** True when this store has, or had lately, a version of this forwarded request; `old` is the record of its key. */
   hasWrite(writeId: string, old: RecordView | null): boolean {
-    if (this.#recent.has(writeId)) return true;
-    if (old === null) return false;
-    return decodeRecord(old.bytes, old.start, old.end).versions.some((version) => version.writeId === writeId);
+    return this.standingOf(writeId, old) !== "unknown";
+  }
+
+  /** Whether the key's record `old` has a version of this forwarded request, or had one lately. */
+  standingOf(writeId: string, old: RecordView | null): "held" | "superseded" | "unknown" {
+    const versions = old === null ? [] : decodeRecord(old.bytes, old.start, old.end).versions;
+    if (versions.some((version) => version.writeId === writeId)) return "held";
+    return this.#recent.has(writeId) ? "superseded" : "unknown";
   }
 
   /**
