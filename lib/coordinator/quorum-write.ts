@@ -8,12 +8,11 @@
  */
 import { background } from "../background.js";
 import { forSending } from "../causality/record-encoding.js";
-import type { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { EncodedRecord } from "../replica/replica.js";
-import { AnswerStatus, decodeUncovered } from "../replica/replica-messages.js";
+import type { EncodedRecord, Records } from "../replica/replica.js";
+import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
@@ -23,7 +22,7 @@ import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
-import { Relaunch, type Role, StoreCall, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
+import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
 
 /** A version that was minted here. */
 export interface MintedDot {
@@ -95,8 +94,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #plain: MintedDot | null;
   readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
-  #uncoveredStamp = 0;
-  #uncovered: VersionVector | null = null;
+  #uncovered: UncoveredSeen | null = null;
+  /** It is being minted once more. */
+  #isMinting = false;
 
   constructor(context: QuorumContext, options: QuorumWriteOptions) {
     this.#context = context;
@@ -341,7 +341,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   onStored(call: StoreCall, answer: Buffer): void {
     switch (answer[0]) {
       case AnswerStatus.uncovered:
-        if (call.round === this.round && !this.#noteUncovered(answer)) return this.onFailed(call);
+        this.#uncovered ??= new UncoveredSeen();
+        if (call.round === this.round && !this.#uncovered.note(answer)) return this.onFailed(call);
         break;
       case AnswerStatus.ok:
         break;
@@ -403,40 +404,48 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     if (position >= 0 && (this.#places[position]! & OPEN) === 0) this.#settle(this.#tally.gaveUp(position));
   }
 
-  /** False when the answer is damaged. */
-  #noteUncovered(answer: Buffer): boolean {
-    try {
-      const { stamp, context } = decodeUncovered(answer);
-      this.#uncoveredStamp = Math.max(this.#uncoveredStamp, stamp);
-      this.#uncovered = this.#uncovered === null ? context : this.#uncovered.join(context);
-      return true;
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      return false;
-    }
-  }
-
   // The verdict.
 
   #settle(verdict: TallyVerdict): void {
-    if (this.#isTold || verdict.kind === "waiting") return;
+    if (this.#isTold || this.#isMinting || verdict.kind === "waiting") return;
     if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
-    if (this.#plain !== null && this.#uncovered !== null && this.#uncoveredStamp >= this.#plain.stamp) this.#mintAbove();
+    if (this.#plain !== null && (this.#uncovered?.stamp ?? 0) >= this.#plain.stamp) this.#mintAbove();
     else this.#tell();
   }
 
-  /** Mints the same once more, above what others hold that this node had not seen. */
+  /** Mints the same once more, above what others hold that this node had not seen; reads it first where it has left memory. */
   #mintAbove(): void {
-    const { replica } = this.#context;
-    const { sequence } = this.#plain!;
-    const seen = this.#uncovered!;
+    const plain = this.#plain!;
     this.#plain = null;
-    this.#uncovered = null;
+    this.#isMinting = true;
+    const records = this.#context.replica.gather([this.#dataKey], new Map());
+    if (records === null) background(this.#mintAboveRead(plain));
+    else this.#mintAgain(records, plain);
+  }
+
+  async #mintAboveRead(plain: MintedDot): Promise<void> {
+    const { replica } = this.#context;
+    const keys = [this.#dataKey];
+    const fetched: Records = new Map();
+    let records: Records | null;
+    try {
+      while ((records = replica.gather(keys, fetched)) === null) await replica.fetch(keys, fetched);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return this.#fail(error);
+    }
+    if (!this.#isTold) this.#mintAgain(records, plain);
+  }
+
+  #mintAgain(records: Records, { sequence }: MintedDot): void {
+    const { replica } = this.#context;
+    const { stamp, context } = this.#uncovered!;
+    this.#isMinting = false;
     if (this.#begin?.isPast) return this.#fail(new OperatingError("UNAVAILABLE", TOO_LATE));
     try {
-      replica.observe(this.#uncoveredStamp);
+      replica.observe(stamp);
       // A later write of this node superseded it: that one sees to the rest.
-      if (!replica.mintAgain(this.#dataKey, sequence, seen)) return this.#tell();
+      if (!replica.mintAgain(this.#dataKey, records, sequence, context)) return this.#tell();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       return this.#fail(error);

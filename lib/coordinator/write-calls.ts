@@ -1,10 +1,11 @@
 /** What a write on its way leaves with others: its STOREs, the end of its next turn, and the marks of who missed it. */
 import { assert } from "../assert.js";
+import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
-import type { OperatingError } from "../errors.js";
+import { OperatingError } from "../errors.js";
 import type { Hints } from "../replica/hints.js";
 import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
-import { ReplicaKind } from "../replica/replica-messages.js";
+import { decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 
 /** A place of the plan, by what its member is to the write. */
@@ -108,5 +109,25 @@ export class WriteMarks {
     if (at < 0) return;
     const [mark] = this.#made!.splice(at, 1);
     this.#hints.unmark(target, this.#dataKey, mark!.tag);
+  }
+}
+
+/** What others hold that the write does not cover, as their answers tell. */
+export class UncoveredSeen {
+  /** The newest stamp of it; 0 while there is none. */
+  stamp = 0;
+  context = VersionVector.EMPTY;
+
+  /** False when the answer is damaged. */
+  note(answer: Buffer): boolean {
+    try {
+      const { stamp, context } = decodeUncovered(answer);
+      this.stamp = Math.max(this.stamp, stamp);
+      this.context = this.context.join(context);
+      return true;
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      return false;
+    }
   }
 }

@@ -242,15 +242,15 @@ export class Replica extends StoredRecords {
 
   /**
    * Mints the version with this sequence once more, above what `seen` covers besides: others hold something newer that it did
-   * not see. False when it is no longer among the versions here, or memory does not tell: a later write sees to the rest. Throws
-   * IO.
+   * not see. `records` has the key's record, gathered in this step. False when it is no longer among the versions here: a later
+   * write sees to the rest. Throws IO.
    */
-  mintAgain(dataKey: string, sequence: number, seen: VersionVector): boolean {
+  mintAgain(dataKey: string, records: Records, sequence: number, seen: VersionVector): boolean {
     const { actor } = this.#identity;
     this.#identity.reserve(1);
     this.#identity.goBeyond(seen);
-    if (this.peek(dataKey) !== "found") return false;
-    const { record } = this;
+    const record = this.at(dataKey, records);
+    if (record === null) return false;
     const before = decodeRecord(record.bytes, record.start, record.end);
     const version = before.versions.find(({ dot }) => dot.actor === actor && dot.sequence === sequence);
     if (version === undefined) return false;
