@@ -14,7 +14,7 @@ export class RecentWrites {
   #young = new Set<string>();
   #old = new Set<string>();
   /** Noted since the commits were so many. */
-  #uncommitted: string[] = [];
+  #uncommitted = new Set<string>();
   #tried = 0;
   #refused = 0;
 
@@ -25,19 +25,19 @@ export class RecentWrites {
   /** A version of it was stored just now. */
   note(writeId: string): void {
     this.#settle();
-    this.#uncommitted.push(writeId);
+    this.#uncommitted.add(writeId);
   }
 
   has(writeId: string): boolean {
     this.#settle();
-    return this.#young.has(writeId) || this.#old.has(writeId) || this.#uncommitted.includes(writeId);
+    return this.#young.has(writeId) || this.#old.has(writeId) || this.#uncommitted.has(writeId);
   }
 
   #settle(): void {
     const { commitsTried, commitsRefused } = this.#lsm;
     if (commitsTried === this.#tried) return;
     const noted = this.#uncommitted;
-    this.#uncommitted = [];
+    this.#uncommitted = new Set();
     // Of several batches one may have been written: then its ids are forgotten, too, and their versions tell.
     if (commitsRefused === this.#refused) for (const writeId of noted) this.#add(writeId);
     this.#tried = commitsTried;

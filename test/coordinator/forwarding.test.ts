@@ -229,6 +229,19 @@ describe("a write that was passed on", () => {
     }
   });
 
+  it("is not made again over what was written by who has seen it", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(4).set(key, "before"));
+    world.network.cutWay(world.idOf(1), world.idOf(4));
+    const unheard = world.client(4).set(key, "first");
+    await world.pass(3);
+    expect(await world.run(world.client(5).get(key))).to.equal("first");
+    await world.run(world.client(5).set(key, "after it"));
+    await world.run(unheard);
+    expect(await world.run(world.client(3, "ALL").values(key))).to.deep.equal(["after it"]);
+  });
+
   it("is the newest though the member that made it first failed to make it so", async () => {
     const world = await RingWorld.start({ nodes: 4 });
     const key = world.key(1, 2, 3);
