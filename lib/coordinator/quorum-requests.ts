@@ -112,16 +112,18 @@ export class QuorumRequests {
     dataKey: string,
     { covered, value, expiryMs }: WriteSpec,
     deadline: Deadline,
-  ): Promise<MintedDot> {
+  ): Promise<MintedDot | null> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const { writeId = null, stamp } = scope.forwarded ?? {};
-    let minted: MintedDot = replica.minted();
+    let minted: MintedDot | null = null;
     await this.#local.changeAt(scope, [dataKey], {
       deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
-        if (writeId !== null && replica.hasWrite(writeId, old)) return;
+        const standing = writeId === null ? "unknown" : replica.standingOf(writeId, old);
+        // Made again over itself, a plain write is the newest though whoever made it first failed to make it so.
+        if (standing === "superseded" || (standing === "held" && covered.kind !== "all")) return;
         replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });
         minted = replica.minted();
       },

@@ -11,7 +11,7 @@ import { forSending } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { EncodedRecord } from "../replica/replica.js";
+import type { EncodedRecord, Records } from "../replica/replica.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
@@ -22,7 +22,7 @@ import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
-import { Relaunch, type Role, StoreCall, Unseen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
+import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
 
 /** A version that was minted here. */
 export interface MintedDot {
@@ -96,7 +96,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #plain: MintedDot | null;
   readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
-  readonly #unseen = new Unseen();
+  #uncovered: UncoveredSeen | null = null;
+  /** It is being minted once more. */
+  #isMinting = false;
 
   constructor(context: QuorumContext, options: QuorumWriteOptions) {
     this.#context = context;
@@ -345,7 +347,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   onStored(call: StoreCall, answer: Buffer): void {
     switch (answer[0]) {
       case AnswerStatus.uncovered:
-        if (call.round === this.round && !this.#unseen.note(answer)) return this.onFailed(call);
+        this.#uncovered ??= new UncoveredSeen();
+        if (call.round === this.round && !this.#uncovered.note(answer)) return this.onFailed(call);
         break;
       case AnswerStatus.ok:
         break;
@@ -410,27 +413,30 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   // The verdict.
 
   #settle(verdict: TallyVerdict): void {
-    if (this.#isTold || verdict.kind === "waiting") return;
-    if (verdict.kind === "unavailable") {
-      // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
-      if (this.#isOwnKnown) this.#fail(this.#quorumError());
-      return;
-    }
-    if (this.#plain !== null && this.#unseen.stamp >= this.#plain.stamp) this.#mintAbove();
+    if (this.#isTold || this.#isMinting || verdict.kind === "waiting") return;
+    // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
+    if (verdict.kind === "unavailable") return this.#isOwnKnown ? this.#fail(this.#quorumError()) : undefined;
+    if (this.#plain !== null && (this.#uncovered?.stamp ?? 0) >= this.#plain.stamp) background(this.#mintAbove(this.#plain));
     else this.#tell();
   }
 
-  /** Mints the same once more, above what others hold that this node had not seen. */
-  #mintAbove(): void {
+  /** Mints the same once more, above what others hold that this node had not seen; reads it first where it has left memory. */
+  async #mintAbove({ sequence }: MintedDot): Promise<void> {
     const { replica } = this.#context;
-    const { sequence } = this.#plain!;
-    const { stamp, context } = this.#unseen;
+    const keys = [this.#dataKey];
+    const fetched: Records = new Map();
     this.#plain = null;
-    if (this.#begin?.isPast) return this.#fail(new OperatingError("UNAVAILABLE", TOO_LATE));
+    this.#isMinting = true;
     try {
+      let records: Records | null;
+      while ((records = replica.gather(keys, fetched)) === null) await replica.fetch(keys, fetched);
+      if (this.#isTold) return;
+      this.#isMinting = false;
+      if (this.#begin?.isPast) throw new OperatingError("UNAVAILABLE", TOO_LATE);
+      const { stamp, context } = this.#uncovered!;
       replica.observe(stamp);
       // A later write of this node superseded it: that one sees to the rest.
-      if (!replica.mintAgain(this.#dataKey, sequence, context)) return this.#tell();
+      if (!replica.mintAgain(this.#dataKey, records, sequence, context)) return this.#tell();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       return this.#fail(error);

@@ -61,7 +61,7 @@ export class StandInWrites {
     if (deadline.isPast) throw deadline.error();
     begin?.require();
     const before = kept === null ? null : decodeRecord(kept);
-    if (before?.versions.some((version) => version.writeId === writeId)) return before;
+    if (covered.kind !== "all" && before?.versions.some((version) => version.writeId === writeId)) return before;
     if (before === null && hints.removedRecords !== this.#removedBefore) {
       replica.beginEpoch();
       this.#removedBefore = hints.removedRecords;

@@ -112,8 +112,9 @@ export class WriteMarks {
   }
 }
 
-/** What the answers said that others hold and the write has not seen; `stamp` is the newest of it, 0 for nothing. */
-export class Unseen {
+/** What others hold that the write does not cover, as their answers tell. */
+export class UncoveredSeen {
+  /** The newest stamp of it; 0 while there is none. */
   stamp = 0;
   context = VersionVector.EMPTY;
 

@@ -96,7 +96,7 @@ export class Replica extends StoredRecords {
   readonly #identity: StoreIdentity;
   readonly #settings: ReplicaSettings;
   readonly #writer = new RecordWriter();
-  readonly #recent = new RecentWrites();
+  readonly #recent: RecentWrites;
   readonly #mint = { actor: "", sequence: 0, stamp: 0 };
   readonly #incoming = new RecordView();
   readonly #comparison: RecordComparison;
@@ -108,6 +108,7 @@ export class Replica extends StoredRecords {
   constructor(options: ReplicaOptions) {
     super(options.lsm);
     this.#meta = options.meta;
+    this.#recent = new RecentWrites(options.lsm);
     this.#clock = options.clock;
     this.#hybridClock = options.hybridClock;
     this.#identity = options.identity;
@@ -241,15 +242,15 @@ export class Replica extends StoredRecords {
 
   /**
    * Mints the version with this sequence once more, above what `seen` covers besides: others hold something newer that it did
-   * not see. False when it is no longer among the versions here, or memory does not tell: a later write sees to the rest. Throws
-   * IO.
+   * not see. `records` has the key's record, gathered in this step. False when it is no longer among the versions here: a later
+   * write sees to the rest. Throws IO.
    */
-  mintAgain(dataKey: string, sequence: number, seen: VersionVector): boolean {
+  mintAgain(dataKey: string, records: Records, sequence: number, seen: VersionVector): boolean {
     const { actor } = this.#identity;
     this.#identity.reserve(1);
     this.#identity.goBeyond(seen);
-    if (this.peek(dataKey) !== "found") return false;
-    const { record } = this;
+    const record = this.at(dataKey, records);
+    if (record === null) return false;
     const before = decodeRecord(record.bytes, record.start, record.end);
     const version = before.versions.find(({ dot }) => dot.actor === actor && dot.sequence === sequence);
     if (version === undefined) return false;
@@ -260,9 +261,14 @@ export class Replica extends StoredRecords {
 
   /** True when this store has, or had lately, a version of this forwarded request; `old` is the record of its key. */
   hasWrite(writeId: string, old: RecordView | null): boolean {
-    if (this.#recent.has(writeId)) return true;
-    if (old === null) return false;
-    return decodeRecord(old.bytes, old.start, old.end).versions.some((version) => version.writeId === writeId);
+    return this.standingOf(writeId, old) !== "unknown";
+  }
+
+  /** Whether the key's record `old` has a version of this forwarded request, or had one lately. */
+  standingOf(writeId: string, old: RecordView | null): "held" | "superseded" | "unknown" {
+    const versions = old === null ? [] : decodeRecord(old.bytes, old.start, old.end).versions;
+    if (versions.some((version) => version.writeId === writeId)) return "held";
+    return this.#recent.has(writeId) ? "superseded" : "unknown";
   }
 
   /**

@@ -229,6 +229,41 @@ describe("a write that was passed on", () => {
     }
   });
 
+  it("is not made again over what was written by who has seen it", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(4).set(key, "before"));
+    world.network.cutWay(world.idOf(1), world.idOf(4));
+    const unheard = world.client(4).set(key, "first");
+    await world.pass(3);
+    expect(await world.run(world.client(5).get(key))).to.equal("first");
+    await world.run(world.client(5).set(key, "after it"));
+    await world.run(unheard);
+    expect(await world.run(world.client(3, "ALL").values(key))).to.deep.equal(["after it"]);
+  });
+
+  it("is the newest though the member that made it first failed to make it so", async () => {
+    const world = await RingWorld.start({ nodes: 4 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(4).set(key, "before"));
+    // 1 lacks what the others hold, and learns of it; its disk takes the first version, and not the one above theirs.
+    for (const number of [2, 3]) {
+      world.node(number).clock.wallAheadMs = 10_000;
+      mintAt(world, number, key, `at ${number}`);
+    }
+    const { replica } = world.node(1);
+    const { mintAgain } = replica;
+    replica.mintAgain = (...args) => {
+      world.node(1).disk.faults.appendFailure = 1;
+      return mintAgain.apply(replica, args);
+    };
+    await world.run(world.client(4).set(key, "last"));
+    world.node(1).disk.faults.appendFailure = 0;
+    await world.pass(3_000);
+    await world.untilNoHints();
+    for (const reader of [1, 2, 3, 4]) expect(await world.run(world.client(reader, "ALL").get(key))).to.equal("last");
+  });
+
   it("fails no request when its first target dies, frozen or killed", async () => {
     for (const how of ["kill", "freeze"] as const) {
       const world = await RingWorld.start({ nodes: 5 });

@@ -53,6 +53,24 @@ describe("sequential writes", () => {
     }
   });
 
+  it("leave GET answering the last though the second coordinator has to read it to make it so", async () => {
+    const world = await RingWorld.start({ nodes: 3 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(1, "ALL").set(key, "before"));
+    for (const number of [2, 3]) {
+      world.node(number).clock.wallAheadMs = 10_000;
+      mintAt(world, number, key, `at ${number}`);
+    }
+    await world.pass(5);
+    const { store } = world.node(1);
+    store.readMsMax = 5;
+    const written = world.client(1).set(key, "last");
+    store.coldness = 1;
+    await world.run(written);
+    store.coldness = 0;
+    for (const reader of [1, 2, 3]) expect(await world.run(world.client(reader).get(key))).to.equal("last");
+  });
+
   it("through one node leave one version, whether it keeps a copy or not", async () => {
     const world = await RingWorld.start({ nodes: 5 });
     for (const number of NODES) {
