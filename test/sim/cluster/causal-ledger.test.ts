@@ -84,7 +84,7 @@ describe("the causal ledger", () => {
     ledger.unhinted(0, hint);
     expect(ledger.waitingHint).to.equal(null);
     ask("set", "two");
-    ledger.hinted(0, hint, encodeRecord(record([version(A, 2, "two")], [A, 1])));
+    ledger.hinted(0, hint, encodeRecord(record([version(B, 1, "two")], [A, 1])));
     expect(() => ledger.unhinted(0, hint)).to.throw("dropped its hint");
   });
 
