@@ -1,7 +1,7 @@
 /**
  * `npm run simulate -- --target lsm --seeds N [--first S]`: runs seeds of a simulation one after another and says what they
  * met. The first seed that breaks a promise ends it, with its number and how to run it alone. `--nodes M` simulates worlds of
- * M nodes instead of the engine alone; `--seed S` is one seed again.
+ * M nodes instead of the engine alone; `--seed S` is one seed again. `--planted` shows that bugs are found.
  */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { runOwnershipSeed } from "../test/cluster/ownership-run.js";
@@ -10,6 +10,7 @@ import { runModelSeed } from "../test/model/model-run.js";
 import type { Topology } from "../test/sim/cluster/node-flags.js";
 import { runSwarmSeed, type SwarmOptions } from "../test/sim/cluster/swarm.js";
 import { printGossipFigures } from "./gossip-figures.js";
+import { runPlantedBugs } from "./planted-bugs.js";
 
 /** What one seed met, by name. */
 type RunSeed = (seed: number) => Promise<{ readonly counts: Readonly<Record<string, number>> }>;
@@ -38,6 +39,7 @@ const program = new Command("simulate")
   .option("--first <seed>", "the first seed", wholeNumber, 1)
   .option("--seed <seed>", "this seed only", wholeNumber)
   .option("--nodes <count>", "nodes of each world; drawn from the seed by default", wholeNumber)
+  .option("--planted", "plant known bugs into a copy of the code, and say in which seed each is found")
   .addOption(new Option("--topology <kind>", "are they rings of one, or one ring?").choices(["alone", "cluster"]))
   .parse();
 const given = program.opts<Given>();
@@ -47,6 +49,10 @@ const target = given.target ?? (given.nodes === undefined && given.topology === 
 if (target === FIGURES_TARGET) {
   await printGossipFigures(first, (line) => process.stdout.write(`${line}\n`));
   process.exit(0);
+}
+if (given.planted === true) {
+  const isFound = await runPlantedBugs(given.seeds, (line) => process.stdout.write(`${line}\n`));
+  process.exit(isFound ? 0 : 1);
 }
 const runSeed: RunSeed =
   targets.get(target) ?? program.error(`--target ${target}: there is ${[...targets.keys(), FIGURES_TARGET].join(", ")}`);
@@ -80,6 +86,7 @@ interface Given {
   readonly seed?: number;
   readonly nodes?: number;
   readonly topology?: Topology;
+  readonly planted?: boolean;
 }
 
 function swarmOptions(): SwarmOptions {

@@ -19,17 +19,22 @@ describe("the causal ledger", () => {
   let history: History;
   let ledger: CausalLedger;
   let stamp: number;
+  let stamps: Map<string, number>;
 
   beforeEach(() => {
     history = new History({ now: () => 0, view: () => ({ wallMs: 0, wallLatestMs: 0, hasFailedLog: false }) });
     ledger = new CausalLedger({ nodes: 2, history, wallOf: () => 0 });
     stamp = 0;
+    stamps = new Map();
   });
 
   function version(actor: string, sequence: number, value: string | null, writeId: string | null = null): Version {
     const type = value === null ? "tombstone" : "string";
     const bytes = value === null ? null : Buffer.from(value);
-    return { dot: { actor, sequence }, stamp: ++stamp, expiryMs: 0, type, value: bytes, writeId, fields: [] };
+    // A version has one stamp, wherever it is.
+    const known = stamps.get(`${actor}${sequence}${value}`) ?? ++stamp;
+    stamps.set(`${actor}${sequence}${value}`, known);
+    return { dot: { actor, sequence }, stamp: known, expiryMs: 0, type, value: bytes, writeId, fields: [] };
   }
 
   function record(versions: readonly Version[], ...seen: readonly (readonly [string, number])[]): Record {
@@ -56,6 +61,31 @@ describe("the causal ledger", () => {
     store(1, record([version(B, 1, "two")]));
     const [, , three] = ledger.ofKey(KEY).writes;
     expect([...three!.past].map(({ value }) => value)).to.have.members(["one", "two"]);
+  });
+
+  it("finds a dot that is given twice, for one key or for two", () => {
+    for (const value of ["one", "two"]) ask("set", value);
+    store(0, record([version(A, 1, "one")]));
+    expect(() => store(0, record([version(A, 1, "two")]))).to.throw("has the dot of another version");
+    const other = new DataKeys().of(0, Buffer.from("other"));
+    expect(() => ledger.stored(0, other, encodeRecord(record([version(A, 1, null)])))).to.throw(
+      "has the dot of a version of k",
+    );
+  });
+
+  it("finds a hint that is dropped before its target has what it holds", () => {
+    ask("set", "one");
+    ledger.nodeOfMember.set("member-b", 1);
+    const hint = { dataKey: DATA_KEY, target: "member-b" };
+    const one = record([version(A, 1, "one")]);
+    ledger.hinted(0, hint, encodeRecord(one));
+    expect(ledger.waitingHint).to.deep.equal({ node: 0, key: KEY });
+    store(1, one);
+    ledger.unhinted(0, hint);
+    expect(ledger.waitingHint).to.equal(null);
+    ask("set", "two");
+    ledger.hinted(0, hint, encodeRecord(record([version(B, 1, "two")], [A, 1])));
+    expect(() => ledger.unhinted(0, hint)).to.throw("dropped its hint");
   });
 
   it("finds a version that is gone without anybody having superseded it", () => {

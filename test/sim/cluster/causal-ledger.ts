@@ -7,13 +7,14 @@
  * - no version of a record was superseded by such a write;
  * - a SET .. CONTEXT supersedes what its client was shown, no more and no less; a plain SET all that its coordinator holds;
  * - a store claims no dot of its own that it does not hold or has not superseded (the kv679 family);
+ * - a dot names one version of one key;
  * - one client's write is not there twice as siblings; a live record is removed only for somebody who asked, and where
  *   others may hold copies none is removed at all;
  * - a hint is a record like any other, and goes only once its target has what it holds.
  *
  * A broken rule throws a `Violation` at the very step that breaks it.
  */
-import { storeIdOf } from "../../../lib/causality/actor.js";
+import { type Dot, storeIdOf } from "../../../lib/causality/actor.js";
 import type { Record, Version } from "../../../lib/causality/record.js";
 import { decodeRecord } from "../../../lib/causality/record-encoding.js";
 import type { VersionVector } from "../../../lib/causality/version-vector.js";
@@ -59,6 +60,8 @@ const REMOVERS: ReadonlySet<OperationName> = new Set<OperationName>(["del", "exp
 export class CausalLedger {
   readonly #options: LedgerOptions;
   readonly #keys = new Map<string, KeyHistory>();
+  /** A dot is given once, for all keys. */
+  readonly #keyOfDot = new Map<string, string>();
   /** Which node mints for a store. */
   readonly #nodeOfStore = new Map<string, number>();
   /** What the client of each token had been shown. */
@@ -107,6 +110,7 @@ export class CausalLedger {
     const before = history.records[node] ?? null;
     history.records[node] = record;
     this.#take(history, node, record, before);
+    this.#noteReached(history, record, (write) => write.reached, node);
   }
 
   /** A node's store keeps this record for a member; borrowed. */
@@ -117,6 +121,8 @@ export class CausalLedger {
     history.hints[node]!.set(target, record);
     this.hints++;
     this.#take(history, node, record, before);
+    const home = this.nodeOfMember.get(target);
+    if (home !== undefined) this.#noteReached(history, record, (write) => write.stoodIn, home);
   }
 
   /** A node's store keeps nothing for the member any more. */
@@ -152,11 +158,19 @@ export class CausalLedger {
     return node < 0 ? null : { node, key: null };
   }
 
+  #noteReached(history: KeyHistory, record: Record, of: (write: Write) => Map<number, number>, node: number): void {
+    const { order } = this.#options.history.moment();
+    for (const write of covered(history, record)) if (!of(write).has(node)) of(write).set(node, order);
+  }
+
   #take(history: KeyHistory, node: number, record: Record, before: Record | null): void {
     this.records++;
     // Oldest first: a write minted twice in one step is known when the second one is looked at.
     for (const version of [...record.versions].reverse()) {
-      if (writeOf(history, version.dot) === null) this.#born({ history, node, record, before, version });
+      const known = writeOf(history, version.dot);
+      if (known === null) this.#born({ history, node, record, before, version });
+      else if (known.stamp !== version.stamp)
+        throw new Violation(history.key, `${describeWrite(known)} has the dot of another version`);
     }
     if (!this.mayFlush) this.#check(history, record);
   }
@@ -298,14 +312,30 @@ export class CausalLedger {
 
   #add(
     history: KeyHistory,
-    write: Omit<Write, "index" | "at" | "lostAt" | "isGone" | "writeId"> & { writeId?: string | null },
+    write: Omit<Write, "index" | "at" | "lostAt" | "isGone" | "writeId" | "reached" | "stoodIn"> & { writeId?: string | null },
   ): Write {
     const at = this.#options.history.moment();
-    const added: Write = { writeId: null, ...write, index: history.writes.length, at, lostAt: new Set(), isGone: false };
+    const added: Write = {
+      writeId: null,
+      ...write,
+      index: history.writes.length,
+      at,
+      lostAt: new Set(),
+      isGone: false,
+      reached: new Map(),
+      stoodIn: new Map(),
+    };
     history.writes.push(added);
-    if (added.dot !== null) history.byDot.set(dotKey(added.dot), added);
+    if (added.dot !== null) this.#noteDot(history, added.dot, added);
     this.writes++;
     return added;
+  }
+
+  #noteDot({ key, byDot }: KeyHistory, dot: Dot, write: Write): void {
+    const other = this.#keyOfDot.get(dotKey(dot));
+    if (other !== undefined) throw new Violation(key, `${describeWrite(write)} has the dot of a version of ${other}`);
+    this.#keyOfDot.set(dotKey(dot), key);
+    byDot.set(dotKey(dot), write);
   }
 
   /** Holds a record against the history of its key. */

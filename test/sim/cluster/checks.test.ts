@@ -1,7 +1,7 @@
 /** The checkers must be able to fail: real histories with one thing altered. */
 import { expect } from "chai";
-import { checkAcknowledgedWrites, checkAnswers, checkCounters, checkOneEffect } from "./checks.js";
-import type { Operation } from "./history.js";
+import { checkAcknowledgedWrites, checkAnswers, checkCounters, checkOneEffect, checkReach } from "./checks.js";
+import type { Needed, Operation } from "./history.js";
 import { checkReads } from "./read-checks.js";
 import type { WireReply } from "./sim-client.js";
 import { World } from "./world.js";
@@ -80,6 +80,13 @@ describe("the checkers of a history", () => {
     expect(() => checkAcknowledgedWrites(world)).to.throw("node 0 has lost it: #0");
     (lost as { value: string }).value = "another";
     expect(() => checkAcknowledgedWrites(world)).to.throw("acknowledged and never stored");
+  });
+
+  it("find a write that was acknowledged before enough replicas had it", async () => {
+    const early = await run(client.trySet(KEY, "one"));
+    checkReach(world);
+    (early as { needed: Needed }).needed = { copies: 3, read: 2, write: 2, standIns: "strict" };
+    expect(() => checkReach(world)).to.throw("acknowledged by 1 of 2 replicas");
   });
 
   it("find a refused request that had an effect", async () => {

@@ -21,6 +21,7 @@ const UNCERTAIN = /\d keys failed: |may still take effect$/;
 export function checkAll(world: World): void {
   checkAnswers(world);
   checkAcknowledgedWrites(world);
+  checkReach(world);
   checkOneEffect(world.history, world.ledger);
   checkCounters(world);
   checkReads(world);
@@ -58,6 +59,22 @@ export function checkAcknowledgedWrites(world: World): void {
       );
       if (!isKept) throw new Violation(operation.key, `node ${node} has lost it: ${describeOperation(operation)}`);
     }
+  }
+}
+
+/** What was acknowledged had reached as many replicas, or those who stand in for them, as its level asks. */
+export function checkReach({ history, ledger }: World): void {
+  for (const operation of history.operations) {
+    const { needed, returned, key } = operation;
+    const writes = isAnswered(operation) ? effectsOf(ledger, operation) : null;
+    if (writes === null || writes.every(({ dot }) => dot === null)) continue;
+    const reachOf = ({ reached, stoodIn }: Write): number => {
+      const places = needed.standIns === "strict" ? [...reached] : [...reached, ...stoodIn];
+      return new Set(places.filter(([, order]) => order < returned!.order).map(([node]) => node)).size;
+    };
+    const reach = Math.max(...writes.map(reachOf));
+    if (reach < needed.write)
+      throw new Violation(key, `acknowledged by ${reach} of ${needed.write} replicas: ${describeOperation(operation)}`);
   }
 }
 

@@ -40,6 +40,10 @@ export interface Write {
   readonly removals: Set<Write>;
   /** Nodes whose disks have lost it with what was not synced. */
   readonly lostAt: Set<number>;
+  /** By node: since when it has known of it. */
+  readonly reached: Map<number, number>;
+  /** By node: since when somebody has known of it in its place. */
+  readonly stoodIn: Map<number, number>;
   /** The last place that knew of it has lost it so. */
   isGone: boolean;
 }
