@@ -184,6 +184,22 @@ describe("the engine", () => {
     expect(peek(engine, "next turn")).to.equal("2");
   });
 
+  it("tells whoever commits last, also when an earlier refusal of the turn has been told by then", async () => {
+    const engine = await machine.start();
+    machine.disk.faults.appendFailure = 1;
+    put(engine, "first", "1");
+    expect(codeOf(() => engine.commit())).to.equal("IO");
+    let last = "";
+    machine.clock.defer(() => {
+      last = codeOf(() => engine.commit());
+    });
+    put(engine, "second", "2");
+    expect(codeOf(() => engine.commit())).to.equal("IO");
+    await machine.clock.run(pause(machine.clock, 1));
+    expect(last).to.equal("IO");
+    expect(peek(engine, "second")).to.equal(null);
+  });
+
   it("acknowledges nothing after a failed sync, and goes on reading", async () => {
     const engine = await machine.start({ fsync: "always" });
     put(engine, "key", "value");
