@@ -110,7 +110,8 @@ export class CausalLedger {
     const before = history.records[node] ?? null;
     history.records[node] = record;
     this.#take(history, node, record, before);
-    this.#noteReached(history, record, (write) => write.reached, node);
+    const { order } = this.#options.history.moment();
+    for (const write of covered(history, record)) noteFirst(write.reached, node, order);
   }
 
   /** A node's store keeps this record for a member; borrowed. */
@@ -121,8 +122,8 @@ export class CausalLedger {
     history.hints[node]!.set(target, record);
     this.hints++;
     this.#take(history, node, record, before);
-    const home = this.nodeOfMember.get(target);
-    if (home !== undefined) this.#noteReached(history, record, (write) => write.stoodIn, home);
+    const { order } = this.#options.history.moment();
+    for (const write of covered(history, record)) noteFirst(write.stoodIn, target, order);
   }
 
   /** A node's store keeps nothing for the member any more. */
@@ -156,11 +157,6 @@ export class CausalLedger {
     }
     const node = this.#marks.findIndex(({ size }) => size > 0);
     return node < 0 ? null : { node, key: null };
-  }
-
-  #noteReached(history: KeyHistory, record: Record, of: (write: Write) => Map<number, number>, node: number): void {
-    const { order } = this.#options.history.moment();
-    for (const write of covered(history, record)) if (!of(write).has(node)) of(write).set(node, order);
   }
 
   #take(history: KeyHistory, node: number, record: Record, before: Record | null): void {
@@ -393,4 +389,8 @@ function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Reco
     byKey.set(key, ofKey);
   }
   return byKey;
+}
+
+function noteFirst<Place>(reached: Map<Place, number>, place: Place, order: number): void {
+  if (!reached.has(place)) reached.set(place, order);
 }

@@ -69,7 +69,8 @@ export function checkReach({ history, ledger }: World): void {
     const writes = isAnswered(operation) ? effectsOf(ledger, operation) : null;
     if (writes === null || writes.every(({ dot }) => dot === null)) continue;
     const reachOf = ({ reached, stoodIn }: Write): number => {
-      const places = needed.standIns === "strict" ? [...reached] : [...reached, ...stoodIn];
+      const forOthers = [...stoodIn].map(([member, order]) => [ledger.nodeOfMember.get(member) ?? member, order] as const);
+      const places = needed.standIns === "strict" ? [...reached] : [...reached, ...forOthers];
       return new Set(places.filter(([, order]) => order < returned!.order).map(([node]) => node)).size;
     };
     const reach = Math.max(...writes.map(reachOf));

@@ -42,8 +42,8 @@ export interface Write {
   readonly lostAt: Set<number>;
   /** By node: since when it has known of it. */
   readonly reached: Map<number, number>;
-  /** By node: since when somebody has known of it in its place. */
-  readonly stoodIn: Map<number, number>;
+  /** By member: since when somebody has known of it in its place. */
+  readonly stoodIn: Map<MemberId, number>;
   /** The last place that knew of it has lost it so. */
   isGone: boolean;
 }

@@ -2,37 +2,60 @@
 import { expect } from "chai";
 import { runSwarmSeed, type SwarmOptions } from "./swarm.js";
 
-const SEEDS = 24;
-const LYING_SEEDS = 20;
+/** By nodes of one ring: some seconds each. */
+const RINGS: readonly (readonly [nodes: number, seeds: number])[] = [
+  [1, 80],
+  [3, 100],
+  [5, 30],
+];
+const SEEDS_ALONE = 60;
+const LYING_SEEDS = 30;
+/** Many short worlds meet more than few long ones: what goes wrong takes few operations. */
+const OPERATIONS = 80;
+const OF_MACHINES = ["kill", "power loss", "torn power loss", "restart", "freeze", "full disk", "slow disk", "failed sync"];
+const OF_NETWORK = ["partition", "one-way cut", "slow links", "dropped connections"];
 
 describe("a swarm of simulated worlds", function () {
-  this.timeout(120_000);
+  this.timeout(240_000);
 
   const first = Number(process.env.SWARM_SEED ?? 1);
 
   async function countsOf(seeds: number, options: SwarmOptions): Promise<ReadonlyMap<string, number>> {
     const totals = new Map<string, number>();
     for (let seed = first; seed < first + seeds; seed++) {
-      const { counts } = await runSwarmSeed(seed, options);
+      const { counts } = await runSwarmSeed(seed, { operations: OPERATIONS, ...options });
       for (const [name, count] of Object.entries(counts)) totals.set(name, (totals.get(name) ?? 0) + count);
     }
     return totals;
   }
 
-  it(`keeps every promise of rings of one, for ${SEEDS} seeds`, async () => {
-    const totals = await countsOf(SEEDS, { topology: "alone" });
-    const faults = ["kill", "power loss", "torn power loss", "restart", "freeze", "full disk", "slow disk", "failed sync"];
-    for (const name of ["answered", "refused", "unknown", ...faults]) expect(totals.get(name), name).to.be.greaterThan(0);
+  it(`keeps every promise of rings of one, for ${SEEDS_ALONE} seeds`, async () => {
+    const totals = await countsOf(SEEDS_ALONE, { topology: "alone" });
+    for (const name of ["answered", "refused", "unknown", ...OF_MACHINES]) expect(totals.get(name), name).to.be.greaterThan(0);
   });
 
+  for (const [nodes, seeds] of RINGS) {
+    it(`keeps every promise of a ring with ${nodes} members, for ${seeds} seeds`, async () => {
+      const totals = await countsOf(seeds, { topology: "cluster", nodes, start: "restarted" });
+      const ofMany = nodes === 1 ? [] : [...OF_NETWORK, "hints checked"];
+      for (const name of ["answered", "refused", "unknown", ...OF_MACHINES, ...ofMany])
+        expect(totals.get(name), name).to.be.greaterThan(0);
+    });
+  }
+
   it("does the same twice for the same seed", async () => {
-    for (const seed of [3, 14, 40]) expect(await runSwarmSeed(seed)).to.deep.equal(await runSwarmSeed(seed));
+    const options: readonly SwarmOptions[] = [{ topology: "alone" }, { topology: "cluster", nodes: 3 }];
+    for (const each of options) {
+      for (const seed of [3, 14]) expect(await runSwarmSeed(seed, each)).to.deep.equal(await runSwarmSeed(seed, each));
+    }
   });
 
   it("notices disks that only pretend to sync", async () => {
     let noticed = 0;
     for (let seed = 1; seed <= LYING_SEEDS; seed++) {
-      await runSwarmSeed(seed, { topology: "alone", appendfsync: "always", device: "lying" }).catch(() => noticed++);
+      await runSwarmSeed(seed, { topology: "alone", appendfsync: "always", device: "lying", operations: 200 }).catch(
+        () => noticed++,
+      );
     }
     expect(noticed).to.be.greaterThan(3);
   });

@@ -3,6 +3,7 @@
  * and the history is judged. The same seed gives the same trace and the same verdict.
  */
 import type { FsyncPolicy } from "../../../lib/lsm/lsm-settings.js";
+import type { SimDisk } from "../sim-disk.js";
 import { SimRandom } from "../sim-random.js";
 import { checkAll } from "./checks.js";
 import { Faults } from "./faults.js";
@@ -20,6 +21,8 @@ export interface SwarmOptions {
   readonly appendfsync?: FsyncPolicy;
   readonly operations?: number;
   readonly faults?: "none" | "drawn";
+  /** `restarted`: the nodes are those of a ring that was founded for all worlds of its size, started again. Costs half as much. */
+  readonly start?: "founded" | "restarted";
   /** Syncs of every disk do nothing: the checkers must notice. */
   readonly device?: "honest" | "lying";
 }
@@ -41,11 +44,15 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   const topology = options.topology ?? "alone";
   const nodes = options.nodes ?? 1 + random.below(topology === "alone" ? NODES_ALONE_MAX : NODES_MAX);
   const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
+  const replicas = String(1 + random.below(Math.min(nodes, 5)));
+  const worldSeed = random.below(2 ** 31);
+  const isRestarted = topology === "cluster" && options.start === "restarted";
   const world = await World.start({
-    seed: random.below(2 ** 31),
+    seed: worldSeed,
     nodes,
     topology,
-    settings: { appendfsync, ...(topology === "cluster" ? { replicas: String(1 + random.below(Math.min(nodes, 5))) } : {}) },
+    settings: { appendfsync, ...(topology === "cluster" ? { replicas } : {}) },
+    ...(isRestarted ? { disks: await ringOf(nodes, replicas) } : {}),
     delayMsMax: random.pick([0.1, 1, 10]),
     isCutting: random.chance(0.7),
     wallOffsetMsMax: random.pick([0, 10, 2_000]),
@@ -57,6 +64,19 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   } finally {
     world.close();
   }
+}
+
+/** Disks of the members of a ring, by its size. */
+const rings = new Map<string, Promise<readonly SimDisk[]>>();
+
+function ringOf(nodes: number, replicas: string): Promise<readonly SimDisk[]> {
+  const size = `${nodes} ${replicas}`;
+  let ring = rings.get(size);
+  if (ring === undefined) {
+    ring = World.start({ nodes, topology: "cluster", settings: { replicas } }).then((world) => world.intoDisks());
+    rings.set(size, ring);
+  }
+  return ring;
 }
 
 class SwarmRun {

@@ -22,7 +22,7 @@ export interface WorldClientOptions {
   readonly node: number;
   readonly name: string;
   readonly copies: number;
-  /** Nodes that may stand in for others: none on a ring of one, where everything is strict. */
+  /** There are nodes that may stand in for others; otherwise everything is strict. */
   readonly hasStandIns: boolean;
 }
 

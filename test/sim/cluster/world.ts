@@ -4,6 +4,7 @@
  */
 import { pause } from "../../../lib/host/clock.js";
 import { SimClock, settle } from "../sim-clock.js";
+import type { SimDisk } from "../sim-disk.js";
 import { SimRandom } from "../sim-random.js";
 import { Trace } from "../trace.js";
 import { CausalLedger } from "./causal-ledger.js";
@@ -27,6 +28,8 @@ export interface WorldOptions {
   readonly settings?: Readonly<Record<string, string>>;
   readonly delayMsMax?: number;
   readonly isCutting?: boolean;
+  /** What is on the nodes' disks: see `intoDisks`. Empty ones by default. */
+  readonly disks?: readonly SimDisk[];
   /** How many of the nodes, the last ones, are not started: a scenario brings them up. */
   readonly latecomers?: number;
   /** How far wall clocks are apart at the start; drawn for each. */
@@ -103,7 +106,7 @@ export class World {
       nodes: names.length,
       history: this.history,
       wallOf,
-      isCluster: this.topology === "cluster",
+      isCluster: this.topology === "cluster" && names.length > 1,
       mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
     });
     this.disturbances = new Disturbances(now);
@@ -130,8 +133,9 @@ export class World {
     const world = new World(options);
     world.#trap.set();
     try {
-      const { machines } = world;
-      for (const machine of machines.slice(0, machines.length - (options.latecomers ?? 0))) await world.bringUp(machine);
+      const machines = world.machines.slice(0, world.machines.length - (options.latecomers ?? 0));
+      if (options.disks === undefined) for (const machine of machines) await world.bringUp(machine);
+      else await world.#restart(machines, options.disks);
       if (world.topology === "cluster") await world.allJoined({ withinMs: JOIN_MS_MAX });
       world.disturbances.isCalm = true;
     } catch (error) {
@@ -139,6 +143,19 @@ export class World {
       throw error;
     }
     return world;
+  }
+
+  /** Ends the world in good order, and gives the disks of its nodes. */
+  async intoDisks(): Promise<readonly SimDisk[]> {
+    for (const machine of this.machines) await this.run(machine.stop());
+    this.close();
+    return this.machines.map((machine) => machine.backup());
+  }
+
+  /** All at once, as after a failure of the power of a whole site. */
+  async #restart(machines: readonly Machine[], disks: readonly SimDisk[]): Promise<void> {
+    for (const machine of machines) machine.restore(disks[machine.index]!);
+    await this.run(Promise.all(machines.map((machine) => this.revive(machine))));
   }
 
   close(): void {
@@ -177,7 +194,8 @@ export class World {
         answerMsMax: ANSWER_MS_MAX,
       });
       const { history, ledger, copies } = this;
-      const hasStandIns = this.topology === "cluster";
+      // Where all nodes keep all keys nobody is left to stand in.
+      const hasStandIns = this.topology === "cluster" && this.machines.length > copies;
       client = new WorldClient({ connection, history, ledger, copies, hasStandIns, node: index, name: from });
       this.#clients.set(place, client);
     }
