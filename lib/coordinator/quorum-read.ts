@@ -103,7 +103,8 @@ export class QuorumRead implements Request, ReadOnItsWay {
     const { selfPosition } = this.#plan;
     this.#askedMs = this.#context.health.nowMs();
     const { groups, reads } = this.#needs;
-    const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP;
+    // What a log that failed will not keep is no answer to a quorum.
+    const hasSelf = selfPosition >= 0 && groups[selfPosition] !== NO_GROUP && !this.#context.replica.isDoubtful;
     for (let group = 0; group < reads.length; group++) {
       let missing = reads[group]!;
       if (hasSelf && groups[selfPosition] === group) {

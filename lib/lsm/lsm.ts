@@ -255,6 +255,11 @@ export class Lsm {
     });
   }
 
+  /** True once a sync of the log has failed: what is read may be what a restart takes back. */
+  get hasFailedSync(): boolean {
+    return this.#writer.failure !== null;
+  }
+
   /** True when everything committed may be acknowledged now. */
   get isAcknowledged(): boolean {
     if (this.#writer.failure !== null) return false;

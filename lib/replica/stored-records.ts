@@ -161,6 +161,11 @@ export class StoredRecords {
     return this.#lsm.isCommitted;
   }
 
+  /** True when the log could not be made durable: what is read here may be what a restart takes back. */
+  get isDoubtful(): boolean {
+    return this.#lsm.hasFailedSync;
+  }
+
   /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
   committed(): Promise<void> {
     return this.#lsm.committed();

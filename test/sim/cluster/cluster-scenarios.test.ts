@@ -276,6 +276,38 @@ describe("a simulated cluster", function () {
     await judge();
   });
 
+  it("shows nothing at a quorum of what a log that could not be synced will not keep", async () => {
+    await start({ settings: { appendfsync: "always" } });
+    const [a] = world.machines;
+    await world.run(x.at("ALL").set("k", "before"));
+    const alone = world.network.isolate(0);
+    a!.disk.faults.syncFailure = 1;
+    expect((await world.run(x.at("ONE").trySet("k", "lost"))).outcome.kind).to.equal("refused");
+    alone.end();
+    const away = world.network.isolate(2);
+    await world.pass(5_000);
+    // Only one other can be asked.
+    expect((await world.run(x.tryGet("k"))).outcome.kind).to.equal("refused");
+    away.end();
+    world.network.isolate(1);
+    a!.kill();
+    await world.bringUp(a!);
+    await world.pass(5_000);
+    expect(await world.run(z.get("k"))).to.equal("before");
+    await judge();
+  });
+
+  it("answers reads of a member whose log could not be synced from the others", async () => {
+    await start({ settings: { appendfsync: "always" } });
+    world.machines[0]!.disk.faults.syncFailure = 1;
+    expect((await world.run(x.at("ONE").trySet("k", "value"))).outcome.kind).to.equal("refused");
+    await world.run(y.set("k", "newer"));
+    await world.run(y.del("other"));
+    expect(await world.run(x.get("k"))).to.equal("newer");
+    expect(await world.run(x.get("other"))).to.equal(null);
+    await judge();
+  });
+
   it("leaves nothing half there when a coordinator dies between its own store and those of the others", async () => {
     await start();
     await world.run(x.set("k", "before"));

@@ -111,7 +111,8 @@ class KeyReads {
   #seenBy(read: Operation): readonly Write[] | null {
     const { copies, read: needed } = read.needed;
     const reply = replyOf(read);
-    if (read.isFromFailedLog) return null;
+    // A node alone goes on answering reads when its log has failed, from what a restart may take back.
+    if (read.isFromFailedLog && copies === 1) return null;
     return reply === null || (copies > 1 && needed * 2 <= copies) ? null : this.#writesOf(reply, read);
   }
 
