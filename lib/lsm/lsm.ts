@@ -250,9 +250,7 @@ export class Lsm {
   /** Resolves when all that was put so far is committed, by whoever does it. Rejects with IO when it was undone instead. */
   committed(): Promise<void> {
     if (this.#batch.isEmpty) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#committing.push({ resolve, reject });
-    });
+    return new Promise((resolve, reject) => void this.#committing.push({ resolve, reject }));
   }
 
   /** True once a sync of the log has failed: what is read may be what a restart takes back. */
@@ -262,7 +260,7 @@ export class Lsm {
 
   /** True when everything committed may be acknowledged now. */
   get isAcknowledged(): boolean {
-    if (this.#writer.failure !== null) return false;
+    if (this.hasFailedSync) return false;
     return this.#fsync !== "always" || this.#writer.syncedBytes === this.#writer.appendedBytes;
   }
 
@@ -331,10 +329,7 @@ export class Lsm {
       frozenTables: frozen.length,
       levels,
       tableBytes: levels.reduce((sum, level) => sum + level.bytes, 0),
-      tableEntries: set
-        .metas()
-        .flat()
-        .reduce((sum, meta) => sum + meta.entries, 0),
+      tableEntries: set.entries,
       tableMemoryBytes: set.memoryBytes,
       blockCacheBytes: this.#settings.blockCacheBytes,
       blockCacheHits: this.#reader.stats.cacheHits,

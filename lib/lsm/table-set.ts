@@ -61,6 +61,13 @@ export class TableSet {
     return bytes;
   }
 
+  /** Of all tables. */
+  get entries(): number {
+    let entries = 0;
+    for (const level of this.levels) for (const table of level) entries += table.meta.entries;
+    return entries;
+  }
+
   /** Memory of all open tables, without cached blocks. */
   get memoryBytes(): number {
     let bytes = 0;
