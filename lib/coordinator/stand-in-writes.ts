@@ -3,8 +3,8 @@
  * the record as a hint for each of them. It is one of W; other nodes stand in for the rest.
  *
  * A stand-in forgets its hint once that is handed over, and with it what it minted of the key; a context entry of its actor
- * would claim what it no longer knows. So it begins a new epoch before it makes the first hint of a key after any was handed
- * over, and the first of its run.
+ * would claim what it no longer knows. So it begins a new epoch before it makes the first hint after any was handed over, and the
+ * first of its run: also where it keeps something of the key, for that may have come from others, who had not seen it.
  */
 import type { Record } from "../causality/record.js";
 import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
@@ -62,7 +62,7 @@ export class StandInWrites {
     begin?.require();
     const before = kept === null ? null : decodeRecord(kept);
     if (covered.kind !== "all" && before?.versions.some((version) => version.writeId === writeId)) return before;
-    if (before === null && hints.removedRecords !== this.#removedBefore) {
+    if (hints.removedRecords !== this.#removedBefore) {
       replica.beginEpoch();
       this.#removedBefore = hints.removedRecords;
     }

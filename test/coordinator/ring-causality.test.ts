@@ -140,6 +140,26 @@ describe("concurrent writes", () => {
     }
   });
 
+  it("that a stand-in makes stay beside what it made before and has handed over since", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(1, "ALL").set(key, "first"));
+    const { context } = (await world.run(world.client(4).siblings(key)))!;
+    const old = (await world.run(world.node(2).lsm.read(world.dataKey(key))))!;
+    const { hints } = world.node(4);
+    for (const value of ["a", "b"]) {
+      world.split(4, 5);
+      await world.pass(6_000);
+      // What it keeps of the key for an owner, and others gave it, knows nothing of what it made itself.
+      if (value === "b") hints.keep(world.idOf(2), world.dataKey(key), old, 0, old.length);
+      await world.run(world.client(4).setWithContext(key, value, context));
+      world.heal();
+      await world.pass(5_000);
+      await world.untilNoHints();
+    }
+    expect((await world.run(world.client(1, "ALL").values(key))).sort()).to.deep.equal(["a", "b"]);
+  });
+
   it("follow the table of the design: D1 to D5", async () => {
     const world = await RingWorld.start({ nodes: 3 });
     const key = world.key(1, 2, 3);
