@@ -40,6 +40,17 @@ const OF_MACHINES: readonly FaultKind[] = [
 ];
 const BETWEEN_MACHINES: readonly FaultKind[] = ["partition", "one-way cut", "slow links"];
 
+/** No process ends by these and no disk refuses anything: what a node has begun it goes on with. */
+const GENTLE: ReadonlySet<FaultKind> = new Set<FaultKind>([
+  "freeze",
+  "wall jump",
+  "slow disk",
+  "client cut",
+  "dropped connections",
+  ...BETWEEN_MACHINES,
+]);
+const GENTLE_CHANCE = 0.25;
+
 /** Names of the machines of clients, for `client cut`. */
 const CLIENTS = ["client-0", "client-1"];
 
@@ -55,7 +66,13 @@ export class Faults {
     this.#world = world;
     this.#random = random;
     const possible = world.machines.length > 1 ? [...OF_MACHINES, ...BETWEEN_MACHINES] : OF_MACHINES;
-    this.#kinds = possible.filter(() => random.chance(some));
+    const isGentle = random.chance(GENTLE_CHANCE);
+    this.#kinds = possible.filter((kind) => random.chance(some) && (!isGentle || GENTLE.has(kind)));
+  }
+
+  /** Whatever a replica misses in this world is kept for it by somebody. */
+  get areGentle(): boolean {
+    return this.#kinds.every((kind) => GENTLE.has(kind));
   }
 
   /** Faults begin every so often, on average, until `end`. */

@@ -111,7 +111,7 @@ class SwarmRun {
     this.#faults.start(this.#random.pick([50, 200, 1_000]));
     await world.run(this.#workload.run(this.#random.fork()));
     this.#faults.end();
-    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX, repair: this.#faults.areGentle ? "by hints" : "by reads" });
     await world.run(this.#workload.readAll());
     checkAll(world);
     await this.#compareWithDisks();
