@@ -276,6 +276,7 @@ export class CausalLedger {
       const isRemoved = (one: Write): boolean =>
         [...shown].some(({ removals }) => [...removals].some(({ past }) => past.has(one)));
       for (const write of shown) if (!isRemoved(write)) addTo(seen, write);
+      for (const twin of unexplained(history, record)) if (isTwinOf(twin, shown)) addTo(seen, twin);
       const kept = before?.versions.find(({ dot }) => holds(record, dot) && shown.has(writeOf(history, dot)!));
       if (kept !== undefined) throw new Violation(history.key, `#${writer.id} left a version that its context covers`);
     } else {
@@ -389,6 +390,11 @@ function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Reco
     byKey.set(key, ofKey);
   }
   return byKey;
+}
+
+/** Copies of one request are superseded as one: whoever was shown one of them has seen them all. */
+function isTwinOf({ writeId, dot }: Write, shown: ReadonlySet<Write>): boolean {
+  return writeId !== null && dot !== null && [...shown].some((write) => write.writeId === writeId);
 }
 
 function noteFirst<Place>(reached: Map<Place, number>, place: Place, order: number): void {

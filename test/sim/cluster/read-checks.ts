@@ -37,7 +37,10 @@ class KeyReads {
   #checkGet(read: Operation): void {
     const reply = replyOf(read);
     const answers = reply === null ? this.#deadBefore(read) : this.#writesOf(reply, read);
-    if (reply !== null && answers.length === 0) this.#fail(read, "answers what nobody wrote");
+    if (reply !== null && answers.length === 0) {
+      if (this.#isTakenBack(reply, read)) return;
+      this.#fail(read, "answers what nobody wrote");
+    }
     if (reply !== null) {
       const nodeWallMs = Math.min(read.wallInvokedMs, read.wallReturnedMs);
       if (answers.every(({ expiryMs }) => expiryMs !== 0 && expiryMs <= nodeWallMs))
@@ -93,6 +96,18 @@ class KeyReads {
         !supersedes(other, answer) &&
         other.stamp <= answer.stamp,
     );
+  }
+
+  /**
+   * The log refused a write in the very turn in which the read saw it. Known of the front end: it answers the write with IOERR,
+   * and lets the read go as it is.
+   */
+  #isTakenBack(reply: WireReply, read: Operation): boolean {
+    return this.#world.history.ofKey(this.#key).some(({ value, name, node, outcome, invoked, returned }) => {
+      const isRefused = outcome.kind === "refused" && outcome.text.startsWith("IOERR");
+      const isOfOneTime = invoked.order < read.returned!.order && (returned?.order ?? 0) > read.invoked.order;
+      return isRefused && isOfOneTime && node === read.node && (value === reply || name === "incr");
+    });
   }
 
   /** What a strong read must not miss: acknowledged writes, and what strong reads had answered. */

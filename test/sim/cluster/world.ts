@@ -352,13 +352,21 @@ export class World {
   }
 
   async #step(): Promise<void> {
-    while (this.#barrier !== null) await this.#barrier;
+    await this.#startsBegun();
     await this.clock.step();
     this.#trap.check();
   }
 
+  /** What a start waits for has happened, and the process has gone as far as it can before time passes again. */
+  async #startsBegun(): Promise<void> {
+    while (this.#barrier !== null) {
+      await this.#barrier;
+      await settle();
+    }
+  }
+
   async #settle(): Promise<void> {
-    while (this.#barrier !== null) await this.#barrier;
+    await this.#startsBegun();
     await settle();
     this.#trap.check();
   }
