@@ -8,7 +8,7 @@ const RINGS: readonly (readonly [nodes: number, seeds: number])[] = [
   [3, 100],
   [5, 30],
 ];
-const SEEDS_ALONE = 60;
+const SEEDS_ALONE = 70;
 const LYING_SEEDS = 30;
 /** Many short worlds meet more than few long ones: what goes wrong takes few operations. */
 const OPERATIONS = 80;
