@@ -33,5 +33,6 @@ export function isLost(world: { readonly mayLose: boolean }, writes: readonly Wr
  * been told of it.
  */
 export function mayBeMissed(world: { readonly mayLose: boolean }, writes: readonly Write[], overlap: number): boolean {
-  return world.mayLose && writes.every(({ lostAt }) => lostAt.size >= overlap);
+  // EXPIRE has written the value again, perhaps later.
+  return world.mayLose && writes.some(({ lostAt }) => lostAt.size >= overlap);
 }

@@ -30,7 +30,7 @@ describe("a swarm of simulated worlds", function () {
   }
 
   it(`keeps every promise of rings of one, for ${SEEDS_ALONE} seeds`, async () => {
-    const totals = await countsOf(SEEDS_ALONE, { topology: "alone" });
+    const totals = await countsOf(SEEDS_ALONE, { topology: "alone", operations: 2 * OPERATIONS });
     for (const name of ["answered", "refused", "unknown", ...OF_MACHINES]) expect(totals.get(name), name).to.be.greaterThan(0);
   });
 
