@@ -82,6 +82,11 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   snappy: ["lsm/"],
 };
 
+/** Packages that are loaded where they are used (`import type`, `await import()`), and why a server must not have them loaded. */
+const LOADED_LATE: Readonly<Record<string, string>> = {
+  ioredis: "it derives a class from String, after which V8 looks up the methods of all strings slowly",
+};
+
 /** Modules of Node that reach past a seam, and who may import them. Those not listed here are free: they only compute. */
 const SEAM_MODULES: Readonly<Record<string, readonly string[]>> = {
   "node:fs": ["host/"],
@@ -153,9 +158,11 @@ export function checkSource({ path, text }: Source): Violation[] {
     return violations;
   }
   const masked = maskSource(text);
-  for (const { specifier, index } of importsOf(masked.code, text)) {
+  for (const { specifier, index, isLoaded } of importsOf(masked.code, text)) {
     const verdict = judgeImport(module, specifier);
     if (verdict !== null) report(index, verdict.rule, verdict.message);
+    const whyLate = LOADED_LATE[packageOf(specifier)];
+    if (isLoaded && whyLate !== undefined) report(index, "package", `${specifier} is loaded where it is used: ${whyLate}`);
   }
   checkWords(module, masked.code, report);
   const exported = /\bexport\s+default\b|\bas\s+default\b/.exec(masked.code);
@@ -207,13 +214,19 @@ function checkWords(module: string, code: string, report: Report): void {
   }
 }
 
-/** The specifiers of static imports, re-exports, dynamic imports and import types. `code` has strings blanked, `text` has them. */
-function importsOf(code: string, text: string): { specifier: string; index: number }[] {
-  const found: { specifier: string; index: number }[] = [];
+/**
+ * The specifiers of static imports, re-exports, dynamic imports and import types. `isLoaded`: whoever loads the module loads
+ * that, too. `code` has strings blanked, `text` has them.
+ */
+function importsOf(code: string, text: string): { specifier: string; index: number; isLoaded: boolean }[] {
+  const found: { specifier: string; index: number; isLoaded: boolean }[] = [];
   for (const match of code.matchAll(/\b(?:from|import)\s*\(?\s*(["'`])/g)) {
     const start = match.index + match[0].length;
     const end = code.indexOf(match[1] as string, start);
-    if (end >= 0) found.push({ specifier: text.slice(start, end), index: match.index });
+    if (end < 0) continue;
+    const statement = code.slice(0, match.index).match(/\b(?:import|export)\b(?!.*\b(?:import|export)\b)[^;]*$/s)?.[0] ?? "";
+    const isLoaded = !match[0].includes("(") && !/^(?:import|export)\s+type\b/.test(statement);
+    found.push({ specifier: text.slice(start, end), index: match.index, isLoaded });
   }
   return found;
 }

@@ -1,5 +1,5 @@
 /** One question to one running node, over the protocol that clients use. Every failure is one line that says what to do. */
-import { Redis } from "ioredis";
+import type { Redis } from "ioredis";
 import { messageOf, OperatingError } from "../errors.js";
 
 export interface NodeTarget {
@@ -17,7 +17,9 @@ const ANSWER_MS_MAX = 15_000;
 /** Sends a command that answers JSON and resolves with what it holds. Rejects with an `OperatingError` (UNAVAILABLE). */
 export async function askNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<unknown> {
   const address = `${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
-  const client = new Redis({
+  // Only where it is needed: it derives a class from String, after which V8 looks up the methods of all strings slowly.
+  const { Redis: Client } = await import("ioredis");
+  const client = new Client({
     host: target.host,
     port: target.port,
     protocol: 2,

@@ -1,6 +1,6 @@
 /**
  * The configuration of a running node: what it was started with, and what CONFIG SET has changed since. Components are
- * handed views of it that read the current value at each use; what has to act on a change subscribes.
+ * handed views of it that are kept up to date; what has to act on a change subscribes.
  */
 import type { Glob } from "../commands/glob.js";
 import { IMMUTABLE, type RuntimeSettings, type SettingRefusal, type SettingValue } from "../commands/runtime-settings.js";
@@ -15,6 +15,7 @@ const HIDDEN = "databases";
 export class LiveConfig implements RuntimeSettings {
   readonly #values: Mutable<Config>;
   readonly #listeners = new Map<string, (config: Config) => void>();
+  readonly #refreshers: (() => void)[] = [];
 
   constructor(config: Config) {
     this.#values = { ...config };
@@ -23,6 +24,16 @@ export class LiveConfig implements RuntimeSettings {
   /** The current values; reading a field later gives the value of then. */
   get values(): Config {
     return this.#values;
+  }
+
+  /**
+   * What a layer reads of the configuration: made now, and brought up to date after each CONFIG SET. Plain fields, because
+   * layers read them for each request, and the object of all settings is too large for V8 to give it a shape.
+   */
+  view<View extends object>(of: (config: Config) => View): View {
+    const view = of(this.#values);
+    this.#refreshers.push(() => Object.assign(view, of(this.#values)));
+    return view;
   }
 
   /** Calls `apply` with the new values whenever the named setting changes. One listener a setting. */
@@ -60,6 +71,7 @@ export class LiveConfig implements RuntimeSettings {
       }
     }
     Object.assign(this.#values, parsed);
+    for (const refresh of this.#refreshers) refresh();
     for (const { name } of changes) this.#listeners.get(name)?.(this.#values);
     return null;
   }

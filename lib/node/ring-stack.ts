@@ -159,6 +159,9 @@ export class RingStack {
     await cluster.start();
     const { clusterId, clusterKey } = cluster.ring.document;
     const tokens = new ContextTokens({ clusterId: clusterId.toString("hex"), clusterKey });
+    const settings = live.view(({ requestsQueuedMax, appendfsync }) => {
+      return { requestsMax: Math.min(requestsQueuedMax, IN_FLIGHT_MAX), appendfsync };
+    });
     const plans = new SlotPlans({ ring: cluster.ring, selfId: cluster.selfId, centre: config.dc });
     const local = new LocalKeyspace({
       replica,
@@ -176,7 +179,7 @@ export class RingStack {
       hints,
       remote: new RemoteReplicas({ peers }),
       health,
-      inFlight: new InFlight({ clock, requestsMax: () => Math.min(live.values.requestsQueuedMax, IN_FLIGHT_MAX) }),
+      inFlight: new InFlight({ clock, requestsMax: () => settings.requestsMax }),
       turn: this.#turn,
       clock,
       plans,
@@ -203,7 +206,7 @@ export class RingStack {
       isStale: (slot, version) => plans.isStale(slot, version),
       ringVersion,
       ownersOf: (slot) => plans.of(slot).owners,
-      isAwaitingSync: () => !lsm.isAcknowledged || live.values.appendfsync === "always",
+      isAwaitingSync: () => !lsm.isAcknowledged || settings.appendfsync === "always",
     });
     const keys = new KeyService({
       peers,

@@ -1,4 +1,4 @@
-/** The slices of the live configuration that the layers read: each field is looked up at each use. */
+/** The slices of the live configuration that the layers read: plain fields, brought up to date when CONFIG SET changes one. */
 import type { CommandSettings } from "../commands/command-settings.js";
 import type { Config } from "../config.js";
 import type { Consistency, Level } from "../coordinator/consistency.js";
@@ -36,94 +36,49 @@ export function lsmSettings(config: Config): LsmSettings {
 const HOLD_FACTOR = 15;
 
 export function respSettings(live: LiveConfig): RespSettings {
-  const settings = defaultRespSettings();
-  const read = (): void => {
-    const { values } = live;
-    settings.maxClients = values.maxclients;
-    settings.timeoutSeconds = values.timeout;
-    settings.argumentsMax = values.argumentsMax;
-    settings.bulkBytesMax = values.protoMaxBulkLen;
-    settings.queryBufferBytesMax = values.clientQueryBufferLimit;
-    settings.unansweredMax = values.requestsInFlightMax;
-    settings.writeHoldMsMax = HOLD_FACTOR * values.requestTimeout;
-    settings.outputHardBytes = values.clientOutputBufferLimit.normal.hardBytes;
-    settings.outputSoftBytes = values.clientOutputBufferLimit.normal.softBytes;
-    settings.outputSoftSeconds = values.clientOutputBufferLimit.normal.softSeconds;
-    settings.outputStallSeconds = values.outputStallSeconds;
-    settings.outputPauseBytes = values.outputPauseBytes;
-    settings.outputSharedBytes = values.outputSharedBytes;
-  };
-  read();
-  const names = [
-    "maxclients",
-    "timeout",
-    "proto-max-bulk-len",
-    "client-query-buffer-limit",
-    "client-output-buffer-limit",
-    "request-timeout",
-  ];
-  for (const name of names) live.onChange(name, read);
-  return settings;
+  const standard = defaultRespSettings();
+  return live.view((values) => ({
+    ...standard,
+    maxClients: values.maxclients,
+    timeoutSeconds: values.timeout,
+    argumentsMax: values.argumentsMax,
+    bulkBytesMax: values.protoMaxBulkLen,
+    queryBufferBytesMax: values.clientQueryBufferLimit,
+    unansweredMax: values.requestsInFlightMax,
+    writeHoldMsMax: HOLD_FACTOR * values.requestTimeout,
+    outputHardBytes: values.clientOutputBufferLimit.normal.hardBytes,
+    outputSoftBytes: values.clientOutputBufferLimit.normal.softBytes,
+    outputSoftSeconds: values.clientOutputBufferLimit.normal.softSeconds,
+    outputStallSeconds: values.outputStallSeconds,
+    outputPauseBytes: values.outputPauseBytes,
+    outputSharedBytes: values.outputSharedBytes,
+  }));
 }
 
 export function commandSettings(live: LiveConfig): CommandSettings {
-  return {
-    get requirePassword() {
-      return live.values.requirepass;
-    },
-    get slowlogSlowerThanMicros() {
-      return live.values.slowlogLogSlowerThan;
-    },
-    get slowlogLengthMax() {
-      return live.values.slowlogMaxLen;
-    },
-    get latencyThresholdMs() {
-      return live.values.latencyMonitorThreshold;
-    },
-    get debugCommand() {
-      return live.values.enableDebugCommand;
-    },
-    get clientsMax() {
-      return live.values.maxclients;
-    },
-    consistencyOf: (database) => consistencyOf(live, database),
-  };
+  return live.view((values) => ({
+    requirePassword: values.requirepass,
+    slowlogSlowerThanMicros: values.slowlogLogSlowerThan,
+    slowlogLengthMax: values.slowlogMaxLen,
+    latencyThresholdMs: values.latencyMonitorThreshold,
+    debugCommand: values.enableDebugCommand,
+    clientsMax: values.maxclients,
+    consistencyOf: (database: number) => consistencyOf(live, database),
+  }));
 }
 
 export function coordinatorSettings(live: LiveConfig): CoordinatorSettings {
-  return {
-    get maxPairBytes() {
-      return live.values.maxPairBytes;
-    },
-    get requestTimeoutMs() {
-      return live.values.requestTimeout;
-    },
-  };
+  return live.view(({ maxPairBytes, requestTimeout }) => ({ maxPairBytes, requestTimeoutMs: requestTimeout }));
 }
 
 export function hintSettings(live: LiveConfig): HintSettings {
-  return {
-    get hintsMaxBytes() {
-      return live.values.hintsMaxBytes;
-    },
-    get hintsMaxAgeMs() {
-      return 1_000 * live.values.hintsMaxAge;
-    },
-  };
+  return live.view(({ hintsMaxBytes, hintsMaxAge }) => ({ hintsMaxBytes, hintsMaxAgeMs: 1_000 * hintsMaxAge }));
 }
 
 export function handoffSettings(live: LiveConfig): HandoffSettings & Pick<HintSettings, "hintsMaxAgeMs"> {
-  return {
-    get handoffInFlight() {
-      return live.values.handoffInFlight;
-    },
-    get handoffRateBytes() {
-      return live.values.handoffRateBytes;
-    },
-    get hintsMaxAgeMs() {
-      return 1_000 * live.values.hintsMaxAge;
-    },
-  };
+  return live.view(({ handoffInFlight, handoffRateBytes, hintsMaxAge }) => {
+    return { handoffInFlight, handoffRateBytes, hintsMaxAgeMs: 1_000 * hintsMaxAge };
+  });
 }
 
 const CALLS_MAX = 65_536;
@@ -134,24 +89,18 @@ const FRAME_BYTES_EXTRA = 1_048_576;
 
 export function peerSettings(live: LiveConfig): PeerSettings {
   const standard = defaultPeerSettings();
-  return {
+  return live.view(({ clusterSecret, maxPairBytes }) => ({
     ...standard,
-    clusterSecret: live.values.clusterSecret === "" ? null : live.values.clusterSecret,
+    clusterSecret: clusterSecret === "" ? null : clusterSecret,
     // As many as a link can tell apart: what this node takes on is bounded by its requests in flight, which are fewer.
     callsMax: CALLS_MAX,
     handlersMax: CALLS_MAX,
-    get frameBytesMax() {
-      return Math.max(standard.frameBytesMax, FRAME_PAIRS * live.values.maxPairBytes + FRAME_BYTES_EXTRA);
-    },
-  };
+    frameBytesMax: Math.max(standard.frameBytesMax, FRAME_PAIRS * maxPairBytes + FRAME_BYTES_EXTRA),
+  }));
 }
 
 export function replicaSettings(live: LiveConfig): ReplicaSettings {
-  return {
-    get siblingsMax() {
-      return live.values.siblingsMax;
-    },
-  };
+  return live.view(({ siblingsMax }) => ({ siblingsMax }));
 }
 
 function consistencyOf(live: LiveConfig, database: number): Consistency {

@@ -23,6 +23,22 @@ describe("the live configuration", () => {
     });
   });
 
+  it("keeps views up to date", () => {
+    const config = live({ timeout: "7" });
+    const view = config.view(({ timeout, maxclients }) => ({ timeoutMs: 1_000 * timeout, maxclients }));
+    expect(view).to.deep.equal({ timeoutMs: 7_000, maxclients: 10_000 });
+    config.set([
+      { name: "timeout", value: "9" },
+      { name: "maxclients", value: "20" },
+    ]);
+    expect(view).to.deep.equal({ timeoutMs: 9_000, maxclients: 20 });
+    config.set([
+      { name: "timeout", value: "11" },
+      { name: "maxclients", value: "x" },
+    ]);
+    expect(view, "nothing of a call that is refused").to.deep.equal({ timeoutMs: 9_000, maxclients: 20 });
+  });
+
   it("takes back every value that it answers", () => {
     const config = live();
     const all = { matches: () => true } as unknown as Parameters<LiveConfig["list"]>[0];
