@@ -110,7 +110,12 @@ const bad: readonly { readonly title: string; readonly path: string; readonly te
     rule: "import",
   },
   { title: "an unlisted package", path: "lib/lsm/a.ts", text: `import _ from "lodash";`, rule: "package" },
-  { title: "a package that is to be loaded late", path: "lib/cli/a.ts", text: `import { Redis } from "ioredis";`, rule: "package" },
+  {
+    title: "a package that is to be loaded late",
+    path: "lib/cli/a.ts",
+    text: `import { Redis } from "ioredis";`,
+    rule: "package",
+  },
   { title: "a package in the wrong folder", path: "lib/resp/a.ts", text: `import { A } from "snappy";`, rule: "package" },
   { title: "the wall clock", path: "lib/lsm/a.ts", text: "const now = Date.now();", rule: "seam" },
   { title: "the wall clock as an object", path: "lib/lsm/a.ts", text: "const now = new Date();", rule: "seam" },

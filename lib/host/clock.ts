@@ -7,7 +7,7 @@ export interface Clock {
   monotonicMs(): number;
   /** Calls `fire` once after at least `delayMs` (>= 0) unless cancelled. Does not keep the process alive. */
   after(delayMs: number, fire: () => void): Timer;
-  /** Calls `run` once, after the input and output that is ready in this turn of the loop was handled. */
+  /** Calls `run` once, at the end of this turn: after the input that is ready was handled, or a good deal of it. */
   defer(run: () => void): void;
 }
 

@@ -1,5 +1,6 @@
 /** The Clock seam on Node's timers. Timers never keep the process alive: what must run to its end is awaited. */
 import type { Clock, Timer } from "./clock.js";
+import { loopTurn } from "./loop-turn.js";
 
 /** The longest delay that Node's timers take; longer ones are slept in parts. */
 const PART_MS_MAX = 2 ** 31 - 1;
@@ -45,6 +46,6 @@ export class NodeClock implements Clock {
   }
 
   defer(run: () => void): void {
-    setImmediate(run);
+    loopTurn.defer(run);
   }
 }

@@ -7,6 +7,7 @@
  */
 import type net from "node:net";
 import { assert } from "../assert.js";
+import { loopTurn } from "./loop-turn.js";
 import type { Connection, ConnectionHandlers } from "./network.js";
 import type { SharedReads } from "./node-shared-reads.js";
 
@@ -63,7 +64,7 @@ export class NodeConnection implements Connection {
     socket.on("drain", () => this.onSent());
     socket.on("close", () => handlers.onClose(this.#error));
     // With shared reads no `data` event ever comes; the listener makes the stream flow, which `end` needs.
-    socket.on("data", (chunk: Buffer) => this.#handlers!.onData(chunk));
+    socket.on("data", (chunk: Buffer) => this.#deliver(chunk));
     if (socket.closed) queueMicrotask(() => handlers.onClose(this.#error));
     else if (!this.#isPaused) socket.resume();
   }
@@ -140,8 +141,13 @@ export class NodeConnection implements Connection {
   }
 
   #onRead(chunk: Buffer): boolean {
-    this.#handlers?.onData(chunk);
+    if (this.#handlers !== null) this.#deliver(chunk);
     return !this.#isPaused;
+  }
+
+  #deliver(chunk: Buffer): void {
+    this.#handlers!.onData(chunk);
+    loopTurn.noteRead(chunk.length);
   }
 
   /** Gives the socket parts until it asks to wait for its drain. */
