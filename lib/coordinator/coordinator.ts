@@ -16,6 +16,7 @@ import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
+import type { MintedDot } from "../replica/replica.js";
 import { fingerprintOf } from "./fingerprint.js";
 import {
   type Effect,
@@ -34,7 +35,6 @@ import type { QuorumContext } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
-import type { MintedDot } from "./quorum-write.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
 import type { SlotPlan } from "./slot-plan.js";

@@ -11,6 +11,7 @@ import type { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import type { ReadHead } from "../replica/remote-replicas.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
 import type { Request } from "./in-flight.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
@@ -222,8 +223,16 @@ export class QuorumRead implements Request, ReadOnItsWay {
     if (role === "owner") this.#state[position] = ASKED;
     this.hedgeAtMs = Math.min(this.hedgeAtMs, health.nowMs() + health.hedgeAfterMs(to));
     const call = new ReadCall(this, { to, position, isStandIn: role === "stand-in" });
+    remote.readSoon(call, this.#head());
+  }
+
+  onAlone(call: ReadCall): void {
+    if (!this.isSettled && !this.#isCompleting && call.round === this.round) this.#context.remote.read(call, this.#head());
+  }
+
+  #head(): ReadHead {
     const from = this.#standIns === "sloppy" ? "hints too" : "records";
-    remote.read(call, { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from });
+    return { ringVersion: this.#plan.ring.document.version, dataKey: this.#dataKey, from };
   }
 
   // Answers.

@@ -11,7 +11,8 @@ import { forSending } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
-import type { EncodedRecord, Records } from "../replica/replica.js";
+import type { StoreHead } from "../replica/remote-replicas.js";
+import type { EncodedRecord, MintedDot, Records } from "../replica/replica.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
@@ -23,12 +24,6 @@ import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
 import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
-
-/** A version that was minted here. */
-export interface MintedDot {
-  readonly sequence: number;
-  readonly stamp: number;
-}
 
 export interface QuorumWriteOptions {
   readonly dataKey: string;
@@ -294,8 +289,21 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#open++;
     if (role === "stand-in") this.#countStandIn(position, 1);
     else if (position >= 0) this.#places[position]! |= role === "owner" ? OWNER : PARTNER;
-    const what = { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
-    this.#context.remote.store(call, what, record);
+    this.#context.remote.storeSoon(call, this.#headOf(hintFor), record);
+  }
+
+  /** At the end of this turn, as in `#standInSoon`. */
+  onAlone(call: StoreCall): void {
+    const hintFor = call.role === "stand-in" ? call.target : null;
+    const run = (): void => {
+      if (call.round !== this.round) return this.#close(call);
+      this.#withRecord((record) => this.#context.remote.store(call, this.#headOf(hintFor), record));
+    };
+    this.#context.turn.add(new Soon(run));
+  }
+
+  #headOf(hintFor: MemberId | null): StoreHead {
+    return { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
   }
 
   /** Gives the record as it is now, which covers what this write stored; reads it from the disk where it has left memory. */

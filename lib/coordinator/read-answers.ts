@@ -2,7 +2,7 @@
 import type { Record } from "../causality/record.js";
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
-import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
+import type { BatchedCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { ReplicaKind } from "../replica/replica-messages.js";
 
 /** What one position holds; a stand-in's hints are the position's, too. */
@@ -21,10 +21,12 @@ export interface ReadOnItsWay {
   readonly round: number;
   onAnswer(call: ReadCall, payload: Buffer): void;
   onFailed(call: ReadCall): void;
+  /** It is to be asked alone. */
+  onAlone(call: ReadCall): void;
 }
 
 /** One READ. */
-export class ReadCall implements MemberCall {
+export class ReadCall implements BatchedCall {
   readonly to: MemberId;
   readonly kind = ReplicaKind.read;
   readonly deadlineMs: number;
@@ -48,6 +50,10 @@ export class ReadCall implements MemberCall {
 
   onFailure(_code: MemberFailureCode, _text: string): void {
     this.#read.onFailed(this);
+  }
+
+  onAlone(): void {
+    this.#read.onAlone(this);
   }
 }
 

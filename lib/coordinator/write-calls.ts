@@ -4,7 +4,7 @@ import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Hints } from "../replica/hints.js";
-import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
+import type { BatchedCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 
@@ -21,10 +21,12 @@ export interface WriteOnItsWay {
   onLost(round: number, error: OperatingError): void;
   onStored(call: StoreCall, answer: Buffer): void;
   onFailed(call: StoreCall): void;
+  /** It is to be sent alone. */
+  onAlone(call: StoreCall): void;
 }
 
 /** One STORE of a write. */
-export class StoreCall implements MemberCall {
+export class StoreCall implements BatchedCall {
   readonly to: MemberId;
   readonly kind = ReplicaKind.store;
   readonly deadlineMs: number;
@@ -52,6 +54,10 @@ export class StoreCall implements MemberCall {
 
   onFailure(_code: MemberFailureCode, _text: string): void {
     this.#write.onFailed(this);
+  }
+
+  onAlone(): void {
+    this.#write.onAlone(this);
   }
 }
 

@@ -5,9 +5,11 @@
 import { copyBytes } from "../bytes/copy.js";
 import type { MemberId } from "../cluster/member.js";
 import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, PeerState, Peers } from "../peer/peer.js";
+import { BATCHED_BYTES_MAX, type BatchedCall, BatchWriter } from "./call-batch.js";
 import { readBytesMax, storeBytesMax, writeRead, writeStore } from "./replica-messages.js";
 import type { EncodedRecord } from "./stored-records.js";
 
+export type { BatchedCall };
 /** One request to one member: `to`, `kind`, `deadlineMs` (monotonic), and what is told of its outcome. */
 export type MemberCall = PeerCallHead;
 export type MemberFailureCode = PeerFailureCode;
@@ -16,30 +18,89 @@ export type MemberLink = PeerState;
 /** A request of another member. */
 export type MemberRequest = PeerRequest;
 
+/** What is sent with a record. */
+export interface StoreHead {
+  readonly ringVersion: number;
+  /** For whom it is to be kept; null: for the receiver itself. */
+  readonly hintFor: MemberId | null;
+  readonly dataKey: string;
+}
+
+/** What is asked for. `hints too`: what the member keeps for others as well. */
+export interface ReadHead {
+  readonly ringVersion: number;
+  readonly dataKey: string;
+  readonly from: "records" | "hints too";
+}
+
 export class RemoteReplicas {
   readonly #peers: Peers;
+  readonly #batches = new Map<MemberId, BatchWriter>();
+  /** Batches that are not empty. */
+  #open: BatchWriter[] = [];
 
   constructor({ peers }: { peers: Peers }) {
     this.#peers = peers;
+    peers.onTurnEnd(() => this.#sendBatches());
   }
 
-  /** Sends a record (borrowed): for the member itself, or to be kept for `hintFor`. */
-  store(
-    call: MemberCall,
-    what: { readonly ringVersion: number; readonly hintFor: MemberId | null; readonly dataKey: string },
-    record: EncodedRecord,
-  ): void {
+  /** As `store`, in one request with others of this turn. */
+  storeSoon(call: BatchedCall, what: StoreHead, record: EncodedRecord): void {
+    const bytesMax = storeBytesMax(what.dataKey, record.end - record.start);
+    if (bytesMax > BATCHED_BYTES_MAX) return this.store(call, what, record);
+    const batch = this.#batchFor(call, bytesMax);
+    const at = batch.begin(bytesMax);
+    batch.end(call, writeStore(batch.bytes, at, what, record));
+  }
+
+  /** As `read`, in one request with others of this turn. */
+  readSoon(call: BatchedCall, what: ReadHead): void {
+    const bytesMax = readBytesMax(what.dataKey);
+    if (bytesMax > BATCHED_BYTES_MAX) return this.read(call, what);
+    const batch = this.#batchFor(call, bytesMax);
+    const at = batch.begin(bytesMax);
+    batch.end(call, writeRead(batch.bytes, at, what));
+  }
+
+  #batchFor(call: BatchedCall, bytesMax: number): BatchWriter {
+    let batch = this.#batches.get(call.to);
+    if (batch === undefined) {
+      batch = new BatchWriter(call.to);
+      this.#batches.set(call.to, batch);
+    }
+    if (!batch.hasRoom(call, bytesMax)) this.#sendBatch(batch);
+    else if (batch.isEmpty) {
+      this.#open.push(batch);
+      this.#peers.endTurnSoon();
+    }
+    return batch;
+  }
+
+  #sendBatches(): void {
+    const open = this.#open;
+    if (open.length === 0) return;
+    this.#open = [];
+    for (const batch of open) {
+      if (!batch.isEmpty) this.#sendBatch(batch);
+      if (this.#peers.state(batch.to) === null) this.#batches.delete(batch.to);
+    }
+  }
+
+  #sendBatch(batch: BatchWriter): void {
+    const { call, payload } = batch.take();
+    this.send(call, payload);
+  }
+
+  /** Sends a record (borrowed): for the member itself, or to be kept for another. */
+  store(call: MemberCall, what: StoreHead, record: EncodedRecord): void {
     const out = this.#peers.begin(call, storeBytesMax(what.dataKey, record.end - record.start));
     if (out === null) return;
     out.at = writeStore(out.bytes, out.at, what, record);
     this.#peers.end();
   }
 
-  /** Asks for a record; `hints too`: for what the member keeps for others as well. */
-  read(
-    call: MemberCall,
-    what: { readonly ringVersion: number; readonly dataKey: string; readonly from: "records" | "hints too" },
-  ): void {
+  /** Asks for a record. */
+  read(call: MemberCall, what: ReadHead): void {
     const out = this.#peers.begin(call, readBytesMax(what.dataKey));
     if (out === null) return;
     out.at = writeRead(out.bytes, out.at, what);

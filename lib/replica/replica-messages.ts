@@ -28,6 +28,8 @@ export const ReplicaKind = {
   /** Merge this record into yours, or keep it as a hint. */
   store: 3,
   read: 4,
+  /** Some of these two: call-batch.ts. */
+  batch: 7,
   /** A hint for the receiver: as `store`, in the background. */
   handover: BACKGROUND_KIND_MIN + 1,
   /** Some records of some slots. */
@@ -66,11 +68,10 @@ export class StoreRequest {
   recordEnd = 0;
   readonly #cursor: Cursor = { at: 0 };
 
-  /** Throws CORRUPT. */
-  read(bytes: Buffer): void {
+  /** Reads what is in `bytes[start, end)`. Throws CORRUPT. */
+  read(bytes: Buffer, start = 0, end = bytes.length): void {
     const cursor = this.#cursor;
-    cursor.at = 0;
-    const end = bytes.length;
+    cursor.at = start;
     this.ringVersion = readVarint(bytes, cursor, end);
     const flags = cursor.at < end ? bytes[cursor.at++]! : 0;
     this.target = null;
@@ -149,14 +150,14 @@ export class ReadRequest {
   dataKey = "";
   readonly #cursor: Cursor = { at: 0 };
 
-  /** Throws CORRUPT. */
-  read(bytes: Buffer): void {
+  /** Reads what is in `bytes[start, end)`. Throws CORRUPT. */
+  read(bytes: Buffer, start = 0, end = bytes.length): void {
     const cursor = this.#cursor;
-    cursor.at = 0;
-    this.ringVersion = readVarint(bytes, cursor, bytes.length);
-    if (bytes.length - cursor.at <= DATA_PREFIX) throw cutOff();
+    cursor.at = start;
+    this.ringVersion = readVarint(bytes, cursor, end);
+    if (end - cursor.at <= DATA_PREFIX) throw cutOff();
     this.isWithHints = (bytes[cursor.at++]! & WITH_HINTS) !== 0;
-    this.dataKey = latin1Of(bytes, cursor.at, bytes.length);
+    this.dataKey = latin1Of(bytes, cursor.at, end);
   }
 }
 

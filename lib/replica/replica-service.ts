@@ -1,6 +1,6 @@
 /**
  * Answers what other members ask of this node's copies: STORE merges a record (or keeps it as a hint for another), READ gives
- * one. An acknowledgement leaves when the turn that stored is committed and as durable as the policy asks.
+ * one, and a batch holds some of both. An acknowledgement leaves when the turn that stored is committed and as durable as the policy asks.
  *
  * Merging takes no key's turn: it is one step, and two nodes that hold turns for their clients never wait for each other.
  */
@@ -12,6 +12,7 @@ import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
+import { BatchAnswers, BatchReader } from "./call-batch.js";
 import { slotOfDataKey } from "./data-key.js";
 import type { Hints } from "./hints.js";
 import type { Limit, Replica } from "./replica.js";
@@ -38,11 +39,13 @@ const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOU
 const OK = Buffer.from([AnswerStatus.ok]);
 const STALE_RING = Buffer.from([AnswerStatus.staleRing]);
 const FULL = Buffer.from([AnswerStatus.full]);
+const NO_ROOM = "the disk does not keep up";
 
 export class ReplicaService {
   readonly #options: ReplicaServiceOptions;
   readonly #store = new StoreRequest();
   readonly #read = new ReadRequest();
+  readonly #answers = new BatchAnswers();
   /** Records merged for others, and given to them. */
   stored = 0;
   given = 0;
@@ -56,30 +59,102 @@ export class ReplicaService {
     peers.serve(ReplicaKind.store, (request) => this.#onStore(request));
     peers.serve(ReplicaKind.handover, (request) => this.#onStore(request));
     peers.serve(ReplicaKind.read, (request) => this.#onRead(request));
+    peers.serve(ReplicaKind.batch, (request) => this.#onBatch(request));
+  }
+
+  /** Runs what needs no disk; the rest is asked for once more, alone. */
+  #onBatch(request: PeerRequest): void {
+    if (this.#options.replica.backlog() === "stopped") return request.refuse("BUSY", NO_ROOM);
+    const { payload } = request;
+    const calls = new BatchReader(payload);
+    const answers = this.#answers;
+    answers.reset();
+    let hasStored = false;
+    while (calls.next()) {
+      if (calls.kind === ReplicaKind.store) {
+        hasStored = true;
+        this.#storeOfBatch(payload, calls.start, calls.end);
+      } else if (calls.kind === ReplicaKind.read) this.#readOfBatch(payload, calls.start, calls.end);
+      else answers.addAlone();
+    }
+    if (hasStored || this.#mustWait) this.#options.turn.add(new StoreAnswer(request, answers.take()));
+    else request.answer(answers.view());
+  }
+
+  #storeOfBatch(payload: Buffer, start: number, end: number): void {
+    const answers = this.#answers;
+    try {
+      this.#store.read(payload, start, end);
+      const answer = this.#storeNow(payload);
+      if (answer === OK) answers.addStatus(AnswerStatus.ok);
+      else if (answer === null) answers.addAlone();
+      else answers.add(answer);
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      answers.addAlone();
+    }
+  }
+
+  #readOfBatch(payload: Buffer, start: number, end: number): void {
+    const answers = this.#answers;
+    try {
+      this.#read.read(payload, start, end);
+      const look = this.#readNow();
+      if (look === "stale ring") answers.addStatus(AnswerStatus.staleRing);
+      else if (look === "absent") answers.addStatus(AnswerStatus.ok);
+      else if (look === "unread") answers.addAlone();
+      else {
+        const record = this.#options.replica.encodedAtHand();
+        answers.addRecord(record.bytes, record.start, record.end);
+      }
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      answers.addAlone();
+    }
+  }
+
+  /** What was read may be refused by the disk, or taken back by a crash: that is not shown before it is certain. */
+  get #mustWait(): boolean {
+    return !this.#options.replica.isCommitted || this.#options.isAwaitingSync();
   }
 
   #onStore(request: PeerRequest): void {
-    const { replica, isStale, ringVersion, turn } = this.#options;
+    if (this.#options.replica.backlog() === "stopped") return request.refuse("BUSY", NO_ROOM);
+    const { payload } = request;
     const store = this.#store;
-    store.read(request.payload);
+    store.read(payload);
     const { dataKey, recordStart, recordEnd, target } = store;
-    if (isStale(slotOfDataKey(dataKey), store.ringVersion)) return request.answer(STALE_RING);
-    if (replica.backlog() === "stopped") return request.refuse("BUSY", "the disk does not keep up");
-    // Who sends what was flushed without knowing it is told before it takes the record for stored.
-    if (store.ringVersion < ringVersion() && replica.isFlushed(dataKey, request.payload, recordStart, recordEnd)) {
-      return request.answer(STALE_RING);
-    }
-    if (target !== null) return this.#keepHint(request, target, dataKey);
-    const look = replica.peek(dataKey);
-    if (look === "unread") {
-      background(this.#storeLater(request, dataKey, Buffer.from(request.payload.subarray(recordStart, recordEnd))));
+    const answer = this.#storeNow(payload);
+    if (answer !== null) {
+      this.#options.turn.add(new StoreAnswer(request, answer));
       return;
     }
+    const record = Buffer.from(payload.subarray(recordStart, recordEnd));
+    background(
+      target === null ? this.#storeLater(request, dataKey, record) : this.#keepHintLater(request, target, dataKey, record),
+    );
+  }
+
+  /** Does what `#store` has read from `payload`, and gives the answer for when it is durable; null where that takes the disk. */
+  #storeNow(payload: Buffer): Buffer | null {
+    const { replica, hints, isStale, ringVersion } = this.#options;
+    const { dataKey, recordStart, recordEnd, target } = this.#store;
+    if (isStale(slotOfDataKey(dataKey), this.#store.ringVersion)) return STALE_RING;
+    // Who sends what was flushed without knowing it is told before it takes the record for stored.
+    if (this.#store.ringVersion < ringVersion() && replica.isFlushed(dataKey, payload, recordStart, recordEnd)) {
+      return STALE_RING;
+    }
+    if (target !== null) {
+      const kept = hints.keep(target, dataKey, payload, recordStart, recordEnd);
+      if (kept === "unread") return null;
+      return kept === "full" ? FULL : OK;
+    }
+    const look = replica.peek(dataKey);
+    if (look === "unread") return null;
     const old = look === "found" ? replica.record : null;
-    const { uncoveredStamp: stamp } = replica.merge(dataKey, old, request.payload, recordStart, recordEnd);
-    const answer = stamp === 0 ? OK : encodeUncovered({ stamp, context: replica.contextAtHand() });
-    turn.add(new StoreAnswer(request, answer));
+    const { uncoveredStamp: stamp } = replica.merge(dataKey, old, payload, recordStart, recordEnd);
     this.stored++;
+    return stamp === 0 ? OK : encodeUncovered({ stamp, context: replica.contextAtHand() });
   }
 
   async #storeLater(request: PeerRequest, dataKey: string, record: Buffer): Promise<void> {
@@ -94,16 +169,6 @@ export class ReplicaService {
     }
   }
 
-  #keepHint(request: PeerRequest, target: MemberId, dataKey: string): void {
-    const { hints, turn } = this.#options;
-    const { recordStart, recordEnd } = this.#store;
-    const kept = hints.keep(target, dataKey, request.payload, recordStart, recordEnd);
-    if (kept === "unread") {
-      background(this.#keepHintLater(request, target, dataKey, Buffer.from(request.payload.subarray(recordStart, recordEnd))));
-    } else if (kept === "full") request.answer(FULL);
-    else turn.add(new StoreAnswer(request, OK));
-  }
-
   async #keepHintLater(request: PeerRequest, target: MemberId, dataKey: string, record: Buffer): Promise<void> {
     try {
       const kept = await this.#options.hints.keepRead(target, dataKey, record, 0, record.length);
@@ -116,23 +181,31 @@ export class ReplicaService {
   }
 
   #onRead(request: PeerRequest): void {
-    const { replica, isStale, isAwaitingSync, hints } = this.#options;
     const read = this.#read;
     read.read(request.payload);
     const { dataKey } = read;
-    if (isStale(slotOfDataKey(dataKey), read.ringVersion)) return request.answer(STALE_RING);
-    this.given++;
-    const mayHaveHints = read.isWithHints && !hints.hasNoRecords;
-    const look = mayHaveHints ? "unread" : replica.peek(dataKey);
-    if (look === "unread") {
-      background(this.#readLater(request, dataKey, mayHaveHints));
-      return;
+    const look = this.#readNow();
+    if (look === "stale ring") request.answer(STALE_RING);
+    else if (look === "unread") background(this.#readLater(request, dataKey, this.#mayHaveHints));
+    else if (look === "absent") this.#give(request, null, 0, 0);
+    else {
+      const { bytes, start, end } = this.#options.replica.encodedAtHand();
+      if (this.#mustWait) this.#give(request, Buffer.from(bytes.subarray(start, end)), 0, end - start);
+      else this.#give(request, bytes, start, end);
     }
-    if (look === "absent") return this.#give(request, null, 0, 0);
-    const { bytes, start, end } = replica.encodedAtHand();
-    const isOwned = !replica.isCommitted || isAwaitingSync();
-    if (isOwned) this.#give(request, Buffer.from(bytes.subarray(start, end)), 0, end - start);
-    else this.#give(request, bytes, start, end);
+  }
+
+  /** Looks for what `#read` has read; where it is found it is at hand. */
+  #readNow(): "found" | "absent" | "unread" | "stale ring" {
+    const { replica, isStale } = this.#options;
+    const { dataKey, ringVersion } = this.#read;
+    if (isStale(slotOfDataKey(dataKey), ringVersion)) return "stale ring";
+    this.given++;
+    return this.#mayHaveHints ? "unread" : replica.peek(dataKey);
+  }
+
+  get #mayHaveHints(): boolean {
+    return this.#read.isWithHints && !this.#options.hints.hasNoRecords;
   }
 
   async #readLater(request: PeerRequest, dataKey: string, mayHaveHints: boolean): Promise<void> {
@@ -159,9 +232,7 @@ export class ReplicaService {
       if (bytes !== null) out.at = copyBytes(bytes, start, end, out.bytes, out.at);
       request.endAnswer();
     };
-    // What the disk may refuse, or a crash take back, is not shown.
-    if (!this.#options.replica.isCommitted || this.#options.isAwaitingSync())
-      this.#options.turn.add(new ReadAnswer(request, answer));
+    if (this.#mustWait) this.#options.turn.add(new ReadAnswer(request, answer));
     else answer();
   }
 }

@@ -44,6 +44,12 @@ import { type EncodedRecord, type Look, StoredRecords } from "./stored-records.j
 
 export { type Backlog, type EncodedRecord, type Look, REPLICA_COUNTERS, type Records, type ScanPage };
 
+/** A version that was minted here. */
+export interface MintedDot {
+  readonly sequence: number;
+  readonly stamp: number;
+}
+
 /** What a new version holds: a value, or null for a tombstone; `expiryMs` 0 for never. */
 export interface NewValue {
   readonly value: Uint8Array | null;
@@ -235,7 +241,7 @@ export class Replica extends StoredRecords {
   }
 
   /** The version that was minted last. */
-  minted(): { readonly sequence: number; readonly stamp: number } {
+  minted(): MintedDot {
     const { sequence, stamp } = this.#mint;
     return { sequence, stamp };
   }
