@@ -20,6 +20,7 @@ import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import { type Answer, decoded, isSame, isSameKnowledge, ReadCall, type ReadOnItsWay } from "./read-answers.js";
 import { ReadRepair } from "./read-repair.js";
 import type { SlotPlan } from "./slot-plan.js";
+import { listsOf } from "./small-lists.js";
 import { Soon } from "./soon.js";
 
 /** Is told the outcome, once. */
@@ -48,6 +49,8 @@ const NOT_ASKED = 0;
 const ASKED = 1;
 const CLOSED = 2;
 
+const unasked = listsOf(NOT_ASKED);
+
 export class QuorumRead implements Request, ReadOnItsWay {
   readonly #context: QuorumContext;
   #plan: SlotPlan;
@@ -61,7 +64,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
   isHedged = false;
   isSettled = false;
   #tally: QuorumTally;
-  #state: number[] = [];
+  #state: number[];
   #answers: Answer[] = [];
   /** Counts the askings: answers to an earlier one are of no use to a later. */
   round = 0;
@@ -86,7 +89,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     this.#tally = this.#newTally();
-    for (let count = this.#plan.owners.length; count > 0; count--) this.#state.push(NOT_ASKED);
+    this.#state = unasked(this.#plan.owners.length);
   }
 
   /** Asks. The sink is not called within this call. */
@@ -291,7 +294,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#plan = this.#context.plans.of(slotOfDataKey(this.#dataKey));
     this.#needs = this.#needsIn(this.#plan);
     this.#tally = this.#newTally();
-    this.#state = this.#plan.owners.map(() => NOT_ASKED);
+    this.#state = unasked(this.#plan.owners.length);
     this.#answers = [];
     this.#usesOwn = false;
     this.#isOwnAwaited = false;

@@ -184,7 +184,7 @@ export class QuorumRequests {
   ): void {
     const { quorum, standIns } = scope.consistency;
     const begin = scope.forwarded?.begin;
-    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, ...(begin && { begin }), sink }).start();
+    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, begin, sink }).start();
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */

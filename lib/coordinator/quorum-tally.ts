@@ -9,6 +9,7 @@
  */
 import { assert } from "../assert.js";
 import { NO_GROUP } from "./quorum-needs.js";
+import { listsOf } from "./small-lists.js";
 
 export type TallyVerdict =
   | { readonly kind: "waiting" }
@@ -23,7 +24,7 @@ export interface QuorumTallyOptions {
   readonly needs: readonly number[];
   readonly standIns: "strict" | "sloppy";
   /** Positions that are pairs of an old and a new owner. */
-  readonly pairs?: ReadonlySet<number>;
+  readonly pairs?: ReadonlySet<number> | undefined;
 }
 
 const WAITING: TallyVerdict = { kind: "waiting" };
@@ -39,15 +40,17 @@ const LACKS_MASK = OWNER | PARTNER;
 /** Added to what a position lacks when nothing more can come from it. */
 const GIVEN_UP = 4;
 
+const zeros = listsOf(0);
+const owners = listsOf(OWNER);
+
 export class QuorumTally {
   readonly #groups: readonly number[];
   readonly #needs: readonly number[];
   readonly #standIns: "strict" | "sloppy";
   /** For each position whose answers it lacks, 0 when it counts; with GIVEN_UP where none will come. */
-  readonly #positions: number[] = [];
-  /** For each group how many positions count, and how many may. One request in flight has one tally, so they are few objects. */
-  readonly #counted: number[] = [];
-  readonly #possible: number[] = [];
+  readonly #positions: number[];
+  /** For each group how many positions count. */
+  readonly #counted: number[];
   /** Groups that lack answers. */
   #unmet: number;
   #verdict: TallyVerdict = WAITING;
@@ -57,18 +60,12 @@ export class QuorumTally {
     this.#needs = needs;
     this.#standIns = standIns;
     this.#unmet = needs.length;
-    for (let group = 0; group < needs.length; group++) {
-      this.#counted.push(0);
-      this.#possible.push(0);
-    }
-    for (let position = 0; position < groups.length; position++) {
-      const group = groups[position]!;
-      this.#positions.push(pairs?.has(position) ? OWNER | PARTNER : OWNER);
-      if (group !== NO_GROUP) this.#possible[group]!++;
-    }
+    this.#counted = zeros(needs.length);
+    this.#positions = owners(groups.length);
+    if (pairs !== undefined) for (const position of pairs) this.#positions[position] = OWNER | PARTNER;
     for (let group = 0; group < needs.length; group++) {
       const needed = needs[group]!;
-      assert(needed >= 1 && needed <= this.#possible[group]!, "tally: a group can reach what it needs");
+      assert(needed >= 1 && needed <= this.#possible(group), "tally: a group can reach what it needs");
     }
   }
 
@@ -90,8 +87,7 @@ export class QuorumTally {
     const lacks = this.#positions[position]!;
     if (lacks === 0 || lacks >= GIVEN_UP || group === NO_GROUP) return this.#verdict;
     this.#positions[position] = lacks + GIVEN_UP;
-    this.#possible[group]!--;
-    if (this.#verdict !== WAITING || this.#possible[group]! >= this.#needs[group]!) return this.#verdict;
+    if (this.#verdict !== WAITING || this.#possible(group) >= this.#needs[group]!) return this.#verdict;
     this.#verdict = { kind: "unavailable", ...this.progress };
     return this.#verdict;
   }
@@ -106,13 +102,21 @@ export class QuorumTally {
     return { reached, needed: this.#needs.reduce((sum, need) => sum + need, 0) };
   }
 
+  /** How many positions of a group count, or may yet. */
+  #possible(group: number): number {
+    let possible = 0;
+    for (let position = 0; position < this.#groups.length; position++) {
+      if (this.#groups[position] === group && this.#positions[position]! < GIVEN_UP) possible++;
+    }
+    return possible;
+  }
+
   #count(position: number, lacking: number): TallyVerdict {
     const group = this.#groups[position]!;
     const before = this.#positions[position]!;
     this.#positions[position] = lacking === 0 ? 0 : lacking | (before & GIVEN_UP);
     if (lacking > 0 || group === NO_GROUP) return this.#verdict;
-    // It was written off too early: it counts all the same, unless the client was told already.
-    if (before >= GIVEN_UP) this.#possible[group]!++;
+    // One that was written off too early counts all the same, unless the client was told already.
     if (++this.#counted[group]! === this.#needs[group]) this.#unmet--;
     if (this.#verdict === WAITING && this.#unmet === 0) this.#verdict = READY;
     return this.#verdict;

@@ -21,30 +21,11 @@ import type { Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
+import type { QuorumWriteOptions } from "./quorum-write-options.js";
 import type { SlotPlan } from "./slot-plan.js";
+import { listsOf } from "./small-lists.js";
 import { Soon } from "./soon.js";
 import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
-
-export interface QuorumWriteOptions {
-  readonly dataKey: string;
-  readonly quorum: Quorum;
-  readonly standIns: "strict" | "sloppy";
-  /** Monotonic. */
-  readonly deadlineMs: number;
-  /**
-   * A plain SET or DEL: what its version is. Should a replica hold something newer that this node has not seen, it is minted
-   * once more, above that. Null for all other writes.
-   */
-  readonly plain: MintedDot | null;
-  /** Of a write that was passed on: minted later than this says it would be an old one over a newer. */
-  readonly begin?: BeginLimit;
-  /**
-   * How this node holds the record: as a replica's copy (the default), or, where it is none, as a hint for each owner; it then
-   * stands in for the first of them.
-   */
-  readonly held?: "as a copy" | "as a hint";
-  readonly sink: Sink<void>;
-}
 
 /** A write is sent anew at most so often: above what others held, and by a newer ring. */
 const ROUNDS_MAX = 4;
@@ -57,6 +38,8 @@ const STOOD_IN = 2;
 const STAND_IN_CALL = 16;
 /** Bits of a place that say that something is open. */
 const OPEN = ~((OWNER | PARTNER) << STOOD_IN);
+
+const zeros = listsOf(0);
 
 export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   readonly #context: QuorumContext;
@@ -82,7 +65,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
    * By position: whose call is open (OWNER, PARTNER), who of them is stood in for (the same, shifted by STOOD_IN), and above
    * that how many calls to stand-ins are open.
    */
-  #places: number[] = [];
+  #places: number[];
   readonly #marks: WriteMarks;
   /** A newer ring is being fetched, after which it is sent anew. */
   #isRingAwaited = false;
@@ -108,7 +91,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     this.#marks = new WriteMarks(context.hints, options.dataKey);
-    for (let count = this.#plan.owners.length; count > 0; count--) this.#places.push(0);
+    this.#places = zeros(this.#plan.owners.length);
     this.#tally = this.#newTally();
   }
 
@@ -471,7 +454,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   }
 
   #reset(): void {
-    this.#places = this.#plan.owners.map(() => 0);
+    this.#places = zeros(this.#plan.owners.length);
     this.#tally = this.#newTally();
   }
 
@@ -495,6 +478,6 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #newTally(): QuorumTally {
     const { groups, writes } = this.#plan.needs(this.#quorum);
     const { pairs } = this.#plan;
-    return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, ...(pairs !== undefined && { pairs }) });
+    return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, pairs });
   }
 }

@@ -1,0 +1,26 @@
+/** What a write on its way to the replicas of its key is told at its start. */
+import type { MintedDot } from "../replica/replica.js";
+import type { BeginLimit } from "./begin-limit.js";
+import type { Quorum } from "./consistency.js";
+import type { Sink } from "./keyspace.js";
+
+export interface QuorumWriteOptions {
+  readonly dataKey: string;
+  readonly quorum: Quorum;
+  readonly standIns: "strict" | "sloppy";
+  /** Monotonic. */
+  readonly deadlineMs: number;
+  /**
+   * A plain SET or DEL: what its version is. Should a replica hold something newer that this node has not seen, it is minted
+   * once more, above that. Null for all other writes.
+   */
+  readonly plain: MintedDot | null;
+  /** Of a write that was passed on: minted later than this says it would be an old one over a newer. */
+  readonly begin?: BeginLimit | undefined;
+  /**
+   * How this node holds the record: as a replica's copy (the default), or, where it is none, as a hint for each owner; it then
+   * stands in for the first of them.
+   */
+  readonly held?: "as a copy" | "as a hint";
+  readonly sink: Sink<void>;
+}
