@@ -5,9 +5,9 @@
  */
 
 /** A turn ends after about so many bytes read. */
-const TURN_BYTES = 65_536;
+const TURN_BYTES = 32_768;
 /** What a read costs besides its bytes, so that small requests count, too. */
-const READ_BYTES = 2_048;
+const READ_BYTES = 1_024;
 
 class LoopTurn {
   #due: (() => void)[] = [];
