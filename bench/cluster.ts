@@ -10,7 +10,7 @@ import { Servers } from "../test/e2e/server-process.js";
 import type { Options } from "./options.js";
 import { type BenchmarkOutcome, type BenchmarkWork, runBenchmark } from "./redis-benchmark.js";
 import { type Bar, outputOf, publish, type Row } from "./report.js";
-import { isInstalled, isKindredBuilt, redisServer, ServerProcess } from "./server-process.js";
+import { missingPrograms, redisServer, ServerProcess } from "./server-process.js";
 import { type Pair, summarize } from "./stats.js";
 
 const CLIENTS = 50;
@@ -71,14 +71,6 @@ export async function benchCluster(options: Options): Promise<void> {
       redisBenchmark: outputOf("redis-benchmark", ["--version"]),
     },
   });
-}
-
-async function missingPrograms(): Promise<string | null> {
-  if (!isKindredBuilt()) return "this tree has no server: dist/lib/main.js does not exist";
-  for (const program of ["redis-server", "redis-benchmark"]) {
-    if (!(await isInstalled(program))) return `${program} is not installed (Debian: redis-server, redis-tools)`;
-  }
-  return null;
 }
 
 async function measure(options: Options): Promise<Row[]> {

@@ -6,7 +6,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Options } from "./options.js";
 import { type Bar, outputOf, publish, type Row } from "./report.js";
-import { type Fsync, isInstalled, isKindredBuilt, kindredServer, redisServer, ServerProcess } from "./server-process.js";
+import { type Fsync, kindredServer, missingPrograms, redisServer, ServerProcess } from "./server-process.js";
 import { type Pair, summarize } from "./stats.js";
 
 const CLIENTS = 50;
@@ -49,14 +49,6 @@ export async function benchFront(options: Options): Promise<void> {
       redisBenchmark: outputOf("redis-benchmark", ["--version"]),
     },
   });
-}
-
-async function missingPrograms(): Promise<string | null> {
-  if (!isKindredBuilt()) return "this tree has no server: dist/lib/main.js does not exist";
-  for (const program of ["redis-server", "redis-benchmark"]) {
-    if (!(await isInstalled(program))) return `${program} is not installed (Debian: redis-server, redis-tools)`;
-  }
-  return null;
 }
 
 async function compare(fsync: Fsync, options: Options): Promise<Row[]> {

@@ -30,6 +30,15 @@ export function isKindredBuilt(): boolean {
   return existsSync(main);
 }
 
+/** Why there is nothing to compare, or null: what redis-benchmark and a redis-server beside ours take. */
+export async function missingPrograms(): Promise<string | null> {
+  if (!isKindredBuilt()) return "this tree has no server: dist/lib/main.js does not exist";
+  for (const program of ["redis-server", "redis-benchmark"]) {
+    if (!(await isInstalled(program))) return `${program} is not installed (Debian: redis-server, redis-tools)`;
+  }
+  return null;
+}
+
 export function kindredServer(fsync: Fsync, nodeFlags: readonly string[] = []): ServerKind {
   const fixed = [...nodeFlags, main, "server", "--appendfsync", fsync, "--peer-port", "0"];
   return {

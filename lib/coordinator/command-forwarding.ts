@@ -7,8 +7,8 @@ import { latin1Of } from "../bytes/latin1.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import { DurableAnswer } from "../replica/durable-answer.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
-import { DurableAnswer } from "./durable-answer.js";
 import { Forward } from "./forward.js";
 import {
   type CommandRequest,
@@ -139,7 +139,9 @@ export class CommandForwarding implements CommandRouting {
     const command = decodeCommand(request.payload);
     const forwarded = forwardedBy(request, command, this.#context.clock);
     background(
-      this.#runHere(command, forwarded, null).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))),
+      this.#runHere(command, forwarded, null).then((answer) =>
+        this.#context.turn.add(new DurableAnswer(request, answer, encodeRefused)),
+      ),
     );
   }
 

@@ -11,10 +11,10 @@ import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import { DurableAnswer } from "../replica/durable-answer.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { MintedDot } from "../replica/replica.js";
 import type { Deadline } from "./deadline.js";
-import { DurableAnswer } from "./durable-answer.js";
 import { Forward, type Route } from "./forward.js";
 import {
   decodeWrite,
@@ -279,7 +279,9 @@ export class QuorumRequests {
       forwarded: forwardedBy(request, write, this.#context.clock),
     };
     const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
-    background(this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer))));
+    background(
+      this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer, encodeRefused))),
+    );
   }
 
   async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {

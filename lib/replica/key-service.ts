@@ -5,6 +5,7 @@
 import { background } from "../background.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
+import { DurableAnswer } from "./durable-answer.js";
 import type { KeyLister } from "./key-lister.js";
 import {
   type CountsRequest,
@@ -16,7 +17,7 @@ import {
 } from "./key-messages.js";
 import { AnswerStatus, ReplicaKind } from "./replica-messages.js";
 import { type SlotSpan, slotsOf } from "./slot-spans.js";
-import type { TurnEnd, TurnWork } from "./turn-end.js";
+import type { TurnEnd } from "./turn-end.js";
 
 /** Requests that are worked on at once. Past it one is refused with BUSY. */
 const ANSWERING_MAX = 256;
@@ -72,7 +73,7 @@ export class KeyService {
       // What whoever asks knows to be removed with all keys of a database must not be told.
       if (asked.ringVersion > ringVersion()) await fetchRing(request.from);
       if (this.#isStale(asked)) request.answer(STALE_RING);
-      else turn.add(new KeysAnswer(request, await work(asked)));
+      else turn.add(new DurableAnswer(request, await work(asked)));
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
@@ -85,25 +86,5 @@ export class KeyService {
     if (ringVersion >= this.#options.ringVersion()) return false;
     for (const slot of slotsOf(spans)) if (this.#options.isStale(slot, ringVersion)) return true;
     return false;
-  }
-}
-
-class KeysAnswer implements TurnWork {
-  readonly #request: PeerRequest;
-  readonly #answer: Buffer;
-
-  constructor(request: PeerRequest, answer: Buffer) {
-    this.#request = request;
-    this.#answer = answer;
-  }
-
-  committed(): void {}
-
-  durable(): void {
-    this.#request.answer(this.#answer);
-  }
-
-  lost(error: OperatingError): void {
-    this.#request.refuse("FAILED", messageOf(error));
   }
 }

@@ -14,10 +14,11 @@ import type { Clock } from "../host/clock.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
 import { BatchAnswers, BatchReader } from "./call-batch.js";
 import { slotOfDataKey } from "./data-key.js";
+import { DurableAnswer } from "./durable-answer.js";
 import type { Hints } from "./hints.js";
 import type { Limit, Replica } from "./replica.js";
 import { AnswerStatus, encodeUncovered, ReadRequest, ReplicaKind, StoreRequest } from "./replica-messages.js";
-import type { TurnEnd, TurnWork } from "./turn-end.js";
+import type { TurnEnd } from "./turn-end.js";
 
 export interface ReplicaServiceOptions {
   readonly peers: Peers;
@@ -77,7 +78,7 @@ export class ReplicaService {
       } else if (calls.kind === ReplicaKind.read) this.#readOfBatch(payload, calls.start, calls.end);
       else answers.addAlone();
     }
-    if (hasStored || this.#mustWait) this.#options.turn.add(new StoreAnswer(request, answers.take()));
+    if (hasStored || this.#mustWait) this.#options.turn.add(new DurableAnswer(request, answers.take()));
     else request.answer(answers.view());
   }
 
@@ -126,7 +127,7 @@ export class ReplicaService {
     const { dataKey, recordStart, recordEnd, target } = store;
     const answer = this.#storeNow(payload);
     if (answer !== null) {
-      this.#options.turn.add(new StoreAnswer(request, answer));
+      this.#options.turn.add(new DurableAnswer(request, answer));
       return;
     }
     const record = Buffer.from(payload.subarray(recordStart, recordEnd));
@@ -161,7 +162,7 @@ export class ReplicaService {
     // A merge that comes late does no harm: whoever sent it was told that it may have taken effect.
     try {
       const { uncovered } = await this.#options.replica.mergeRead(dataKey, record, 0, record.length, NO_LIMIT);
-      this.#options.turn.add(new StoreAnswer(request, uncovered === null ? OK : encodeUncovered(uncovered)));
+      this.#options.turn.add(new DurableAnswer(request, uncovered === null ? OK : encodeUncovered(uncovered)));
       this.stored++;
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
@@ -173,7 +174,7 @@ export class ReplicaService {
     try {
       const kept = await this.#options.hints.keepRead(target, dataKey, record, 0, record.length);
       if (kept === "full") request.answer(FULL);
-      else this.#options.turn.add(new StoreAnswer(request, OK));
+      else this.#options.turn.add(new DurableAnswer(request, OK));
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
@@ -190,8 +191,7 @@ export class ReplicaService {
     else if (look === "absent") this.#give(request, null, 0, 0);
     else {
       const { bytes, start, end } = this.#options.replica.encodedAtHand();
-      if (this.#mustWait) this.#give(request, Buffer.from(bytes.subarray(start, end)), 0, end - start);
-      else this.#give(request, bytes, start, end);
+      this.#give(request, bytes, start, end);
     }
   }
 
@@ -225,56 +225,18 @@ export class ReplicaService {
   }
 
   #give(request: PeerRequest, bytes: Uint8Array | null, start: number, end: number): void {
-    const answer = (): void => {
-      const out = request.beginAnswer(1 + end - start);
-      if (out === null) return;
-      out.bytes[out.at++] = AnswerStatus.ok;
-      if (bytes !== null) out.at = copyBytes(bytes, start, end, out.bytes, out.at);
-      request.endAnswer();
-    };
-    if (this.#mustWait) this.#options.turn.add(new ReadAnswer(request, answer));
-    else answer();
-  }
-}
-
-/** The acknowledgement of a STORE, which leaves when it is true. */
-class StoreAnswer implements TurnWork {
-  readonly #request: PeerRequest;
-  readonly #answer: Buffer;
-
-  constructor(request: PeerRequest, answer: Buffer) {
-    this.#request = request;
-    this.#answer = answer;
-  }
-
-  committed(): void {}
-
-  durable(): void {
-    this.#request.answer(this.#answer);
-  }
-
-  lost(error: OperatingError): void {
-    this.#request.refuse("FAILED", messageOf(error));
-  }
-}
-
-class ReadAnswer implements TurnWork {
-  readonly #request: PeerRequest;
-  readonly #answer: () => void;
-
-  constructor(request: PeerRequest, answer: () => void) {
-    this.#request = request;
-    this.#answer = answer;
-  }
-
-  committed(): void {}
-
-  durable(): void {
-    this.#answer();
-  }
-
-  lost(error: OperatingError): void {
-    this.#request.refuse("FAILED", messageOf(error));
+    if (this.#mustWait) {
+      const answer = Buffer.allocUnsafe(1 + end - start);
+      answer[0] = AnswerStatus.ok;
+      if (bytes !== null) copyBytes(bytes, start, end, answer, 1);
+      this.#options.turn.add(new DurableAnswer(request, answer));
+      return;
+    }
+    const out = request.beginAnswer(1 + end - start);
+    if (out === null) return;
+    out.bytes[out.at++] = AnswerStatus.ok;
+    if (bytes !== null) out.at = copyBytes(bytes, start, end, out.bytes, out.at);
+    request.endAnswer();
   }
 }
 
