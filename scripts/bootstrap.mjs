@@ -1,6 +1,6 @@
 /**
- * What `npm start`, `npm test` and `npm run build|check|bench|simulate|failures` call: brings a clone to the state the verb needs
- * (packages installed, sources compiled), then does it. Depends on nothing but Node.
+ * What `npm start`, `npm test`, `npm run build|check|bench|simulate|failures` and `npx kindred` call: brings a clone to the
+ * state the verb needs (packages installed, sources compiled), then does it. Depends on nothing but Node.
  *
  * Invariants:
  * - `node_modules` and `dist` change only while this process holds the lock file `dist/.bootstrap-lock`;
@@ -39,6 +39,10 @@ const verbs = {
   async start(args) {
     await prepare();
     await become("dist/lib/main.js", ["server"].concat(args));
+  },
+  async run(args) {
+    await prepare();
+    await become("dist/lib/main.js", args);
   },
   async build() {
     await prepare();

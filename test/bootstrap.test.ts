@@ -1,6 +1,6 @@
 /** scripts/bootstrap.mjs, run for real in a small project: see stub-project.ts. */
 
-import { existsSync, readFileSync, symlinkSync } from "node:fs";
+import { existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "chai";
 import { StubProject } from "./stub-project.js";
@@ -59,6 +59,15 @@ describe("the bootstrap of an installed tree", function () {
     const { stdout, stderr } = await project.bootstrap(["start"]).finished;
     expect({ stdout, stderr }).to.deep.equal({ stdout: 'main ["server"]\n', stderr: "" });
     expect(project.compilations).to.equal(before);
+  });
+
+  it("is the command of package.json, too, which may be run before anything was built", async () => {
+    const { stdout } = await project.bootstrap(["run", "status", "--port", "7"]).finished;
+    expect(stdout).to.equal('main ["status","--port","7"]\n');
+    const root = join(import.meta.dirname, "..", "..");
+    const { bin } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { bin: { kindred: string } };
+    expect(statSync(join(root, bin.kindred)).mode & 0o111, `${bin.kindred} is executable`).to.equal(0o111);
+    expect(bin.kindred.startsWith("dist/"), "npx links what is there when it first looks").to.equal(false);
   });
 
   it("compiles again when a source changed, and installs again when the lockfile did", async () => {
@@ -172,7 +181,7 @@ describe("the bootstrap of an installed tree", function () {
 
   it("refuses an unknown verb with the ones it knows", async () => {
     const { code, stderr } = await project.bootstrap(["serve"]).finished;
-    expect(stderr).to.contain("start|build|check|test|bench|simulate");
+    expect(stderr).to.contain("start|run|build|check|test|bench|simulate");
     expect(code).to.equal(1);
   });
 

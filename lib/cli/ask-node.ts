@@ -75,7 +75,8 @@ function explained(address: string, request: readonly string[], error: unknown):
   if (/ENOTFOUND|EAI_AGAIN/.test(text)) return `there is no address called ${address} (--host-address)`;
   if (/ETIMEDOUT|timed out/.test(text)) return `${address} did not answer in time`;
   if (/^connect E/.test(text)) return `${address} cannot be reached (${text})`;
-  if (/Connection is closed|ECONNRESET|EPIPE/.test(text)) return `${address} closed the connection: look into its log`;
+  if (/Connection is closed|ECONNRESET|EPIPE/.test(text))
+    return `${address} closed the connection: is that its port for clients, and does it speak without TLS? Its log says more`;
   if (text.startsWith("NOAUTH")) return `${address} wants a password: give --password or set KINDRED_REQUIREPASS`;
   if (text.startsWith("WRONGPASS")) return `${address} refuses the password (--password or KINDRED_REQUIREPASS)`;
   if (/unknown (sub)?command|cluster support disabled/i.test(text)) {

@@ -112,7 +112,7 @@ function announcement(
 ${table.replace(/^/gm, "  ").trimEnd()}
 
   connect   redis-cli${where} -p ${port}${password}      (any member; with -c, or a cluster client, too)
-  look      kindred status${elsewhere} --port ${port}${secret}
+  look      npx kindred status${elsewhere} --port ${port}${secret}
   stop      Ctrl-C
 
 `;

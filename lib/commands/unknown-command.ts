@@ -32,9 +32,11 @@ const absent: ReadonlyMap<string, string> = absentCommands({
 });
 
 const absentSubcommands: ReadonlyMap<string, string> = new Map([
-  ["cluster meet", "other nodes"],
-  ["acl setuser", "users"],
-  ["acl deluser", "users"],
+  ["cluster meet", "a node joins by itself when it is started with --seeds"],
+  ["cluster forget", "Kindred does not remove members yet"],
+  ["cluster replicate", "any node answers any key: there are no masters and no replicas of them"],
+  ["acl setuser", "Kindred does not have users yet"],
+  ["acl deluser", "Kindred does not have users yet"],
 ]);
 
 /** The error for a name that the table does not have. */
@@ -53,8 +55,8 @@ export function unknownCommandText(args: readonly Uint8Array[]): string {
 /** The error for a container's word that it does not have. */
 export function unknownSubcommandText(container: TableEntry, word: Uint8Array): string {
   const shown = latin1Of(word, 0, Math.min(word.length, SHOWN_BYTES_MAX));
-  const family = absentSubcommands.get(`${container.fullName} ${shown.toLowerCase()}`);
-  if (family !== undefined) return `ERR unknown subcommand '${shown}': Kindred does not have ${family} yet`;
+  const why = absentSubcommands.get(`${container.fullName} ${shown.toLowerCase()}`);
+  if (why !== undefined) return `ERR unknown subcommand '${shown}': ${why}`;
   return `ERR unknown subcommand '${shown}'. Try ${container.fullName.toUpperCase()} HELP.`;
 }
 

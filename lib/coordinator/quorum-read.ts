@@ -314,7 +314,9 @@ export class QuorumRead implements Request, ReadOnItsWay {
 
   #settle(verdict: TallyVerdict): void {
     if (this.isSettled || this.#isCompleting || verdict.kind === "waiting") return;
-    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError());
+    if (verdict.kind === "unavailable") {
+      return this.#fail(this.#quorumError(this.#state.filter((state) => state === ASKED).length));
+    }
     this.#isCompleting = true;
     this.#finish(() => this.#complete());
   }
@@ -467,8 +469,9 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#sink.onFailure(error);
   }
 
-  #quorumError(): OperatingError {
+  /** `asked`: those who can be reached and have yet to answer. */
+  #quorumError(asked = 0): OperatingError {
     const { reached, needed } = this.#tally.progress;
-    return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed)} of ${needed} replicas`);
+    return new OperatingError("QUORUM", `read reached ${Math.min(reached + asked, needed - 1)} of ${needed} replicas`);
   }
 }

@@ -406,7 +406,10 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #settle(verdict: TallyVerdict): void {
     if (this.#isTold || this.#isMinting || verdict.kind === "waiting") return;
     // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
-    if (verdict.kind === "unavailable") return this.#isOwnKnown ? this.#fail(this.#quorumError()) : undefined;
+    if (verdict.kind === "unavailable") {
+      if (!this.#isOwnKnown) return;
+      return this.#fail(this.#quorumError(this.#places.filter((place) => (place & (OWNER | PARTNER)) !== 0).length));
+    }
     if (this.#plain !== null && (this.#uncovered?.stamp ?? 0) >= this.#plain.stamp) background(this.#mintAbove(this.#plain));
     else this.#tell();
   }
@@ -470,9 +473,11 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#sink.onFailure(error);
   }
 
-  #quorumError(): OperatingError {
+  /** `asked`: those who can be reached and have yet to answer. */
+  #quorumError(asked = 0): OperatingError {
     const { reached, needed } = this.#tally.progress;
-    return new OperatingError("QUORUM", `write reached ${reached} of ${needed} replicas; it may still take effect`);
+    const text = `write reached ${Math.min(reached + asked, needed - 1)} of ${needed} replicas; it may still take effect`;
+    return new OperatingError("QUORUM", text);
   }
 
   #newTally(): QuorumTally {

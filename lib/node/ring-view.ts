@@ -35,6 +35,7 @@ import {
 } from "../commands/cluster-view.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
+import { PeerCallError } from "../peer/peer.js";
 
 export interface RingViewOptions {
   readonly selfId: MemberId;
@@ -170,7 +171,7 @@ export class RingView implements ClusterView {
       return await this.#options.ask(id, database, key);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      return { answer: "unreachable", reason: error.message };
+      return { answer: "unreachable", reason: error instanceof PeerCallError ? reasonOf(error) : error.message };
     }
   }
 
@@ -429,4 +430,10 @@ function slotsBelowQuorum(ring: Ring, silent: ReadonlySet<MemberId>): number {
     if (up < Math.floor(current.width / 2) + 1) short++;
   }
   return short;
+}
+
+/** Why a member did not answer, without the call's inner names. */
+function reasonOf({ failure, message }: PeerCallError): string {
+  if (failure === "UNAVAILABLE") return "it cannot be reached";
+  return failure === "TIMEOUT" ? "not in time" : message;
 }

@@ -76,7 +76,9 @@ abstract class Handshake implements WireSink {
       clusterId: identity.clusterId,
       settings: identity.settings,
     };
-    this.#timer = owner.clock.after(timeoutMs, () => this.cancel(`no hello within ${timeoutMs} ms`));
+    this.#timer = owner.clock.after(timeoutMs, () =>
+      this.cancel(`no hello within ${timeoutMs} ms (is that its port for other members?)`),
+    );
   }
 
   /** Gives up. */
