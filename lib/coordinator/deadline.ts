@@ -7,17 +7,17 @@ import type { Clock } from "../host/clock.js";
 
 export class Deadline {
   readonly #clock: Clock;
-  readonly #timeoutMs: number;
+  readonly #saidMs: number;
   /** On the monotonic clock. */
   readonly atMs: number;
   /** Timers may fire a little before the clock says so. */
   #hasFired = false;
   #isMet = false;
 
-  /** `timeoutMs` from now. */
-  constructor(clock: Clock, timeoutMs: number) {
+  /** `timeoutMs` from now; `saidMs` of which the error speaks, the setting, where some of it has passed elsewhere. */
+  constructor(clock: Clock, timeoutMs: number, saidMs = timeoutMs) {
     this.#clock = clock;
-    this.#timeoutMs = timeoutMs;
+    this.#saidMs = saidMs;
     this.atMs = clock.monotonicMs() + timeoutMs;
   }
 
@@ -34,7 +34,7 @@ export class Deadline {
   }
 
   error(): OperatingError {
-    return new OperatingError("TIMEOUT", `no answer within ${this.#timeoutMs} ms (request-timeout); nothing was changed`);
+    return new OperatingError("TIMEOUT", `no answer within ${this.#saidMs} ms (request-timeout); nothing was changed`);
   }
 
   /** Settles as `work` does, or rejects with TIMEOUT at the deadline. `work` itself goes on. */

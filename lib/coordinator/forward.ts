@@ -45,6 +45,8 @@ const DECISION_MS_MIN = 250;
 /** One that lives and does not answer (its disk hangs?) is done without after so long. */
 const WRITE_MS_MAX = 250;
 const DECISION_MS_MAX = 1_000;
+/** One that is waited for is asked for a sign of life so often. */
+const PROBE_MS = 50;
 const ROUTES_MAX = 4;
 
 const MAY_TAKE_EFFECT = "; it may still take effect";
@@ -90,17 +92,31 @@ export class Forward implements Request {
     const last = this.#route?.candidates[this.#next - 1];
     if (last === undefined || repeats === "never") return false;
     const agoMs = clock.monotonicMs() - this.#sentMs;
-    const isSilent = health.isLate(last, 0);
+    // What lives shows it soon. It may have others to decide on first, and nothing else to say.
+    if (health.isLate(last, 0)) remote.probe(last);
     if (agoMs < this.#patienceMs) {
-      // What lives shows it by then.
-      if (isSilent) remote.probe(last);
-      this.hedgeAtMs = this.#sentMs + this.#patienceMs;
+      this.hedgeAtMs = Math.min(this.#sentMs + this.#patienceMs, clock.monotonicMs() + PROBE_MS);
       return false;
     }
-    if (!isSilent && agoMs < (repeats === "anywhere" ? WRITE_MS_MAX : DECISION_MS_MAX)) return false;
+    if (!this.#isSilent(last) && this.#isWorthWaiting(last, agoMs)) return false;
     this.#mayHaveRun = true;
     this.#sendNext();
     return false;
+  }
+
+  /** A busy moment of a member is no reason to have something decided elsewhere: not before all others would, too. */
+  #isSilent(member: MemberId): boolean {
+    const { health } = this.#context;
+    return this.#options.repeats === "in turn" ? !health.isAnswering(member) : health.isLate(member, 0);
+  }
+
+  /**
+   * While a member decides, there may be many before this one: another that decides meanwhile would decide differently. One that
+   * lives and decides nothing hangs.
+   */
+  #isWorthWaiting(member: MemberId, agoMs: number): boolean {
+    if (this.#options.repeats === "anywhere") return agoMs < WRITE_MS_MAX;
+    return agoMs < DECISION_MS_MAX || this.#context.health.hasDecidedWithin(member, DECISION_MS_MAX);
   }
 
   expire(): void {
@@ -164,6 +180,7 @@ export class Forward implements Request {
 
   #onAnswer(from: MemberId | null, answer: Buffer): void {
     this.#open--;
+    if (from !== null && this.#options.repeats !== "anywhere") this.#context.health.noteDecision(from);
     if (this.isSettled) return;
     switch (answer[0]) {
       case ForwardStatus.ok:
@@ -187,12 +204,12 @@ export class Forward implements Request {
   }
 
   #onRefused(from: MemberId | null, error: OperatingError): void {
-    const { health, clock } = this.#context;
+    const { clock } = this.#context;
     this.#lastError = error;
     switch (error.code) {
       case "TIMEOUT":
         // It was not begun in time, and never will be. Where it is decided there may be many before it.
-        if (this.#options.repeats !== "in turn" || from === null || health.isLate(from, 0)) return this.#goOn();
+        if (this.#options.repeats !== "in turn" || from === null || this.#isSilent(from)) return this.#goOn();
         if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
         this.#patienceMs *= 2;
         return this.#sendTo(from);

@@ -476,9 +476,9 @@ export class LocalKeyspace implements LocalOperations {
   /** `request-timeout` from now, or what whoever passed the operation on has left. */
   deadline(scope: Scope | null = null): Deadline {
     const forwarded = scope?.forwarded;
-    const timeoutMs =
-      forwarded === undefined ? this.#settings.requestTimeoutMs : Math.max(0, forwarded.deadlineMs - this.#clock.monotonicMs());
-    return new Deadline(this.#clock, timeoutMs);
+    const { requestTimeoutMs } = this.#settings;
+    if (forwarded === undefined) return new Deadline(this.#clock, requestTimeoutMs);
+    return new Deadline(this.#clock, Math.max(0, forwarded.deadlineMs - this.#clock.monotonicMs()), requestTimeoutMs);
   }
 
   checkPairBytes(length: number): void {

@@ -20,6 +20,8 @@ const HEDGE_MS_MAX = 100;
 
 export class MemberHealth {
   readonly #peers: Peers;
+  /** By member: when it last answered what was passed on to it to be decided. */
+  readonly #decidedMs = new Map<MemberId, number>();
 
   constructor({ peers }: { peers: Peers }) {
     this.#peers = peers;
@@ -80,6 +82,15 @@ export class MemberHealth {
   isLate(id: MemberId, agoMs: number): boolean {
     const link = this.#peers.state(id);
     return link === null || agoMs >= HEDGE_MS_MAX || this.#silentMs(link) >= this.hedgeAfterMsOf(link);
+  }
+
+  /** A member has answered what was passed on to it to be decided. */
+  noteDecision(id: MemberId): void {
+    this.#decidedMs.set(id, this.nowMs());
+  }
+
+  hasDecidedWithin(id: MemberId, ms: number): boolean {
+    return this.nowMs() - (this.#decidedMs.get(id) ?? Number.NEGATIVE_INFINITY) < ms;
   }
 
   /** How long nothing has come from it although it was asked something. */

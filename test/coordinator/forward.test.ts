@@ -9,6 +9,10 @@ import type { TurnWork } from "../../lib/replica/turn-end.js";
 
 /** As much of a node as a forward uses: calls are kept, the end of the turn comes at once. */
 let nowMs = 0;
+/** Whether members seem to have stopped, and when any of them last decided something. */
+let areSilent = true;
+let decidedMs = 0;
+let probes = 0;
 
 function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCall[] } {
   const calls: MemberCall[] = [];
@@ -16,8 +20,23 @@ function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCa
     clock: { monotonicMs: () => nowMs },
     inFlight: { add: () => undefined },
     turn: { add: (work: TurnWork) => work.committed() },
-    health: { nowMs: () => nowMs, hedgeAfterMs: () => 10, isLate: () => true },
-    remote: { send: (call: MemberCall) => calls.push(call), probe: () => undefined },
+    health: {
+      nowMs: () => nowMs,
+      hedgeAfterMs: () => 10,
+      // Nothing came since it was asked: nothing of this request has an answer.
+      isLate: () => true,
+      isAnswering: () => !areSilent,
+      noteDecision: () => {
+        decidedMs = nowMs;
+      },
+      hasDecidedWithin: (_id: string, ms: number) => nowMs - decidedMs < ms,
+    },
+    remote: {
+      send: (call: MemberCall) => calls.push(call),
+      probe: () => {
+        probes++;
+      },
+    },
   };
   return { context: context as unknown as QuorumContext, calls };
 }
@@ -76,6 +95,27 @@ describe("a request that is passed on", () => {
     forward.hedge();
     refuse(1, "ARGUMENT", "too many siblings");
     expect(told).to.equal("QUORUM of one node: too many siblings; it may still take effect");
+  });
+
+  it("waits for a member that is busy with others, and goes on when it decides nothing any more", () => {
+    areSilent = false;
+    probes = 0;
+    pass("in turn");
+    for (let ticks = 0; ticks < 180; ticks++) {
+      nowMs += 10;
+      // The member answers others; this one stands behind them.
+      decidedMs = nowMs;
+      forward.hedge();
+    }
+    expect(calls).to.have.length(1);
+    expect(probes, "asked for signs of life").to.be.above(20);
+    nowMs += 990;
+    forward.hedge();
+    expect(calls).to.have.length(1);
+    nowMs += 10;
+    forward.hedge();
+    expect(calls).to.have.length(2);
+    areSilent = true;
   });
 
   it("may take effect when time is up", () => {
