@@ -2,6 +2,8 @@
  * The turns of Node's event loop. What is deferred runs at the end of the turn: once everything that is ready has been read,
  * or once so much has been read that it is time to let go of it. The latter keeps nodes busy side by side: others work on
  * what they were sent while this one reads on, and a turn's batch does not outgrow the processor's caches.
+ *
+ * INVARIANT: what is deferred is called once, in the order of the calls, and never within `defer` or a socket's handler.
  */
 
 /** A turn ends after about so many bytes read. */

@@ -2,6 +2,8 @@
  * Calls of one turn to one member, in one request: docs/FORMATS.md, "BATCH". A coordinator under load sends hundreds of small
  * ones at a time, and most of what each costs is a frame, an object and a place among the calls that wait.
  *
+ * INVARIANT: each call of a batch is told once what became of it: its answer, a failure, or that it is to be asked alone.
+ *
  *     request: (kind u8, length u32, payload as that kind has it)*
  *     answer:  (length varint, answer as that kind has it; empty: it is to be asked alone)*, in the order of the calls
  */
