@@ -212,7 +212,7 @@ export const settings = {
   }),
   requestsInFlightMax: integer({
     name: "client-requests-max",
-    default: 1_024,
+    default: 256,
     min: 1,
     max: 1_000_000,
     why: "unanswered requests of one connection before its input waits",

@@ -43,7 +43,7 @@ const bugs: readonly PlantedBug[] = [
         to: "return this.#count(position, rest);",
       },
     ],
-    worlds: { topology: "cluster", nodes: 5 },
+    worlds: { topology: "cluster", nodes: 7 },
   },
   {
     name: "a dot is given twice",

@@ -312,7 +312,9 @@ export class Cluster {
       peers.setAddress(id, address);
     }
     peers.onUp((peerId) => {
-      if (this.#state === "running") background(this.fetchRing(peerId));
+      if (this.#state !== "running") return;
+      gossip.greet(peerId);
+      background(this.fetchRing(peerId));
     });
     gossip.start();
     const { replicas, vnodes } = settings;

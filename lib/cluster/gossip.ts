@@ -169,6 +169,23 @@ export class Gossip {
     return encoded;
   }
 
+  /** Tells a member of this one at once, so that it can reach it. Nothing where it is not known yet. */
+  greet(id: MemberId): void {
+    const member = this.membership.get(id);
+    if (member === null || this.#state !== "running") return;
+    const { transport, clock, log } = this.#options;
+    const message = this.#encode({ kind: "entries", entries: this.membership.entriesOf([this.membership.selfId]) });
+    const deadlineMs = clock.monotonicMs() + EXCHANGE_HEARTBEATS * this.#heartbeatMs;
+    const greeted = transport.exchange(peerOf(member), message, deadlineMs).then(
+      () => undefined,
+      (error: unknown) => {
+        if (!(error instanceof OperatingError)) throw error;
+        log.debug({ member: id, code: error.code }, `it was not greeted: ${error.message}`);
+      },
+    );
+    background(greeted);
+  }
+
   #round(): void {
     const { clock, random, ringVersion, load } = this.#options;
     const nowMs = clock.monotonicMs();

@@ -8,13 +8,15 @@ import type { Clock } from "../host/clock.js";
 export class BeginLimit {
   readonly #clock: Clock;
   readonly #byMs: number;
+  readonly #leasedUntilMs: () => number;
   readonly #isAbandoned: () => boolean;
   #isMissed = false;
 
-  /** `byMs` on the monotonic clock; `isAbandoned`: nobody waits for the answer any more, and others may have been asked. */
-  constructor(options: { clock: Clock; byMs: number; isAbandoned: () => boolean }) {
+  /** `byMs` on the monotonic clock, or later where it is leased more time; `isAbandoned`: nobody waits for the answer any more, and others may have been asked. */
+  constructor(options: { clock: Clock; byMs: number; leasedUntilMs: () => number; isAbandoned: () => boolean }) {
     this.#clock = options.clock;
     this.#byMs = options.byMs;
+    this.#leasedUntilMs = options.leasedUntilMs;
     this.#isAbandoned = options.isAbandoned;
   }
 
@@ -25,7 +27,8 @@ export class BeginLimit {
 
   /** From now on nothing more may be minted for it. */
   get isPast(): boolean {
-    return this.#clock.monotonicMs() >= this.#byMs || this.#isAbandoned();
+    const nowMs = this.#clock.monotonicMs();
+    return (nowMs >= this.#byMs && nowMs >= this.#leasedUntilMs()) || this.#isAbandoned();
   }
 
   /** Throws TIMEOUT when it is too late. Comes in the very step that stores. */

@@ -9,6 +9,7 @@ import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import { DurableAnswer } from "../replica/durable-answer.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
+import { LeasesGiven, LeasesTaken } from "./decision-leases.js";
 import { Forward } from "./forward.js";
 import {
   type CommandRequest,
@@ -23,6 +24,7 @@ import type { Forwarded, Hold, Scope } from "./keyspace.js";
 import type { LocalKeyspace } from "./local-keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
 import type { QuorumRequests } from "./quorum-requests.js";
+import { SharedTurns } from "./shared-turns.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
 
 /** A key that a command decides on, with the database that it is in. */
@@ -48,7 +50,7 @@ export interface RoutedCommand {
  * with the encoded reply.
  */
 export type CommandRun = (command: CommandToRun, forwarded: Forwarded, hold: Hold | null) => Promise<string>;
-export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "stamp" | "writeId">;
+export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "number" | "stamp" | "writeId">;
 
 /** What the commands need of it. */
 export interface CommandRouting {
@@ -67,6 +69,9 @@ export class CommandForwarding implements CommandRouting {
   readonly #local: LocalKeyspace;
   readonly #plans: SlotPlans;
   readonly #context: QuorumContext;
+  readonly #turns: SharedTurns;
+  readonly #leasesGiven: LeasesGiven;
+  readonly #leasesTaken = new LeasesTaken();
   #run: CommandRun | null = null;
 
   constructor(options: { requests: QuorumRequests; local: LocalKeyspace; context: QuorumContext }) {
@@ -74,6 +79,8 @@ export class CommandForwarding implements CommandRouting {
     this.#local = options.local;
     this.#plans = options.context.plans;
     this.#context = options.context;
+    this.#turns = new SharedTurns(options.context.replica.queues);
+    this.#leasesGiven = new LeasesGiven({ remote: options.context.remote, instance: options.requests.instance });
   }
 
   isElsewhere(scope: Scope, key: Uint8Array): boolean {
@@ -103,41 +110,47 @@ export class CommandForwarding implements CommandRouting {
     const { database, consistency } = scope;
     const command = { protocol, database, consistency, args };
     const forwarded = { writeId, deadlineMs: deadline.atMs, stamp };
-    const send = (held: Scope): Promise<string> =>
+    const send = (hold: Hold): Promise<string> =>
       new Promise((resolve, reject) => {
         const forward = new Forward(this.#context, {
           kind: ForwardKind.command,
           route: () => ({
-            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, forwarded, held.hold)),
-            payloadFor: (spareMs) => {
-              return encodeCommand({ ...command, ringVersion: this.#plans.ring.document.version, spareMs, stamp, writeId });
+            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, forwarded, hold)),
+            payloadFor: (spareMs, number) => {
+              const ringVersion = this.#plans.ring.document.version;
+              return encodeCommand({ ...command, ringVersion, spareMs, number, stamp, writeId });
             },
           }),
           deadlineMs: deadline.atMs,
           repeats: repeats === "known by its id" ? "in turn" : "never",
+          leases: this.#leasesGiven,
           onAnswer: (answer) => resolve(latin1Of(answer, 1)),
           onFailure: reject,
         });
         forward.start();
       });
-    // What follows for these keys on this node finds the command done.
-    const inTurn = this.#local.inTurnOf(scope, dataKeys, async (held) => {
+    const work = async (hold: Hold): Promise<string> => {
       if (deadline.isPast) throw deadline.error();
       // From now on it may take effect, and says so itself when nobody has answered in time.
       deadline.meet();
-      return send(held);
-    });
-    return deadline.bound(inTurn);
+      return send(hold);
+    };
+    // What follows for these keys on this node finds the command done.
+    if (dataKeys.length === 1) return deadline.bound(this.#turns.run(dataKeys[0]!, work));
+    return deadline.bound(this.#local.inTurnOf(scope, dataKeys, (held) => work(held.hold!)));
   }
 
   serve(run: CommandRun): void {
     this.#run = run;
     this.#context.remote.serve(ForwardKind.command, (request) => this.#onCommand(request));
+    this.#context.remote.serve(ForwardKind.lease, ({ payload, deadlineMs }) => this.#leasesTaken.learn(payload, deadlineMs));
   }
 
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
-    const forwarded = forwardedBy(request, command, this.#context.clock);
+    const { writeId, number } = command;
+    const leasedUntilMs = (): number => this.#leasesTaken.untilMs(writeId, number);
+    const forwarded = forwardedBy(request, command, this.#context.clock, leasedUntilMs);
     background(
       this.#runHere(command, forwarded, null).then((answer) =>
         this.#context.turn.add(new DurableAnswer(request, answer, encodeRefused)),

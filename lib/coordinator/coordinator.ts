@@ -35,6 +35,7 @@ import type { QuorumContext } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
+import { Refreshes } from "./refreshes.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
 import type { SlotPlan } from "./slot-plan.js";
@@ -58,6 +59,7 @@ export class Coordinator implements Keyspace {
   readonly #tokens: ContextTokens;
   readonly #walk: RingWalk;
   readonly #ringFlush: RingFlush;
+  readonly #refreshes: Refreshes;
 
   constructor(options: CoordinatorOptions) {
     this.#local = options.local;
@@ -66,6 +68,7 @@ export class Coordinator implements Keyspace {
     this.#tokens = options.tokens;
     this.#walk = new RingWalk(options);
     this.#ringFlush = new RingFlush(options);
+    this.#refreshes = new Refreshes(options.requests);
   }
 
   // Reads.
@@ -179,11 +182,12 @@ export class Coordinator implements Keyspace {
     if (plan.selfPosition < 0) return this.#removeElsewhere(scope, dataKey);
     const { replica } = this.#context;
     const deadline = this.#local.deadline(scope);
+    const refresh = this.#refreshes.ask(scope, dataKey);
     let wasLive = false;
     let minted: MintedDot | null = null;
-    await this.#local.changeAt(scope, [dataKey], {
+    const change = this.#local.changeAt(scope, [dataKey], {
       deadline,
-      prepare: () => this.#requests.refresh(scope, dataKey, deadline),
+      prepare: () => refresh.done(deadline),
       step: (records) => {
         const old = replica.at(dataKey, records);
         if (old === null) return;
@@ -193,6 +197,7 @@ export class Coordinator implements Keyspace {
         if (after.sequence !== before) minted = after;
       },
     });
+    await change.finally(() => refresh.end());
     if (minted !== null) await this.#requests.replicate(scope, dataKey, minted, deadline.atMs);
     return wasLive;
   }
@@ -255,16 +260,16 @@ export class Coordinator implements Keyspace {
     const elsewhere = new Map<number, ReadElsewhere>();
     const stored: number[] = [];
     const toForward: { readonly at: number; readonly spec: WriteSpec }[] = [];
-    await local.changeTogether(scopes, dataKeys, {
+    const refreshes = dataKeys.map((dataKey, at) => (isOwn[at] ? this.#refreshes.ask(scopes[at]!, dataKey) : null));
+    const change = local.changeTogether(scopes, dataKeys, {
       deadline,
       prepare: async () => {
         const reads = dataKeys.map(async (dataKey, at) => {
+          const refresh = refreshes[at]!;
+          if (refresh !== null) return refresh.done(deadline);
           const scope = scopes[at]!;
-          if (isOwn[at]) await this.#requests.refresh(scope, dataKey, deadline);
-          else {
-            const read = (view: RecordView | null): ReadElsewhere => readElsewhere(local, scope, view);
-            elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, deadline, read));
-          }
+          const read = (view: RecordView | null): ReadElsewhere => readElsewhere(local, scope, view);
+          elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, deadline, read));
         });
         await Promise.all(reads);
       },
@@ -287,6 +292,9 @@ export class Coordinator implements Keyspace {
           } else toForward.push({ at, spec: specOf(effect, elsewhere.get(at)!) });
         }
       },
+    });
+    await change.finally(() => {
+      for (const refresh of refreshes) refresh?.end();
     });
     await Promise.all([
       ...stored.map((at) => this.#requests.replicate(scopes[at]!, dataKeys[at]!, null, deadline.atMs)),

@@ -26,7 +26,8 @@ import type { VersionVector } from "../causality/version-vector.js";
 import { type ErrorCode, OperatingError } from "../errors.js";
 import { type Consistency, LEVELS } from "./consistency.js";
 
-export const ForwardKind = { write: 5, command: 6 } as const;
+/** `lease` is a notice: see decision-leases.ts. */
+export const ForwardKind = { write: 5, command: 6, lease: 8 } as const;
 
 export const ForwardStatus = { ok: 0, staleRing: 1, error: 2 } as const;
 
@@ -76,6 +77,8 @@ export interface CommandRequest {
   readonly ringVersion: number;
   /** As for a WRITE. */
   readonly spareMs: number;
+  /** Of the sending: by it a lease says what it covers. */
+  readonly number: number;
   readonly stamp: number;
   readonly protocol: 2 | 3;
   readonly database: number;
@@ -133,6 +136,7 @@ export function encodeCommand(command: CommandRequest): Buffer {
   let length =
     varintLength(command.ringVersion) +
     varintLength(command.spareMs) +
+    varintLength(command.number) +
     STAMP_BYTES +
     2 +
     consistencyLength(command.consistency);
@@ -140,6 +144,7 @@ export function encodeCommand(command: CommandRequest): Buffer {
   for (const arg of args) length += varintLength(arg.length) + arg.length;
   const bytes = Buffer.allocUnsafe(length);
   let at = writeVarint(bytes, writeVarint(bytes, 0, command.ringVersion), command.spareMs);
+  at = writeVarint(bytes, at, command.number);
   at = writeStamp(bytes, at, command.stamp);
   bytes[at++] = command.protocol;
   bytes[at++] = command.database;
@@ -159,6 +164,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
   const spareMs = readVarint(bytes, cursor, end);
+  const number = readVarint(bytes, cursor, end);
   const stamp = readStampAt(bytes, cursor, end);
   const protocol = readByte(bytes, cursor, end) === 3 ? 3 : 2;
   const database = readByte(bytes, cursor, end);
@@ -173,7 +179,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
     args.push(Buffer.from(bytes.subarray(cursor.at, cursor.at + length)));
     cursor.at += length;
   }
-  return { ringVersion, spareMs, stamp, protocol, database, consistency, writeId, args };
+  return { ringVersion, spareMs, number, stamp, protocol, database, consistency, writeId, args };
 }
 
 /** The answer to a WRITE that was made: what its replica has seen of the key now. */

@@ -8,6 +8,7 @@ import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
+import type { LeasesGiven } from "./decision-leases.js";
 import { decodeRefused, ForwardStatus } from "./forward-messages.js";
 import type { Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
@@ -19,8 +20,8 @@ export interface Route {
   readonly candidates: readonly MemberId[];
   /** Runs it on this node, after all candidates; resolves with an answer like theirs. Null: this node cannot. */
   readonly here: (() => Promise<Buffer>) | null;
-  /** The request to a member that must begin it `spareMs` (whole) before the deadline of its call. Owned. */
-  readonly payloadFor: (spareMs: number) => Buffer;
+  /** The request to a member that must begin it `spareMs` (whole) before the deadline of its call, or as it is leased. Owned. */
+  readonly payloadFor: (spareMs: number, leaseNumber: number) => Buffer;
 }
 
 export interface ForwardOptions {
@@ -33,6 +34,8 @@ export interface ForwardOptions {
    * `in turn`: yes, but the first is where it is decided: as long as that lives, it is asked again rather than another.
    */
   readonly repeats: "never" | "in turn" | "anywhere";
+  /** Where the first is where it is decided: it is given more time as long as it lives. */
+  readonly leases?: LeasesGiven;
   /** The answer with status `ok`, borrowed. One of the two is called, once, never within `start`. */
   readonly onAnswer: (answer: Buffer) => void;
   readonly onFailure: (error: OperatingError) => void;
@@ -69,6 +72,7 @@ export class Forward implements Request {
   #sentMs = 0;
   #beginByMs = 0;
   #patienceMs = 0;
+  #leaseNumber = 0;
   #isTriedHere = false;
   #mayHaveRun = false;
   #lastError: OperatingError | null = null;
@@ -91,17 +95,32 @@ export class Forward implements Request {
     const { repeats } = this.#options;
     const last = this.#route?.candidates[this.#next - 1];
     if (last === undefined || repeats === "never") return false;
-    const agoMs = clock.monotonicMs() - this.#sentMs;
+    const nowMs = clock.monotonicMs();
+    const agoMs = nowMs - this.#sentMs;
     // What lives shows it soon. It may have others to decide on first, and nothing else to say.
     if (health.isLate(last, 0)) remote.probe(last);
-    if (agoMs < this.#patienceMs) {
-      this.hedgeAtMs = Math.min(this.#sentMs + this.#patienceMs, clock.monotonicMs() + PROBE_MS);
+    const isWorthWaiting = this.#isWorthWaiting(last, agoMs);
+    this.#lease(last, nowMs);
+    if (nowMs < this.#beginByMs) {
+      this.hedgeAtMs = Math.min(this.#beginByMs, nowMs + PROBE_MS);
       return false;
     }
-    if (!this.#isSilent(last) && this.#isWorthWaiting(last, agoMs)) return false;
+    if (!this.#isSilent(last) && isWorthWaiting) return false;
     this.#mayHaveRun = true;
     this.#sendNext();
     return false;
+  }
+
+  /** It keeps its place behind the others there: as long as the member shows that it lives, it may begin the request later. */
+  #lease(member: MemberId, nowMs: number): void {
+    const { leases } = this.#options;
+    if (leases === undefined) return;
+    const { health } = this.#context;
+    const byMs = nowMs - health.silentMs(member) + this.#patienceMs;
+    const isDeciding = nowMs - leases.sinceMs(member) < DECISION_MS_MAX || health.hasDecidedWithin(member, DECISION_MS_MAX);
+    if (isDeciding) leases.renew(member, byMs, nowMs);
+    const leasedMs = Math.min(this.deadlineMs, leases.untilMs(member, this.#leaseNumber));
+    this.#beginByMs = Math.max(this.#beginByMs, leasedMs);
   }
 
   /** A busy moment of a member is no reason to have something decided elsewhere: not before all others would, too. */
@@ -150,7 +169,7 @@ export class Forward implements Request {
 
   #sendTo(to: MemberId): void {
     const { remote, health, clock } = this.#context;
-    const { repeats, kind, deadlineMs } = this.#options;
+    const { repeats, kind, deadlineMs, leases } = this.#options;
     const { candidates, here, payloadFor } = this.#route!;
     this.#open++;
     this.#sentMs = clock.monotonicMs();
@@ -163,9 +182,10 @@ export class Forward implements Request {
       kind,
       deadlineMs,
       onAnswer: (payload) => this.#onAnswer(to, payload),
-      onFailure: (code) => this.#onFailure(code),
+      onFailure: (code, text) => this.#onFailure(code, text),
     };
-    remote.send(call, payloadFor(Math.ceil(deadlineMs - this.#beginByMs)));
+    this.#leaseNumber = leases?.open(to, this.#beginByMs, this.#sentMs) ?? 0;
+    remote.send(call, payloadFor(Math.ceil(deadlineMs - this.#beginByMs), this.#leaseNumber));
   }
 
   #runHere(): boolean {
@@ -213,10 +233,12 @@ export class Forward implements Request {
         if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
         this.#patienceMs *= 2;
         return this.#sendTo(from);
-      case "IO":
       case "BUSY":
-        // Its disk is full, or it has too much to do: another may have room. What the disk refused may have reached it all the same.
-        if (error.code === "IO") this.#mayHaveRun = true;
+        // It has too much to do: another may have room. Where it lives and decides, another would decide differently.
+        return this.#options.repeats === "anywhere" ? this.#goOn() : this.#fail();
+      case "IO":
+        // Its disk is full, and another's is not. What the disk refused may have reached it all the same.
+        this.#mayHaveRun = true;
         return this.#options.repeats === "never" ? this.#fail() : this.#goOn();
       case "UNAVAILABLE":
         // It was begun, and came too late to be finished.
@@ -242,10 +264,14 @@ export class Forward implements Request {
     );
   }
 
-  #onFailure(code: MemberFailureCode): void {
+  #onFailure(code: MemberFailureCode, text: string): void {
     this.#open--;
     if (AMBIGUOUS.has(code)) this.#mayHaveRun = true;
     if (this.isSettled) return;
+    if (code === "BUSY" && this.#options.repeats !== "anywhere") {
+      this.#lastError = new OperatingError("BUSY", `the node that decides on the key has too much to do: ${text}; try again`);
+      return this.#fail();
+    }
     if (this.#mayHaveRun && this.#options.repeats === "never") return this.#fail();
     this.#goOn();
   }

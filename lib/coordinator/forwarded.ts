@@ -8,8 +8,9 @@ export function forwardedBy(
   request: MemberRequest,
   { writeId, spareMs, stamp }: { readonly writeId: string; readonly spareMs: number; readonly stamp: number },
   clock: Clock,
+  leasedUntilMs: () => number = () => 0,
 ): Forwarded & { readonly begin: BeginLimit } {
   const { deadlineMs } = request;
-  const begin = new BeginLimit({ clock, byMs: deadlineMs - spareMs, isAbandoned: () => request.isAbandoned });
+  const begin = new BeginLimit({ clock, byMs: deadlineMs - spareMs, leasedUntilMs, isAbandoned: () => request.isAbandoned });
   return { writeId, deadlineMs, stamp, begin };
 }

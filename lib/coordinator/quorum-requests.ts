@@ -49,8 +49,8 @@ export class QuorumRequests {
   readonly #context: QuorumContext;
   readonly #shown = new ShownContexts();
   readonly #standIn: StandInWrites;
-  /** Of this run: write ids begin with it. */
-  readonly #instance: string;
+  /** Of this run: write ids begin with it. 8 latin1 characters. */
+  readonly instance: string;
   #writes = 0;
 
   constructor(options: { local: LocalKeyspace; context: QuorumContext; random: Random }) {
@@ -58,7 +58,7 @@ export class QuorumRequests {
     this.#plans = options.context.plans;
     this.#context = options.context;
     this.#standIn = new StandInWrites(options);
-    this.#instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
+    this.instance = latin1Of(options.random.bytes(INSTANCE_BYTES));
   }
 
   /** Begins to answer what other members pass on. */
@@ -69,7 +69,7 @@ export class QuorumRequests {
   /** Unique among all requests that are ever passed on. */
   nextWriteId(): string {
     this.#writes++;
-    return this.#instance + this.#writes.toString(36);
+    return this.instance + this.#writes.toString(36);
   }
 
   // Reads.

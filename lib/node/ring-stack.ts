@@ -67,7 +67,7 @@ const ANSWER_MS_MAX = 2_000;
 /** Requests that wait for other nodes: each has a call or two to a peer, and a link carries 65,536. */
 const IN_FLIGHT_MAX = 30_000;
 /** How long a start waits: for links with all others, for links with a majority, and for a join. */
-const LINKS_MS = 300;
+const LINKS_MS = 500;
 const LINKS_MS_MAX = 1_000;
 const JOIN_MS_MAX = 10_000;
 const SETTLE_TICK_MS = 10;
@@ -268,8 +268,9 @@ export class RingStack {
   }
 
   /**
-   * Waits, for a while, until this node can do what clients ask: is linked with the others, and has joined. A member that is
-   * down must not keep it from serving, and a join that takes long neither: others answer meanwhile what it passes on.
+   * Waits, for a while, until this node can do what clients ask: is linked with the others, both ways, and has joined. Before
+   * all others have a link to it, they may decide elsewhere what it would decide. A member that is down must not keep it from
+   * serving, and a join that takes long neither: others answer meanwhile what it passes on.
    */
   async #settle(): Promise<void> {
     const { clock } = this.#options.host;
@@ -277,12 +278,16 @@ export class RingStack {
     for (;;) {
       const { members } = this.cluster.ring.document;
       const waitedMs = clock.monotonicMs() - startedMs;
-      const linked = members.filter(({ id }) => this.cluster.isUsable(id)).length;
+      const linked = members.filter(({ id }) => this.#isLinkedWith(id)).length;
       const isJoined = members.some(({ id }) => id === this.cluster.selfId) || waitedMs >= JOIN_MS_MAX;
       const isLinked = linked === members.length || (waitedMs >= LINKS_MS && 2 * linked > members.length);
       if ((isJoined && isLinked) || (isJoined && waitedMs >= LINKS_MS_MAX)) return;
       await pause(clock, SETTLE_TICK_MS);
     }
+  }
+
+  #isLinkedWith(id: MemberId): boolean {
+    return id === this.cluster.selfId || (this.peers.isUsable(id) && this.peers.isLinkedFrom(id));
   }
 
   async stop(): Promise<void> {

@@ -12,6 +12,7 @@ import { CallTable } from "./call-table.js";
 import { type PeerFailureCode, refusalOf } from "./failure.js";
 import { CALL_ID_BYTES, FrameType, REQUEST_HEAD_BYTES } from "./frame.js";
 import { Dialler, type DialOutcome, type HandshakeOwner, type PeerHello } from "./handshake.js";
+import type { HearingTime } from "./hearing-time.js";
 import { cleanText } from "./hello.js";
 import { Latency } from "./latency.js";
 import type { OutBuffer } from "./out-buffer.js";
@@ -21,6 +22,7 @@ import type { Wire, WireSink } from "./wire.js";
 export interface LinkOwner extends HandshakeOwner {
   /** Monotonic time, read once a turn. */
   turnMs(): number;
+  readonly hearing: HearingTime;
   /** Tells a call of its failure at the end of this turn. */
   failSoon(call: PeerCallHead, code: PeerFailureCode, text: string): void;
   linkUp(link: OutgoingLink, peer: PeerHello): void;
@@ -42,8 +44,8 @@ export interface PeerState {
   readonly downSinceMs: number | null;
   /** Monotonic time at which anything last came from it; null before the first. */
   readonly lastAnswerMs: number | null;
-  /** Monotonic time since which calls wait for answers and nothing at all came from it; null while none waits. */
-  readonly silentSinceMs: number | null;
+  /** How long calls have waited for answers and nothing at all came from it, though it could have been heard; 0 while none waits. */
+  readonly silentMs: number;
   /** There is a link, and the peer did not miss `missedDeadlinesMax` deadlines in a row. */
   readonly isUsable: boolean;
   /** Calls in a row that had no answer by their deadline while nothing at all came from the peer. */
@@ -57,6 +59,8 @@ export interface PeerState {
   readonly queuedBytes: number;
 }
 
+/** A deadline counts as missed after so much silence: a peer that answers others has much to do. */
+const MISSED_MS_MIN = 100;
 /** Time between looks at the deadlines of calls, at least. */
 const EXPIRY_MS_MIN = 1;
 
@@ -80,8 +84,9 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   /** Monotonic times; `#heardMs` also starts anew when the link comes up or this process was stopped. */
   #heardMs = 0;
   #lastAnswerMs: number | null = null;
-  /** When a call was sent while none was waiting. */
-  #askedMs = 0;
+  /** When a call was sent while none was waiting, or something was heard: the later of the two. */
+  #silentSinceMs = 0;
+  #looksBefore = 0;
   #missedDeadlines = 0;
   #pingId = 0;
   #pingSentMs: number | null = null;
@@ -108,8 +113,14 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     return this.#lastAnswerMs;
   }
 
-  get silentSinceMs(): number | null {
-    return this.#calls.count === 0 ? null : Math.max(this.#askedMs, this.#heardMs);
+  get silentMs(): number {
+    if (this.#calls.count === 0) return 0;
+    const owner = this.#owner;
+    return owner.hearing.heardOf(Math.max(0, owner.turnMs() - this.#silentSinceMs), this.#looksBefore);
+  }
+
+  get hasCalls(): boolean {
+    return this.#calls.count > 0;
   }
 
   get missedDeadlines(): number {
@@ -214,7 +225,10 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
       owner.failSoon(call, "TIMEOUT", "the deadline had passed before the call was sent");
       return null;
     }
-    if (this.#calls.count === 0) this.#askedMs = nowMs;
+    if (this.#calls.count === 0) {
+      this.#silentSince(nowMs);
+      owner.hearing.begin();
+    }
     const id = this.#calls.add(call, deadlineMs, nowMs);
     if (id === 0) {
       owner.failSoon(call, "BUSY", `${settings.callsMax} calls wait for the peer already (callsMax)`);
@@ -222,6 +236,14 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     }
     if (deadlineMs < this.#expiryMs) this.#armExpiry(deadlineMs, nowMs);
     return this.#beginRequest(wire, { id, kind: call.kind, deadlineMs }, payloadBytesMax);
+  }
+
+  /** Dials at once where it would be dialled later. */
+  retryNow(): void {
+    if (this.#retryTimer === null || this.#isForgotten) return;
+    this.#retryTimer.cancel();
+    this.#retryTimer = null;
+    this.#dial();
   }
 
   /** Pings the peer, unless a ping is under way: what lives answers at once, whatever else it is at. */
@@ -252,7 +274,10 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   tick(nowMs: number, wasStopped: boolean): void {
     if (this.#wire === null) return;
     // Who was stopped has not read what came meanwhile, so it cannot blame the peer.
-    if (wasStopped) this.#heardMs = nowMs;
+    if (wasStopped) {
+      this.#heardMs = nowMs;
+      this.#silentSince(nowMs);
+    }
     const { settings } = this.#owner;
     const silentMs = nowMs - this.#heardMs;
     if (silentMs >= settings.silenceMsMax) this.#wire.close(`nothing came from the peer for ${Math.round(silentMs)} ms`);
@@ -274,6 +299,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     this.#latency = new Latency();
     this.#pingSentMs = null;
     this.#heardMs = wire.arrivedMs;
+    this.#silentSince(wire.arrivedMs);
     // A first sample of its latency, and for the peer a first batch.
     this.#ping();
     this.#owner.linkUp(this, peer);
@@ -349,6 +375,12 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     this.#heardMs = atMs;
     this.#lastAnswerMs = atMs;
     this.#missedDeadlines = 0;
+    this.#silentSince(atMs);
+  }
+
+  #silentSince(ms: number): void {
+    this.#silentSinceMs = ms;
+    this.#looksBefore = this.#owner.hearing.looks;
   }
 
   #beginRequest(wire: Wire, head: { id: number; kind: number; deadlineMs: number }, payloadBytesMax: number): OutBuffer {
@@ -382,9 +414,10 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     this.#expiryTimer = null;
     this.#expiryMs = Number.POSITIVE_INFINITY;
     const nowMs = this.#owner.monotonicMs();
+    const isSilent = this.silentMs >= MISSED_MS_MIN;
     this.#calls.drainExpired(nowMs, this.#expired);
     if (this.#expired.length > 0) {
-      this.#missedDeadlines += this.#expired.length;
+      if (isSilent) this.#missedDeadlines += this.#expired.length;
       this.#ping();
       this.#tellExpired("TIMEOUT", "the peer did not answer in time; the call may have taken effect");
     }

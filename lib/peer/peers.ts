@@ -13,6 +13,7 @@ import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
 import { PeerCallError, type PeerFailureCode } from "./failure.js";
 import { type Accepted, type AcceptOutcome, Acceptor, Dialler, type PeerHello, type PeerIdentity } from "./handshake.js";
+import { HearingTime } from "./hearing-time.js";
 import { ID_LENGTH_MAX, INSTANCE_BYTES, SETTINGS_BYTES_MAX } from "./hello.js";
 import { IncomingLink, type IncomingOwner, type PeerHandler } from "./incoming-link.js";
 import type { OutBuffer } from "./out-buffer.js";
@@ -78,6 +79,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   readonly #onTick = (): void => this.#tick();
   #tickTimer: Timer;
   #tickedMs: number;
+  readonly hearing: HearingTime;
 
   constructor(options: PeersOptions) {
     const { settings } = options;
@@ -90,6 +92,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     this.#log = options.log;
     this.#identity = options.identity;
     this.#admit = options.admit;
+    this.hearing = new HearingTime(options.clock, () => [...this.#links.values()].some(({ hasCalls }) => hasCalls));
     this.#tickedMs = options.clock.monotonicMs();
     this.#tickTimer = options.clock.after(this.#tickMs, this.#onTick);
   }
@@ -131,6 +134,11 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   /** There is a link, and the peer did not miss `missedDeadlinesMax` deadlines in a row. */
   isUsable(peerId: string): boolean {
     return this.#links.get(peerId)?.isUsable ?? false;
+  }
+
+  /** The peer has a link to this node. */
+  isLinkedFrom(peerId: string): boolean {
+    return this.#incoming.has(peerId);
   }
 
   /** Asks the peer for a sign of life. Does nothing without a link. */
@@ -320,6 +328,8 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     links.push(link);
     this.#incoming.set(peerId, links);
     this.#incomingCount++;
+    // It lives: what waits before it is dialled once more need not wait.
+    this.#links.get(peerId)?.retryNow();
   }
 
   onAcceptFailed(error: OperatingError, remoteAddress: string): void {

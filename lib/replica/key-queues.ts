@@ -39,13 +39,7 @@ export class KeyQueues {
 
   /** Takes the key's next turn: wait for `ready`, then `release` exactly once whatever happened. */
   take(key: string): { readonly ready: Promise<void>; readonly release: () => void } {
-    if (this.#waiting >= this.waitingMax) {
-      throw new OperatingError(
-        "BUSY",
-        `${this.waitingMax} requests are waiting for disk or for others on their key; try again (requests-queued-max)`,
-      );
-    }
-    this.#waiting++;
+    this.#enter();
     const ready = this.#tails.get(key) ?? Promise.resolve();
     let resolveDone!: () => void;
     const done = new Promise<void>((resolve) => {
@@ -59,5 +53,26 @@ export class KeyQueues {
     };
     // Who gives up before its turn came must not let the next one overtake those before.
     return { ready, release: () => void ready.then(finish) };
+  }
+
+  /** What stands for the last turn of a key: the same object as long as nobody has taken one since. Undefined: none is taken. */
+  lastOf(key: string): object | undefined {
+    return this.#tails.get(key);
+  }
+
+  /** One more operation waits in a turn that another took: `leave` when it is done. Throws BUSY. */
+  join(): { readonly leave: () => void } {
+    this.#enter();
+    return { leave: () => void this.#waiting-- };
+  }
+
+  #enter(): void {
+    if (this.#waiting >= this.waitingMax) {
+      throw new OperatingError(
+        "BUSY",
+        `${this.waitingMax} requests are waiting for disk or for others on their key; try again (requests-queued-max)`,
+      );
+    }
+    this.#waiting++;
   }
 }

@@ -47,7 +47,7 @@ export class MemberHealth {
   }
 
   isQuietNow(link: PeerState): boolean {
-    const silentMs = this.#silentMs(link);
+    const silentMs = link.silentMs;
     if (silentMs < QUIET_MS_MIN) return false;
     return silentMs > Math.min(Math.max(QUIET_MS_MIN, QUIET_FACTOR * link.usualMsMax), QUIET_MS_MAX);
   }
@@ -61,7 +61,12 @@ export class MemberHealth {
   /** Linked, and not silent for so long that it seems to have stopped. */
   isAnswering(id: MemberId): boolean {
     const link = this.#peers.state(id);
-    return link?.isUsable === true && this.#silentMs(link) < STOPPED_MS;
+    return link?.isUsable === true && link.silentMs < STOPPED_MS;
+  }
+
+  /** How long nothing has come from it although it was asked something. */
+  silentMs(id: MemberId): number {
+    return this.#peers.state(id)?.silentMs ?? Number.POSITIVE_INFINITY;
   }
 
   /** Milliseconds after which the next candidate is asked besides this peer. */
@@ -81,7 +86,7 @@ export class MemberHealth {
    */
   isLate(id: MemberId, agoMs: number): boolean {
     const link = this.#peers.state(id);
-    return link === null || agoMs >= HEDGE_MS_MAX || this.#silentMs(link) >= this.hedgeAfterMsOf(link);
+    return link === null || agoMs >= HEDGE_MS_MAX || link.silentMs >= this.hedgeAfterMsOf(link);
   }
 
   /** A member has answered what was passed on to it to be decided. */
@@ -91,10 +96,5 @@ export class MemberHealth {
 
   hasDecidedWithin(id: MemberId, ms: number): boolean {
     return this.nowMs() - (this.#decidedMs.get(id) ?? Number.NEGATIVE_INFINITY) < ms;
-  }
-
-  /** How long nothing has come from it although it was asked something. */
-  #silentMs({ silentSinceMs }: PeerState): number {
-    return silentSinceMs === null ? 0 : this.nowMs() - silentSinceMs;
   }
 }

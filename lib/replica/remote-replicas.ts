@@ -128,6 +128,16 @@ export class RemoteReplicas {
     this.#peers.probe(to);
   }
 
+  /** Tells a member something that is not answered, and dropped after `deadlineMs`. */
+  notify(notice: {
+    readonly to: MemberId;
+    readonly kind: number;
+    readonly payload: Uint8Array;
+    readonly deadlineMs: number;
+  }): void {
+    this.#peers.notify(notice);
+  }
+
   /** Answers requests of a kind. Once a kind. */
   serve(kind: number, handler: PeerHandler): void {
     this.#peers.serve(kind, handler);

@@ -18,6 +18,7 @@ import { DurableAnswer } from "./durable-answer.js";
 import type { Hints } from "./hints.js";
 import type { Limit, Replica } from "./replica.js";
 import { AnswerStatus, encodeUncovered, ReadRequest, ReplicaKind, StoreRequest } from "./replica-messages.js";
+import { RoomQueue } from "./room-queue.js";
 import type { TurnEnd } from "./turn-end.js";
 
 export interface ReplicaServiceOptions {
@@ -40,32 +41,33 @@ const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOU
 const OK = Buffer.from([AnswerStatus.ok]);
 const STALE_RING = Buffer.from([AnswerStatus.staleRing]);
 const FULL = Buffer.from([AnswerStatus.full]);
-const NO_ROOM = "the disk does not keep up";
 
 export class ReplicaService {
   readonly #options: ReplicaServiceOptions;
   readonly #store = new StoreRequest();
   readonly #read = new ReadRequest();
   readonly #answers = new BatchAnswers();
+  readonly #room: RoomQueue;
   /** Records merged for others, and given to them. */
   stored = 0;
   given = 0;
 
   constructor(options: ReplicaServiceOptions) {
     this.#options = options;
+    this.#room = new RoomQueue(options.replica);
   }
 
   serve(): void {
     const { peers } = this.#options;
-    peers.serve(ReplicaKind.store, (request) => this.#onStore(request));
-    peers.serve(ReplicaKind.handover, (request) => this.#onStore(request));
+    const onStore = (request: PeerRequest): void => this.#onStore(request);
+    peers.serve(ReplicaKind.store, (request) => this.#room.run(request, onStore));
+    peers.serve(ReplicaKind.handover, (request) => this.#room.run(request, onStore));
     peers.serve(ReplicaKind.read, (request) => this.#onRead(request));
     peers.serve(ReplicaKind.batch, (request) => this.#onBatch(request));
   }
 
   /** Runs what needs no disk; the rest is asked for once more, alone. */
   #onBatch(request: PeerRequest): void {
-    if (this.#options.replica.backlog() === "stopped") return request.refuse("BUSY", NO_ROOM);
     const { payload } = request;
     const calls = new BatchReader(payload);
     const answers = this.#answers;
@@ -84,6 +86,8 @@ export class ReplicaService {
 
   #storeOfBatch(payload: Buffer, start: number, end: number): void {
     const answers = this.#answers;
+    // Alone it waits for room.
+    if (this.#options.replica.backlog() === "stopped") return answers.addAlone();
     try {
       this.#store.read(payload, start, end);
       const answer = this.#storeNow(payload);
@@ -120,7 +124,6 @@ export class ReplicaService {
   }
 
   #onStore(request: PeerRequest): void {
-    if (this.#options.replica.backlog() === "stopped") return request.refuse("BUSY", NO_ROOM);
     const { payload } = request;
     const store = this.#store;
     store.read(payload);

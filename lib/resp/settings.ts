@@ -50,7 +50,7 @@ export function defaultRespSettings(): RespSettings {
     bulkBytesMax: 512 * MB,
     queryBufferBytesMax: 1_024 * MB,
     argumentsMax: 1_048_576,
-    unansweredMax: 1_024,
+    unansweredMax: 256,
     writeHoldMsMax: 30_000,
     outputHardBytes: 256 * MB,
     outputSoftBytes: 0,

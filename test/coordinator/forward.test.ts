@@ -1,5 +1,6 @@
 /** What a client is told of a request that was passed on: never that nothing has changed while somebody may have made it. */
 import { expect } from "chai";
+import { LeasesGiven } from "../../lib/coordinator/decision-leases.js";
 import { Forward } from "../../lib/coordinator/forward.js";
 import { encodeRefused, ForwardStatus } from "../../lib/coordinator/forward-messages.js";
 import type { QuorumContext } from "../../lib/coordinator/quorum-context.js";
@@ -13,6 +14,8 @@ let nowMs = 0;
 let areSilent = true;
 let decidedMs = 0;
 let probes = 0;
+/** Until when a member was last told that it may begin what waits there. */
+let leasedMs = 0;
 
 function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCall[] } {
   const calls: MemberCall[] = [];
@@ -26,6 +29,7 @@ function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCa
       // Nothing came since it was asked: nothing of this request has an answer.
       isLate: () => true,
       isAnswering: () => !areSilent,
+      silentMs: () => (areSilent ? 300 : 0),
       noteDecision: () => {
         decidedMs = nowMs;
       },
@@ -36,6 +40,9 @@ function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCa
       probe: () => {
         probes++;
       },
+      notify: ({ deadlineMs }: { deadlineMs: number }) => {
+        leasedMs = deadlineMs;
+      },
     },
   };
   return { context: context as unknown as QuorumContext, calls };
@@ -45,16 +52,19 @@ describe("a request that is passed on", () => {
   let calls: MemberCall[];
   let forward: Forward;
   let told: string;
+  let leases: LeasesGiven;
 
   function pass(repeats: "never" | "in turn" | "anywhere"): void {
     const node = fakeNode();
     calls = node.calls;
     told = "";
+    leases = new LeasesGiven({ remote: node.context.remote, instance: "instance" });
     forward = new Forward(node.context, {
       kind: 1,
       route: () => ({ candidates: ["a", "b"], here: null, payloadFor: () => Buffer.alloc(1) }),
-      deadlineMs: 2_000,
+      deadlineMs: nowMs + 2_000,
       repeats,
+      ...(repeats === "in turn" && { leases }),
       onAnswer: () => {
         told = "answered";
       },
@@ -70,19 +80,34 @@ describe("a request that is passed on", () => {
   }
 
   it("goes to the next member when the first came to it too late, or has no room", () => {
-    for (const code of ["TIMEOUT", "BUSY"] as const) {
-      pass("in turn");
+    for (const [code, repeats] of [
+      ["TIMEOUT", "in turn"],
+      ["BUSY", "anywhere"],
+    ] as const) {
+      pass(repeats);
       refuse(0, code, "nothing was changed");
       calls[1]!.onAnswer(Buffer.from([ForwardStatus.ok]));
       expect(told).to.equal("answered");
     }
   });
 
+  it("goes to nobody else where the first decides and has too much to do: another would decide differently", () => {
+    for (const repeats of ["never", "in turn"] as const) {
+      pass(repeats);
+      refuse(0, "BUSY", "too much");
+      expect(told).to.equal("BUSY too much");
+      pass(repeats);
+      calls[0]!.onFailure("BUSY", "16384 calls wait for the peer already (callsMax)");
+      expect(told).to.match(/^BUSY the node that decides on the key has too much to do: 16384 calls wait/);
+      expect(calls).to.have.length(1);
+    }
+  });
+
   it("is told as the members tell it when none of them can have made it", () => {
     pass("in turn");
     refuse(0, "TIMEOUT", "too late");
-    refuse(1, "BUSY", "too much");
-    expect(told).to.equal("BUSY too much");
+    refuse(1, "ARGUMENT", "too much");
+    expect(told).to.equal("ARGUMENT too much");
   });
 
   it("may take effect when one did not answer, whatever the other says", () => {
@@ -109,6 +134,7 @@ describe("a request that is passed on", () => {
     }
     expect(calls).to.have.length(1);
     expect(probes, "asked for signs of life").to.be.above(20);
+    expect(leasedMs, "keeps its place there").to.equal(nowMs + 250);
     nowMs += 990;
     forward.hedge();
     expect(calls).to.have.length(1);

@@ -1,8 +1,10 @@
 /** `kindred cluster`, `status`, `ring` and `where`: real processes, real signals, real ports. */
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
+import { pause } from "./cluster-load.js";
 import { ClusterProcess, closed, freePorts, isProcess, listening, portOf } from "./cluster-process.js";
 import { mainPath, type Outcome, run, runKindred } from "./program.js";
 import { until } from "./until.js";
@@ -116,7 +118,14 @@ describe("kindred cluster", function () {
     const port = await freePorts(1);
     // The first two lines are the member's; what is printed next has no reader.
     const command = `"${process.execPath}" "${mainPath}" cluster --nodes 1 --port ${port} --dir "${directory}" | head -n 2; exit \${PIPESTATUS[0]}`;
-    const outcome = await run("bash", ["-c", command], { withinMs: 60_000 });
+    const ended = run("bash", ["-c", command], { withinMs: 60_000 });
+    const connected = () => WireClient.connect(port).catch(() => null);
+    await (await until({ what: "the member listens", withinMs: 30_000 }, connected)).close();
+    // All that is printed at the start may have been read together with the first lines.
+    await pause(500);
+    const stranger = connect(port + 10_000, "127.0.0.1");
+    stranger.on("error", () => undefined).end("no hello of a member, which the member complains of");
+    const outcome = await ended;
     expect(outcome).to.include({ code: 0, stderr: "" });
     expect(outcome.stdout).to.include("ready to accept connections");
     expect(await WireClient.connect(port).catch(() => "refused")).to.equal("refused");

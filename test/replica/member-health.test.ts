@@ -5,7 +5,7 @@ const OTHER = "00000000000000a2";
 
 /** A member that has been silent for so long, and usually answers in a millisecond. */
 function silentFor(ms: number, { isUsable = true } = {}): MemberHealth {
-  const link = { isUsable, silentSinceMs: 1_000 - ms, lastAnswerMs: 1_000 - ms, usualMsMax: 1, callsInFlight: 1 };
+  const link = { isUsable, silentMs: ms, lastAnswerMs: 1_000 - ms, usualMsMax: 1, callsInFlight: 1 };
   const peers = { turnMs: () => 1_000, state: () => link, isUsable: () => isUsable };
   return new MemberHealth({ peers: peers as never });
 }

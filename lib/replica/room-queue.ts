@@ -1,0 +1,50 @@
+/**
+ * Holds requests of other members that store something while the disk does not keep up, until it does: whoever sent them waits
+ * a moment instead of being refused. Bounded: what comes above that is refused, and its sender turns to a stand-in.
+ */
+import { background } from "../background.js";
+import { messageOf, OperatingError } from "../errors.js";
+import type { PeerRequest } from "../peer/peer.js";
+import type { Replica } from "./replica.js";
+
+const HELD_BYTES_MAX = 16_777_216;
+/** What a request takes besides its payload. */
+const REQUEST_BYTES = 1_024;
+const NO_ROOM = "the disk does not keep up";
+const NO_BYTES = Buffer.alloc(0);
+
+export class RoomQueue {
+  readonly #replica: Pick<Replica, "backlog" | "room">;
+  #heldBytes = 0;
+
+  constructor(replica: Pick<Replica, "backlog" | "room">) {
+    this.#replica = replica;
+  }
+
+  /** Runs `handle` at once, or when there is room; refuses the request with BUSY when too many wait, and when it is late. */
+  run(request: PeerRequest, handle: (request: PeerRequest) => void): void {
+    if (this.#replica.backlog() !== "stopped") return handle(request);
+    const bytes = request.payload.length + REQUEST_BYTES;
+    if (this.#heldBytes + bytes > HELD_BYTES_MAX) return request.refuse("BUSY", NO_ROOM);
+    this.#heldBytes += bytes;
+    const held = this.#hold(request, Buffer.from(request.payload), handle).finally(() => {
+      this.#heldBytes -= bytes;
+    });
+    background(held);
+  }
+
+  async #hold(request: PeerRequest, payload: Buffer, handle: (request: PeerRequest) => void): Promise<void> {
+    try {
+      while (this.#replica.backlog() === "stopped") await this.#replica.room();
+      // Who sent it has given up, and seen to it that this node gets it later.
+      if (request.isLate()) return request.refuse("LATE", NO_ROOM);
+      request.payload = payload;
+      handle(request);
+    } catch (error) {
+      if (!(error instanceof OperatingError) || request.isAnswered) throw error;
+      request.refuse("FAILED", messageOf(error));
+    } finally {
+      request.payload = NO_BYTES;
+    }
+  }
+}
