@@ -39,6 +39,7 @@ import { Refreshes } from "./refreshes.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
 import type { SlotPlan } from "./slot-plan.js";
+import { WriteGroups } from "./write-groups.js";
 
 export interface CoordinatorOptions {
   readonly local: LocalKeyspace;
@@ -60,6 +61,8 @@ export class Coordinator implements Keyspace {
   readonly #walk: RingWalk;
   readonly #ringFlush: RingFlush;
   readonly #refreshes: Refreshes;
+  readonly #groups: WriteGroups;
+  readonly #deadlineMs: (scope: Scope) => number;
 
   constructor(options: CoordinatorOptions) {
     this.#local = options.local;
@@ -69,6 +72,8 @@ export class Coordinator implements Keyspace {
     this.#walk = new RingWalk(options);
     this.#ringFlush = new RingFlush(options);
     this.#refreshes = new Refreshes(options.requests);
+    this.#groups = new WriteGroups(options.context);
+    this.#deadlineMs = (scope) => this.#local.deadlineMs(scope);
   }
 
   // Reads.
@@ -118,7 +123,7 @@ export class Coordinator implements Keyspace {
     const dataKey = this.#requests.dataKeyOf(scope, key);
     const plan = this.#requests.planOf(dataKey);
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs);
-    return this.#isWrittenHere(plan, scope) && this.#tryStore(scope, dataKey, value, expiryMs, NOBODY);
+    return this.#isWrittenHere(plan, scope) && this.#tryStore(plan, scope, dataKey, value, expiryMs, NOBODY);
   }
 
   startPut(
@@ -134,15 +139,16 @@ export class Coordinator implements Keyspace {
     if (plan.isAlone) return this.#local.tryPutAt(scope, dataKey, value, expiryMs) ? "done" : "later";
     if (plan.selfPosition < 0) return "later";
     const isDone = this.#isWrittenHere(plan, scope);
-    if (!this.#tryStore(scope, dataKey, value, expiryMs, isDone ? NOBODY : sink)) return "later";
+    if (!this.#tryStore(plan, scope, dataKey, value, expiryMs, isDone ? NOBODY : sink)) return "later";
     return isDone ? "done" : STARTED;
   }
 
   /** Stores a plain write here and sends it on; false when that takes waiting. */
-  #tryStore(scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
+  #tryStore(plan: SlotPlan, scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
     this.#context.inFlight.requireRoom();
     if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
-    this.#requests.startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
+    if (!this.#groups.tryAdd(plan, scope, dataKey, sink, this.#deadlineMs))
+      this.#requests.startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
     return true;
   }
 

@@ -35,6 +35,8 @@ export class InFlight {
   #isTicking = false;
   #saved = SAVED_MAX;
   #dueMs = 0;
+  /** Writes that travel in groups, beyond the one that each group is. */
+  grouped = 0;
   readonly #onTick = (): void => this.#tick();
   /** Hedges made, and put off for want of budget; requests given up. */
   hedged = 0;
@@ -48,13 +50,13 @@ export class InFlight {
 
   /** Requests under way, some settled since the last look among them. */
   get count(): number {
-    return this.#requests.length;
+    return this.#requests.length + this.grouped;
   }
 
   /** Throws BUSY when too many wait already. Comes before anything of a request is done. */
   requireRoom(): void {
     const requestsMax = this.#requestsMax();
-    if (this.#requests.length < requestsMax) return;
+    if (this.#requests.length + this.grouped < requestsMax) return;
     throw new OperatingError("BUSY", `${requestsMax} requests wait for other nodes already; try again`);
   }
 

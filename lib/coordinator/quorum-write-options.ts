@@ -1,8 +1,10 @@
 /** What a write on its way to the replicas of its key is told at its start. */
+import type { MemberId } from "../cluster/member.js";
 import type { MintedDot } from "../replica/replica.js";
 import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
 import type { Sink } from "./keyspace.js";
+import type { UncoveredSeen } from "./write-calls.js";
 
 export interface QuorumWriteOptions {
   readonly dataKey: string;
@@ -22,5 +24,17 @@ export interface QuorumWriteOptions {
    * stands in for the first of them.
    */
   readonly held?: "as a copy" | "as a hint";
+  /** It was under way already; default: it begins. */
+  readonly resume?: WriteSoFar;
   readonly sink: Sink<void>;
+}
+
+/** What became of a write before it goes on by itself. */
+export interface WriteSoFar {
+  /** Owners that have it. */
+  readonly storedBy: ReadonlySet<MemberId>;
+  /** Owners that are late to answer: somebody stands in for them at once. */
+  readonly late: ReadonlySet<MemberId>;
+  /** What one of them holds that it does not cover; null where none does. */
+  readonly uncovered: UncoveredSeen | null;
 }

@@ -8,6 +8,7 @@
  */
 import { background } from "../background.js";
 import { forSending } from "../causality/record-encoding.js";
+import type { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
@@ -21,11 +22,11 @@ import type { Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
-import type { QuorumWriteOptions } from "./quorum-write-options.js";
+import type { QuorumWriteOptions, WriteSoFar } from "./quorum-write-options.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { listsOf } from "./small-lists.js";
 import { Soon } from "./soon.js";
-import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay } from "./write-calls.js";
+import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay, writeReached } from "./write-calls.js";
 
 /** A write is sent anew at most so often: above what others held, and by a newer ring. */
 const ROUNDS_MAX = 4;
@@ -74,7 +75,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #plain: MintedDot | null;
   readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
-  #uncovered: UncoveredSeen | null = null;
+  readonly #resume: WriteSoFar | undefined;
+  #uncovered: UncoveredSeen | null;
   /** It is being minted once more. */
   #isMinting = false;
 
@@ -88,6 +90,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#plain = options.plain;
     this.#begin = options.begin;
     this.#isHint = options.held === "as a hint";
+    this.#resume = options.resume;
+    this.#uncovered = options.resume?.uncovered ?? null;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     this.#marks = new WriteMarks(context.hints, options.dataKey);
@@ -160,12 +164,15 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
 
   hedge(): boolean {
     const { owners, partners } = this.#plan;
+    const { health } = this.#context;
+    const agoMs = health.nowMs() - this.#sentMs;
+    const isLate = (id: MemberId): boolean => health.isLate(id, agoMs);
     const late: { readonly position: number; readonly target: MemberId }[] = [];
     for (let position = 0; position < owners.length; position++) {
       const place = this.#places[position]!;
       const open = place & ~(place >> STOOD_IN);
-      if ((open & OWNER) !== 0) this.#addIfLate(late, position, owners[position]!);
-      if ((open & PARTNER) !== 0) this.#addIfLate(late, position, partners[position]!);
+      if ((open & OWNER) !== 0 && isLate(owners[position]!)) late.push({ position, target: owners[position]! });
+      if ((open & PARTNER) !== 0 && isLate(partners[position]!)) late.push({ position, target: partners[position]! });
     }
     if (late.length === 0) return false;
     // A mark helps nobody to an answer: where nobody else can stand in, it waits until the call has failed.
@@ -177,11 +184,6 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     return true;
   }
 
-  #addIfLate(late: { position: number; target: MemberId }[], position: number, target: MemberId): void {
-    const { health } = this.#context;
-    if (health.isLate(target, health.nowMs() - this.#sentMs)) late.push({ position, target });
-  }
-
   expire(): void {
     this.#fail(this.#quorumError());
   }
@@ -189,13 +191,18 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   // Sending.
 
   #launch(): void {
-    const { replica } = this.#context;
-    if (this.#isHint || replica.peek(this.#dataKey) !== "found") {
-      this.#withRecord((record) => this.#sendToAll(record));
-      return;
-    }
-    this.#sendToAll(replica.encodedAtHand());
-    this.#marks.make();
+    this.#withRecord((record) => this.#sendToAll(record));
+    // Last, for it may look into the engine, which ends what is at hand.
+    for (const [position, owner] of this.#plan.owners.entries())
+      if (this.#hasBefore(owner)) this.#settle(this.#tally.answered(position));
+  }
+
+  #noteNewer(record: RecordView | null): void {
+    if (this.#plain !== null && record !== null) this.#uncovered ??= UncoveredSeen.ofOwn(record, this.#plain);
+  }
+
+  #hasBefore(owner: MemberId): boolean {
+    return this.round === 0 && this.#resume?.storedBy.has(owner) === true;
   }
 
   #sendToAll(record: EncodedRecord): void {
@@ -206,7 +213,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     for (let position = 0; position < owners.length; position++) {
       // For the first owner this node stands in itself.
       const isSeenTo = owners[position] === selfId || (this.#isHint && position === 0);
-      if (!isSeenTo) this.#sendToOwner(position, owners[position]!, "owner", record);
+      if (!isSeenTo && !this.#hasBefore(owners[position]!)) this.#sendToOwner(position, owners[position]!, "owner", record);
       if (pairs === undefined) continue;
       const partner = partners[position]!;
       if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
@@ -219,7 +226,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     const link = health.linkOf(to);
     if (link === null || !link.isUsable) return this.#standIn(position, to, record);
     this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMsOf(link));
-    const isQuiet = health.isQuietNow(link);
+    const isQuiet = health.isQuietNow(link) || this.#resume?.late.has(to) === true;
     this.#send(position, to, role, null, record);
     if (isQuiet && this.#nextStandIn(position) !== null) this.#standIn(position, to, record);
   }
@@ -279,7 +286,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   onAlone(call: StoreCall): void {
     const hintFor = call.role === "stand-in" ? call.target : null;
     const run = (): void => {
-      if (call.round !== this.round) return this.#close(call);
+      const isGone = !this.#isHint && this.#context.replica.peek(this.#dataKey) === "absent";
+      if (isGone) this.#tell();
+      if (isGone || call.round !== this.round) return this.#close(call);
       this.#withRecord((record) => this.#context.remote.store(call, this.#headOf(hintFor), record));
     };
     this.#context.turn.add(new Soon(run));
@@ -296,6 +305,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     try {
       switch (replica.peek(this.#dataKey)) {
         case "found":
+          this.#noteNewer(replica.record);
           use(replica.encodedAtHand());
           return this.#marks.make();
         case "absent":
@@ -316,6 +326,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
       const bytes = await (this.#isHint ? hints.read(this.#dataKey, this.#plan.owners) : replica.read(this.#dataKey));
       if (round !== this.round) return;
       if (bytes === null) return this.#tell();
+      if (!this.#isHint) this.#noteNewer(replica.view(bytes));
       const sent = forSending(bytes);
       use({ bytes: sent, start: 0, end: sent.length });
       this.#marks.make();
@@ -476,8 +487,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** `asked`: those who can be reached and have yet to answer. */
   #quorumError(asked = 0): OperatingError {
     const { reached, needed } = this.#tally.progress;
-    const text = `write reached ${Math.min(reached + asked, needed - 1)} of ${needed} replicas; it may still take effect`;
-    return new OperatingError("QUORUM", text);
+    return writeReached(reached + asked, needed);
   }
 
   #newTally(): QuorumTally {

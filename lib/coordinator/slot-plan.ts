@@ -11,6 +11,11 @@ import type { Ring } from "../cluster/ring.js";
 import { type Copies, LEVELS, type Quorum } from "./consistency.js";
 import { type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
 
+/** The others that keep what this node keeps: slots with the same owners, in whatever order, have the same one. */
+export interface Company {
+  readonly others: readonly MemberId[];
+}
+
 export class SlotPlan {
   /** The ring that it is of. */
   readonly ring: Ring;
@@ -26,6 +31,8 @@ export class SlotPlan {
   readonly selfPosition: number;
   /** This node is the only owner, before and after. */
   readonly isAlone: boolean;
+  /** Null where this node keeps no copy, or who keeps one is changing. */
+  readonly company: Company | null;
   readonly #centres: readonly string[];
   readonly #localCentre: string;
   /** By level, then by numbers. */
@@ -39,6 +46,7 @@ export class SlotPlan {
     next: readonly number[];
     selfId: MemberId;
     localCentre: string;
+    companyOf: (others: readonly MemberId[]) => Company;
   }) {
     const { ring, old, next, selfId } = options;
     const { members } = ring;
@@ -52,6 +60,8 @@ export class SlotPlan {
     this.pairs = paired.length === 0 ? undefined : new Set(paired);
     this.selfPosition = this.owners.indexOf(selfId);
     this.isAlone = this.owners.length === 1 && this.selfPosition === 0 && paired.length === 0 && arriving.length === 0;
+    const isSteady = this.selfPosition >= 0 && paired.length === 0 && arriving.length === 0;
+    this.company = isSteady ? options.companyOf(this.owners.filter((id) => id !== selfId)) : null;
     this.#centres = old.map((index) => members[index]!.dc);
     this.#localCentre = options.localCentre;
   }
@@ -84,6 +94,14 @@ export class SlotPlan {
     return this.#majority;
   }
 
+  /** How many owners a write at this quorum needs where it counts all of them alike; 0 where it does not. */
+  writesOfAll(quorum: Quorum): number {
+    const { groups, writes } = this.needs(quorum);
+    if (writes.length !== 1) return 0;
+    for (const group of groups) if (group !== 0) return 0;
+    return writes[0]!;
+  }
+
   /** The data centre of a position. */
   centreOf(position: number): string {
     return this.#centres[position]!;
@@ -108,6 +126,13 @@ export class SlotPlans {
   #ring: Ring;
   #bySlot: (SlotPlan | undefined)[] = [];
   #byOwners = new Map<string, SlotPlan>();
+  #companies = new Map<string, Company>();
+  readonly #companyOf = (others: readonly MemberId[]): Company => {
+    const key = [...others].sort().join();
+    let company = this.#companies.get(key);
+    if (company === undefined) this.#companies.set(key, (company = { others }));
+    return company;
+  };
   /** By slot: the version of the ring in which its owners last became others, as far as this node saw. */
   readonly #changedAt = new Float64Array(SLOTS);
 
@@ -133,6 +158,7 @@ export class SlotPlans {
     this.#ring = ring;
     this.#bySlot = [];
     this.#byOwners = new Map();
+    this.#companies = new Map();
     for (let slot = 0; slot < SLOTS; slot++) {
       if (!haveSameOwners(before, ring, slot)) this.#changedAt[slot] = ring.document.version;
     }
@@ -167,7 +193,7 @@ export class SlotPlans {
     const key = `${old.join()}>${next.join()}`;
     let plan = this.#byOwners.get(key);
     if (plan === undefined) {
-      const place = { selfId: this.#selfId, localCentre: this.#centre };
+      const place = { selfId: this.#selfId, localCentre: this.#centre, companyOf: this.#companyOf };
       plan = new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], ...place });
       this.#byOwners.set(key, plan);
     }

@@ -1,10 +1,12 @@
 /** What a write on its way leaves with others: its STOREs, the end of its next turn, and the marks of who missed it. */
 import { assert } from "../assert.js";
+import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Hints } from "../replica/hints.js";
 import type { BatchedCall, MemberFailureCode } from "../replica/remote-replicas.js";
+import type { MintedDot } from "../replica/replica.js";
 import { decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 
@@ -124,6 +126,14 @@ export class UncoveredSeen {
   stamp = 0;
   context = VersionVector.EMPTY;
 
+  /** What came to this node's own copy after the write was minted: whoever is sent the record is sent that, too. */
+  static ofOwn(record: RecordView, { sequence }: MintedDot): UncoveredSeen | null {
+    if (record.versionCount === 1 || record.newestSequence() === sequence) return null;
+    const seen = new UncoveredSeen();
+    seen.stamp = record.newestStamp();
+    return seen;
+  }
+
   /** False when the answer is damaged. */
   note(answer: Buffer): boolean {
     try {
@@ -136,4 +146,10 @@ export class UncoveredSeen {
       return false;
     }
   }
+}
+
+/** `reached`: of the replicas that are needed. */
+export function writeReached(reached: number, needed: number): OperatingError {
+  const text = `write reached ${Math.min(reached, needed - 1)} of ${needed} replicas; it may still take effect`;
+  return new OperatingError("QUORUM", text);
 }

@@ -23,7 +23,7 @@ const ITEM_HEAD_BYTES = 5;
 const BYTES_MIN = 4_096;
 /** A batch is sent when it has so many bytes or calls. */
 const BATCH_BYTES = 65_536;
-const CALLS_MAX = 512;
+export const BATCH_CALLS_MAX = 512;
 /** Longer ones gain nothing. */
 export const BATCHED_BYTES_MAX = 16_384;
 /** Calls travel together when their deadlines lie so close: the batch has the latest. */
@@ -31,11 +31,60 @@ const DEADLINE_MS_APART = 50;
 const NO_CALLS: readonly BatchedCall[] = [];
 const OK = Buffer.from([AnswerStatus.ok]);
 
+/** Writes the request of a batch. Reused: `clear` begins the next one. */
+export class BatchBytes {
+  bytes = Buffer.allocUnsafeSlow(BYTES_MIN);
+  #end = 0;
+
+  get length(): number {
+    return this.#end;
+  }
+
+  /** A payload of up to `bytesMax` goes into the batch with what is in it. */
+  hasRoom(bytesMax: number): boolean {
+    return this.#end === 0 || this.#end + ITEM_HEAD_BYTES + bytesMax <= BATCH_BYTES;
+  }
+
+  /** Where in `bytes` a payload of up to `bytesMax` is to be written. REQUIRES `end` before anything else. */
+  begin(bytesMax: number): number {
+    const start = this.#end + ITEM_HEAD_BYTES;
+    if (start + bytesMax > this.bytes.length) this.#grow(start + bytesMax);
+    return start;
+  }
+
+  /** The payload of a call of this kind stands there, up to `end`. */
+  end(kind: number, end: number): void {
+    const { bytes } = this;
+    const start = this.#end;
+    const length = end - start - ITEM_HEAD_BYTES;
+    bytes[start] = kind;
+    bytes[start + 1] = length >>> 24;
+    bytes[start + 2] = (length >>> 16) & 0xff;
+    bytes[start + 3] = (length >>> 8) & 0xff;
+    bytes[start + 4] = length & 0xff;
+    this.#end = end;
+  }
+
+  /** The request, borrowed until the next `begin`. */
+  view(): Buffer {
+    return this.bytes.subarray(0, this.#end);
+  }
+
+  clear(): void {
+    this.#end = 0;
+  }
+
+  #grow(length: number): void {
+    const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.bytes.length, length));
+    this.bytes.copy(larger, 0, 0, this.#end);
+    this.bytes = larger;
+  }
+}
+
 /** Fills batches for one member. */
 export class BatchWriter {
   readonly to: MemberId;
-  bytes = Buffer.allocUnsafeSlow(BYTES_MIN);
-  #end = 0;
+  readonly #request = new BatchBytes();
   #calls: BatchedCall[] = [];
   #deadlineMs = 0;
 
@@ -44,51 +93,39 @@ export class BatchWriter {
   }
 
   get isEmpty(): boolean {
-    return this.#end === 0;
+    return this.#calls.length === 0;
+  }
+
+  get bytes(): Buffer {
+    return this.#request.bytes;
   }
 
   /** Whether a call with a payload of up to `bytesMax` goes into the batch as it is; if not, that one is to be sent first. */
   hasRoom(call: BatchedCall, bytesMax: number): boolean {
-    if (this.#end === 0) return true;
-    if (this.#calls.length >= CALLS_MAX || this.#end + ITEM_HEAD_BYTES + bytesMax > BATCH_BYTES) return false;
+    if (this.isEmpty) return true;
+    if (this.#calls.length >= BATCH_CALLS_MAX || !this.#request.hasRoom(bytesMax)) return false;
     return Math.abs(call.deadlineMs - this.#deadlineMs) <= DEADLINE_MS_APART;
   }
 
   /** Where in `bytes` a payload of up to `bytesMax` is to be written. REQUIRES room, and `end` before anything else. */
   begin(bytesMax: number): number {
-    const start = this.#end + ITEM_HEAD_BYTES;
-    if (start + bytesMax > this.bytes.length) this.#grow(start + bytesMax);
-    return start;
+    return this.#request.begin(bytesMax);
   }
 
   /** The payload of this call stands there, up to `end`. */
   end(call: BatchedCall, end: number): void {
-    const { bytes } = this;
-    const start = this.#end;
-    const length = end - start - ITEM_HEAD_BYTES;
-    this.#deadlineMs = start === 0 ? call.deadlineMs : Math.max(this.#deadlineMs, call.deadlineMs);
+    this.#deadlineMs = this.isEmpty ? call.deadlineMs : Math.max(this.#deadlineMs, call.deadlineMs);
     this.#calls.push(call);
-    bytes[start] = call.kind;
-    bytes[start + 1] = length >>> 24;
-    bytes[start + 2] = (length >>> 16) & 0xff;
-    bytes[start + 3] = (length >>> 8) & 0xff;
-    bytes[start + 4] = length & 0xff;
-    this.#end = end;
+    this.#request.end(call.kind, end);
   }
 
   /** The batch, as one call with its payload (borrowed until the next `begin`); empty from then on. */
   take(): { readonly call: PeerCallHead; readonly payload: Buffer } {
     const call = new BatchCall(this.to, this.#deadlineMs, this.#calls);
-    const payload = this.bytes.subarray(0, this.#end);
+    const payload = this.#request.view();
     this.#calls = [];
-    this.#end = 0;
+    this.#request.clear();
     return { call, payload };
-  }
-
-  #grow(length: number): void {
-    const larger = Buffer.allocUnsafeSlow(Math.max(2 * this.bytes.length, length));
-    this.bytes.copy(larger, 0, 0, this.#end);
-    this.bytes = larger;
   }
 }
 
@@ -109,7 +146,7 @@ class BatchCall implements PeerCallHead {
     this.#calls = NO_CALLS;
     const cursor: Cursor = { at: 0 };
     for (const call of calls) {
-      const length = lengthOf(payload, cursor);
+      const length = answerLength(payload, cursor);
       const start = cursor.at;
       if (length === null) {
         call.onFailure("FAILED", "a damaged answer");
@@ -129,8 +166,8 @@ class BatchCall implements PeerCallHead {
   }
 }
 
-/** Null when it is damaged from here on. */
-function lengthOf(payload: Buffer, cursor: Cursor): number | null {
+/** How long the next answer to a batch is, which `cursor` then stands before; null when it is damaged from here on. */
+export function answerLength(payload: Buffer, cursor: Cursor): number | null {
   const first = payload[cursor.at];
   if (first !== undefined && first < 128 && first < payload.length - cursor.at) {
     cursor.at++;

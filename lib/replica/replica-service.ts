@@ -143,10 +143,10 @@ export class ReplicaService {
   #storeNow(payload: Buffer): Buffer | null {
     const { replica, hints, isStale, ringVersion } = this.#options;
     const { dataKey, recordStart, recordEnd, target } = this.#store;
-    if (isStale(slotOfDataKey(dataKey), this.#store.ringVersion)) return STALE_RING;
-    // Who sends what was flushed without knowing it is told before it takes the record for stored.
-    if (this.#store.ringVersion < ringVersion() && replica.isFlushed(dataKey, payload, recordStart, recordEnd)) {
-      return STALE_RING;
+    if (this.#store.ringVersion < ringVersion()) {
+      if (isStale(slotOfDataKey(dataKey), this.#store.ringVersion)) return STALE_RING;
+      // Who sends what was flushed without knowing it is told before it takes the record for stored.
+      if (replica.isFlushed(dataKey, payload, recordStart, recordEnd)) return STALE_RING;
     }
     if (target !== null) {
       const kept = hints.keep(target, dataKey, payload, recordStart, recordEnd);
@@ -200,9 +200,9 @@ export class ReplicaService {
 
   /** Looks for what `#read` has read; where it is found it is at hand. */
   #readNow(): "found" | "absent" | "unread" | "stale ring" {
-    const { replica, isStale } = this.#options;
-    const { dataKey, ringVersion } = this.#read;
-    if (isStale(slotOfDataKey(dataKey), ringVersion)) return "stale ring";
+    const { replica, isStale, ringVersion } = this.#options;
+    const { dataKey, ringVersion: version } = this.#read;
+    if (version < ringVersion() && isStale(slotOfDataKey(dataKey), version)) return "stale ring";
     this.given++;
     return this.#mayHaveHints ? "unread" : replica.peek(dataKey);
   }

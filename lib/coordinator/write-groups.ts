@@ -1,0 +1,354 @@
+/**
+ * Plain writes of one turn that go to the same members, as one: while all goes well, hundreds of them are encoded once, sent
+ * once a member, acknowledged by one answer a member, and told together. As soon as anything is not as usual (a member is late
+ * or fails, holds something newer, has to look at its disk, the ring has changed) the writes that it concerns go on one by
+ * one, as `QuorumWrite`, which sends them anew: a merge may come twice.
+ *
+ * INVARIANT: each write is told once; it is told only when it is stored by as many owners as its quorum asks for; and what an
+ * owner did not acknowledge becomes a `QuorumWrite`, which leaves a hint for it.
+ */
+import type { MemberId } from "../cluster/member.js";
+import type { OperatingError } from "../errors.js";
+import { answerLength, BATCH_CALLS_MAX, BATCHED_BYTES_MAX, BatchBytes } from "../replica/call-batch.js";
+import { slotOfDataKey } from "../replica/data-key.js";
+import type { MemberCall } from "../replica/remote-replicas.js";
+import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
+import type { TurnWork } from "../replica/turn-end.js";
+import type { Request } from "./in-flight.js";
+import type { Scope, Sink } from "./keyspace.js";
+import { type QuorumContext, standInFor } from "./quorum-context.js";
+import { QuorumWrite } from "./quorum-write.js";
+import type { WriteSoFar } from "./quorum-write-options.js";
+import type { Company, SlotPlan } from "./slot-plan.js";
+import { Soon } from "./soon.js";
+import { UncoveredSeen, writeReached } from "./write-calls.js";
+
+/** Several groups of a turn with fewer writes each are not worth it: what goes to one member is one request all the same. */
+const SIZE_MIN = 4;
+const NONE: ReadonlySet<MemberId> = new Set();
+const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
+
+/** The groups of this turn. */
+export class WriteGroups {
+  readonly #context: QuorumContext;
+  readonly #open = new Map<Company, WriteGroup>();
+  /** Requests that are not being filled. */
+  readonly #spare: BatchBytes[] = [];
+
+  constructor(context: QuorumContext) {
+    this.#context = context;
+  }
+
+  /**
+   * Takes on a write that was just minted: the record at hand. False when it is not one of the usual; nothing was done then.
+   * `deadlineMs` is asked for the first write of a group.
+   */
+  tryAdd(plan: SlotPlan, scope: Scope, dataKey: string, sink: Sink<void>, deadlineMs: (scope: Scope) => number): boolean {
+    const { company } = plan;
+    if (company === null || scope.forwarded !== undefined) return false;
+    const { quorum, standIns } = scope.consistency;
+    const needed = plan.writesOfAll(quorum);
+    if (needed === 0) return false;
+    const { replica } = this.#context;
+    const record = replica.encodedAtHand();
+    const bytesMax = storeBytesMax(dataKey, record.end - record.start);
+    if (bytesMax > BATCHED_BYTES_MAX) return false;
+    let group = this.#open.get(company);
+    if (group === undefined || !group.hasRoom(bytesMax)) {
+      if (!this.#arePrompt(company)) return false;
+      const request = this.#spare.pop() ?? new BatchBytes();
+      group = new WriteGroup(this.#context, {
+        groups: this,
+        plan,
+        company,
+        scope,
+        needed,
+        request,
+        deadlineMs: deadlineMs(scope),
+      });
+      this.#open.set(company, group);
+      this.#context.turn.add(group);
+      this.#context.inFlight.add(group);
+    } else if (!group.isFor(needed, standIns)) return false;
+    const start = group.request.begin(bytesMax);
+    const head = { ringVersion: plan.ring.document.version, hintFor: null, dataKey };
+    group.request.end(ReplicaKind.store, writeStore(group.request.bytes, start, head, record));
+    group.add(dataKey, sink);
+    return true;
+  }
+
+  /** A member that may have stopped needs a stand-in at once. */
+  #arePrompt({ others }: Company): boolean {
+    const { health } = this.#context;
+    return others.every((id) => health.isPrompt(id));
+  }
+
+  /** The turn has ended: says whether a group of this size is worth sending as one. */
+  close(company: Company, group: WriteGroup): boolean {
+    const isWorthIt = this.#open.size === 1 || group.size >= SIZE_MIN;
+    if (this.#open.get(company) === group) this.#open.delete(company);
+    return isWorthIt;
+  }
+
+  takeBack(request: BatchBytes): void {
+    request.clear();
+    this.#spare.push(request);
+  }
+}
+
+interface GroupOptions {
+  readonly groups: WriteGroups;
+  readonly plan: SlotPlan;
+  readonly company: Company;
+  readonly scope: Scope;
+  readonly needed: number;
+  readonly request: BatchBytes;
+  readonly deadlineMs: number;
+}
+
+class WriteGroup implements TurnWork, Request {
+  readonly request: BatchBytes;
+  readonly deadlineMs: number;
+  hedgeAtMs: number;
+  isHedged = false;
+  readonly #context: QuorumContext;
+  readonly #options: GroupOptions;
+  readonly #dataKeys: string[] = [];
+  readonly #sequences: number[] = [];
+  readonly #stamps: number[] = [];
+  /** Null for a write that goes on by itself. */
+  readonly #sinks: (Sink<void> | null)[] = [];
+  /** Writes that went on by themselves before the disk has told, which they learn of by this. */
+  readonly #alone: QuorumWrite[] = [];
+  #isDurable = false;
+  /** Who has not answered, and who has stored all that are left. */
+  readonly #waiting = new Set<MemberId>();
+  readonly #storedBy = new Set<MemberId>();
+  #sentMs = 0;
+  #isLaunched = false;
+  #isTold = false;
+  #isOver = false;
+
+  constructor(context: QuorumContext, options: GroupOptions) {
+    this.#context = context;
+    this.#options = options;
+    this.request = options.request;
+    this.deadlineMs = options.deadlineMs;
+    this.hedgeAtMs = options.deadlineMs;
+  }
+
+  get size(): number {
+    return this.#dataKeys.length;
+  }
+
+  isFor(needed: number, standIns: "strict" | "sloppy"): boolean {
+    return this.#options.needed === needed && this.#options.scope.consistency.standIns === standIns;
+  }
+
+  hasRoom(bytesMax: number): boolean {
+    return this.#dataKeys.length < BATCH_CALLS_MAX && this.request.hasRoom(bytesMax);
+  }
+
+  add(dataKey: string, sink: Sink<void>): void {
+    const { sequence, stamp } = this.#context.replica.minted();
+    this.#dataKeys.push(dataKey);
+    this.#sequences.push(sequence);
+    this.#stamps.push(stamp);
+    this.#sinks.push(sink);
+    // The group itself is one of them.
+    if (this.#dataKeys.length > 1) this.#context.inFlight.grouped++;
+  }
+
+  // TurnWork.
+
+  committed(): void {
+    const { groups, company, plan } = this.#options;
+    const isWorthIt = groups.close(company, this);
+    if (isWorthIt && this.#context.plans.ring === plan.ring) this.#launch(company);
+    else this.#separate();
+    groups.takeBack(this.request);
+  }
+
+  durable(): void {
+    this.#isDurable = true;
+    for (const write of this.#alone) write.onDurable(0);
+    this.#settle();
+  }
+
+  lost(error: OperatingError): void {
+    for (const write of this.#alone) write.onLost(0, error);
+    if (this.#isOver) return;
+    if (this.#isLaunched) return this.#dissolve(error);
+    this.#options.groups.close(this.#options.company, this);
+    this.#fail(error);
+    this.#end();
+  }
+
+  #launch({ others }: Company): void {
+    const { health, remote } = this.#context;
+    const payload = this.request.view();
+    this.#isLaunched = true;
+    this.#sentMs = health.nowMs();
+    this.hedgeAtMs = this.#sentMs;
+    for (const to of others) {
+      this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMs(to));
+      this.#waiting.add(to);
+      remote.send(new GroupCall(this, to, this.deadlineMs), payload);
+    }
+  }
+
+  /** Nothing was sent: each write goes its own way from here. */
+  #separate(): void {
+    for (let at = 0; at < this.#dataKeys.length; at++) {
+      const write = this.#writeOf(at, this.#sinks[at]!);
+      this.#alone.push(write);
+      this.#context.inFlight.add(write);
+      write.launch(0);
+    }
+    this.#end();
+  }
+
+  // Request.
+
+  get isSettled(): boolean {
+    return this.#isOver;
+  }
+
+  hedge(): boolean {
+    const { health } = this.#context;
+    const agoMs = health.nowMs() - this.#sentMs;
+    if (![...this.#waiting].some((id) => health.isLate(id, agoMs))) return false;
+    // Where nobody can stand in, a hedge helps nobody.
+    const slot = slotOfDataKey(this.#dataKeys[0]!);
+    if (standInFor(this.#context, this.#options.plan, { slot, centre: this.#options.plan.centreOf(0), used: null }) === null) {
+      this.hedgeAtMs = this.deadlineMs;
+      return false;
+    }
+    this.#dissolve();
+    return true;
+  }
+
+  expire(): void {
+    this.#fail(writeReached(this.#stored, this.#options.needed));
+  }
+
+  /** Owners that have stored all that are left, this node among them. */
+  get #stored(): number {
+    return this.#storedBy.size + (this.#isDurable ? 1 : 0);
+  }
+
+  // Answers.
+
+  onAnswer(from: MemberId, payload: Buffer): void {
+    if (this.#isOver) return;
+    const count = this.#dataKeys.length;
+    const cursor = { at: 0 };
+    for (let at = 0; at < count; at++) {
+      const start = cursor.at;
+      if (payload[start] === 1 && payload[start + 1] === AnswerStatus.ok) {
+        cursor.at = start + 2;
+        continue;
+      }
+      const length = answerLength(payload, cursor) ?? 0;
+      const answer = payload.subarray(cursor.at, cursor.at + length);
+      cursor.at += length;
+      this.#onUnusual(at, from, answer);
+    }
+    this.#waiting.delete(from);
+    this.#storedBy.add(from);
+    this.#settle();
+  }
+
+  /** An answer other than `ok`; empty where the write is to be sent alone, or nothing can be read. */
+  #onUnusual(at: number, from: MemberId, answer: Buffer): void {
+    const uncovered = new UncoveredSeen();
+    const isStored = answer[0] === AnswerStatus.uncovered && uncovered.note(answer);
+    if (!isStored) return this.#goAlone(at, { storedBy: this.#storedBy, late: NONE, uncovered: null });
+    // The client was told: what is newer there is no matter of this write any more.
+    if (!this.#isTold) this.#goAlone(at, { storedBy: new Set([...this.#storedBy, from]), late: NONE, uncovered });
+  }
+
+  onFailure(): void {
+    if (this.#context.health.nowMs() >= this.deadlineMs) this.expire();
+    this.#dissolve();
+  }
+
+  /** One more owner has stored all that are left. */
+  #settle(): void {
+    if (this.#isOver) return;
+    if (!this.#isTold && this.#stored >= this.#options.needed) {
+      this.#isTold = true;
+      for (const sink of this.#sinks) sink?.onResult();
+    }
+    if (this.#isTold && this.#waiting.size === 0) this.#end();
+  }
+
+  #fail(error: OperatingError): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    for (const sink of this.#sinks) sink?.onFailure(error);
+  }
+
+  /** `lost`: with this the disk told of what this node stored. */
+  #dissolve(lost: OperatingError | null = null): void {
+    if (this.#isOver) return;
+    const { health } = this.#context;
+    const agoMs = health.nowMs() - this.#sentMs;
+    const late = new Set([...this.#waiting].filter((id) => health.isLate(id, agoMs)));
+    for (let at = 0; at < this.#dataKeys.length; at++)
+      this.#goAlone(at, { storedBy: this.#storedBy, late, uncovered: null }, lost);
+    this.#end();
+  }
+
+  /** At the end of this turn: what was stored meanwhile is not committed before. */
+  #goAlone(at: number, soFar: WriteSoFar, lost: OperatingError | null = null): void {
+    const sink = this.#sinks[at]!;
+    if (sink === null) return;
+    this.#sinks[at] = null;
+    const write = this.#writeOf(at, this.#isTold ? NOBODY : sink, { ...soFar, storedBy: new Set(soFar.storedBy) });
+    const isKnown = this.#isDurable || lost !== null;
+    if (!isKnown) this.#alone.push(write);
+    const launch = (): void => {
+      write.launch(0);
+      if (lost !== null) write.onLost(0, lost);
+      else if (isKnown) write.onDurable(0);
+    };
+    this.#context.inFlight.add(write);
+    this.#context.turn.add(new Soon(launch));
+  }
+
+  #writeOf(at: number, sink: Sink<void>, resume?: WriteSoFar): QuorumWrite {
+    const { quorum, standIns } = this.#options.scope.consistency;
+    const plain = { sequence: this.#sequences[at]!, stamp: this.#stamps[at]! };
+    const { deadlineMs } = this;
+    const options = { dataKey: this.#dataKeys[at]!, quorum, standIns, deadlineMs, plain, sink };
+    return new QuorumWrite(this.#context, resume === undefined ? options : { ...options, resume });
+  }
+
+  #end(): void {
+    this.#isOver = true;
+    this.#context.inFlight.grouped -= this.#dataKeys.length - 1;
+  }
+}
+
+/** The request of a group to one member. */
+class GroupCall implements MemberCall {
+  readonly to: MemberId;
+  readonly kind = ReplicaKind.batch;
+  readonly deadlineMs: number;
+  readonly #group: WriteGroup;
+
+  constructor(group: WriteGroup, to: MemberId, deadlineMs: number) {
+    this.#group = group;
+    this.to = to;
+    this.deadlineMs = deadlineMs;
+  }
+
+  onAnswer(payload: Buffer): void {
+    this.#group.onAnswer(this.to, payload);
+  }
+
+  onFailure(): void {
+    this.#group.onFailure();
+  }
+}
