@@ -89,10 +89,12 @@ async function runStoreCheck(directory: string, options: { isSalvage: boolean; i
   if (!isWhole) process.exitCode = EXIT_FAILURE;
 }
 
-function questionOf({ host, port, password, database, isJson }: NodeOptions): RingQuestion {
+function questionOf({ host, port, password, database, isJson, tls }: NodeOptions): RingQuestion {
+  const read = (path: string | null): string | null => (path === null ? null : readText(path));
+  const pems = tls === null ? null : { ca: read(tls.caPath), cert: read(tls.certPath), key: read(tls.keyPath) };
   const hasColours = isTerminal && process.env.NO_COLOR === undefined;
   return {
-    target: { host, port, password: password ?? process.env.KINDRED_REQUIREPASS ?? null, database },
+    target: { host, port, password: password ?? process.env.KINDRED_REQUIREPASS ?? null, database, tls: pems },
     format: isJson ? "json" : "table",
     style: { colours: hasColours ? "ansi" : "none" },
     output: print,
@@ -142,16 +144,28 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
   const workers = new NodeWorkers({ heapBytesMax: config.workerHeapBytes, rateBytes: config.compactionRateBytes });
   const networks = buildNetworks(config, { log, clock });
   const host: Host = { clock, disk, ...networks, random: new NodeRandom(), workers };
-  let stop: (signal: string) => void = () => process.exit(0);
+  const stopping = new AbortController();
+  let stop = (signal: string): void => {
+    if (stopping.signal.aborted) process.exit(EXIT_FAILURE);
+    log.info({ signal }, "stopping before it was ready");
+    stopping.abort();
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
   const progress = progressLine("replaying the log");
-  const node = await Node.start({
+  const starting = Node.start({
     host,
     processes: new NodeProcesses(),
     config,
     log,
     machine: machineFacts(path ?? ""),
     requestStop: () => stop("SHUTDOWN"),
+    stopping: stopping.signal,
     onProgress: progress.show,
+  });
+  const node = await starting.catch((error: unknown) => {
+    // Somebody wished it so.
+    if (error instanceof OperatingError && error.code === "CLOSED" && stopping.signal.aborted) process.exit(0);
+    throw error;
   });
   progress.end();
   let isStopping = false;
@@ -168,7 +182,6 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
       },
     );
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
   if (isTerminal) print(banner(config, node));
   log.info({ port: node.port, bind: config.bind, dir: config.dir, lastStop: node.lastStop }, "ready to accept connections");
   reportReady(process);

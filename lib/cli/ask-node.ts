@@ -8,6 +8,8 @@ export interface NodeTarget {
   /** Null or empty: none is sent. */
   readonly password: string | null;
   readonly database: number;
+  /** PEM texts. Null: in the clear; null in it: the authorities that Node trusts, and no certificate. */
+  readonly tls: { readonly ca: string | null; readonly cert: string | null; readonly key: string | null } | null;
 }
 
 const CONNECT_MS_MAX = 5_000;
@@ -31,6 +33,7 @@ export async function askNode(target: NodeTarget, request: readonly [string, ...
     maxRetriesPerRequest: 0,
     connectTimeout: CONNECT_MS_MAX,
     commandTimeout: ANSWER_MS_MAX,
+    ...(target.tls !== null && { tls: tlsOf(target.tls) }),
   });
   // Why a connection failed is told by this event only.
   let broken: Error | null = null;
@@ -48,6 +51,10 @@ export async function askNode(target: NodeTarget, request: readonly [string, ...
   } finally {
     client.disconnect();
   }
+}
+
+function tlsOf({ ca, cert, key }: NonNullable<NodeTarget["tls"]>): { ca?: string; cert?: string; key?: string } {
+  return { ...(ca !== null && { ca }), ...(cert !== null && { cert }), ...(key !== null && { key }) };
 }
 
 /** A node without a password takes any: an environment that has one for another node is no mistake. */
@@ -74,9 +81,10 @@ function explained(address: string, request: readonly string[], error: unknown):
   }
   if (/ENOTFOUND|EAI_AGAIN/.test(text)) return `there is no address called ${address} (--host-address)`;
   if (/ETIMEDOUT|timed out/.test(text)) return `${address} did not answer in time`;
+  if (/certificate|altnames/i.test(text)) return `${address} is not trusted: ${text} (--tls-ca names the authority to trust)`;
   if (/^connect E/.test(text)) return `${address} cannot be reached (${text})`;
   if (/Connection is closed|ECONNRESET|EPIPE/.test(text))
-    return `${address} closed the connection: is that its port for clients, and does it speak without TLS? Its log says more`;
+    return `${address} closed the connection: is that its port for clients, and does it speak TLS (--tls, --tls-ca)? Its log says more`;
   if (text.startsWith("NOAUTH")) return `${address} wants a password: give --password or set KINDRED_REQUIREPASS`;
   if (text.startsWith("WRONGPASS")) return `${address} refuses the password (--password or KINDRED_REQUIREPASS)`;
   if (/unknown (sub)?command|cluster support disabled/i.test(text)) {

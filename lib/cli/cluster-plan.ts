@@ -106,7 +106,7 @@ export function reachable(bind: string): string {
 /** A command line for people to copy, secrets left out. */
 export function commandLine(args: readonly string[]): string {
   const words = args.map((word, at) => (SECRETS.has(args[at - 1] ?? "") ? "..." : quoted(word)));
-  return ["kindred", ...words].join(" ");
+  return ["npx kindred", ...words].join(" ");
 }
 
 function peerPortOf({ port, peerPort }: ClusterRequest): number {

@@ -4,6 +4,7 @@
  */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { allSettings } from "../config.js";
+import { OperatingError } from "../errors.js";
 import { MEMBERS_MAX, OWN_SETTINGS } from "./cluster-plan.js";
 
 const PORTS = { min: 1, max: 65_535 };
@@ -37,7 +38,15 @@ export interface NodeOptions {
   /** Null where none was given. */
   readonly password: string | null;
   readonly database: number;
+  /** Null: in the clear. `caPath`: whom to trust, null for the authorities that Node trusts; with a certificate to show, both paths. */
+  readonly tls: TlsOptions | null;
   readonly isJson: boolean;
+}
+
+export interface TlsOptions {
+  readonly caPath: string | null;
+  readonly certPath: string | null;
+  readonly keyPath: string | null;
 }
 
 /** Where help and errors of the command line itself go. */
@@ -138,6 +147,10 @@ function addQuestions(program: Command, actions: Actions): void {
       .addOption(whole("--port <port>", "port for clients of the node to ask", PORTS).default(6_379))
       .addOption(new Option("--host-address <address>", "address of the node to ask").default("127.0.0.1"))
       .addOption(new Option("--password <password>", "its password (default: KINDRED_REQUIREPASS)"))
+      .addOption(new Option("--tls", "speak TLS, and trust the authorities that Node trusts"))
+      .addOption(new Option("--tls-ca <file>", "speak TLS, and trust the authority in this PEM file"))
+      .addOption(new Option("--tls-cert <file>", "certificate to show, for a node with tls-auth-clients; with --tls-key"))
+      .addOption(new Option("--tls-key <file>", "its key"))
       .addOption(new Option("--json", "print the answer as JSON"));
   question("status", "show the members of a cluster and how each fares, as one of them sees it").action(
     async (options: QuestionOptions) => actions.status(nodeOptions(options)),
@@ -156,11 +169,23 @@ interface QuestionOptions {
   readonly hostAddress: string;
   readonly password?: string;
   readonly db?: number;
+  readonly tls?: true;
+  readonly tlsCa?: string;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
   readonly json?: true;
 }
 
-function nodeOptions({ port, hostAddress, password, db, json }: QuestionOptions): NodeOptions {
-  return { host: hostAddress, port, password: password ?? null, database: db ?? 0, isJson: json ?? false };
+function nodeOptions({ port, hostAddress, password, db, json, ...tls }: QuestionOptions): NodeOptions {
+  const options = { host: hostAddress, port, password: password ?? null, database: db ?? 0, isJson: json ?? false };
+  return { ...options, tls: tlsOptions(tls) };
+}
+
+function tlsOptions({ tls, tlsCa, tlsCert, tlsKey }: Partial<QuestionOptions>): TlsOptions | null {
+  if (tls === undefined && tlsCa === undefined && tlsCert === undefined && tlsKey === undefined) return null;
+  if ((tlsCert === undefined) !== (tlsKey === undefined))
+    throw new OperatingError("CONFIG", "--tls-cert and --tls-key go together");
+  return { caPath: tlsCa ?? null, certPath: tlsCert ?? null, keyPath: tlsKey ?? null };
 }
 
 function settingOption(setting: ReturnType<typeof allSettings>[number]): Option {

@@ -166,6 +166,11 @@ export class Cluster {
     this.#book.flush();
   }
 
+  /** Why `start` goes on, as far as it is known; empty otherwise. */
+  get obstacle(): string {
+    return this.#search?.said ?? "";
+  }
+
   /** Calls `listener` with each newer ring, the first included, in the turn in which it is known and durable here. */
   onRing(listener: (ring: Ring) => void): void {
     this.#listeners.push(listener);

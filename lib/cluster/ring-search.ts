@@ -71,6 +71,11 @@ export class RingSearch {
     }
   }
 
+  /** Why it waits, once it has waited for a while; empty before. */
+  get said(): string {
+    return this.#said;
+  }
+
   stop(): void {
     this.#isStopped = true;
     this.#rest.wake();

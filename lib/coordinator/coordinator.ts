@@ -314,7 +314,10 @@ export class Coordinator implements Keyspace {
   #requireNotApplied(scope: Scope, view: RecordView | null): void {
     const writeId = scope.forwarded?.writeId;
     if (writeId === undefined || !this.#context.replica.hasWrite(writeId, view)) return;
-    throw new OperatingError("QUORUM", "the request took effect on a node that stopped before it could answer");
+    throw new OperatingError(
+      "QUORUM",
+      "the request took effect when it was given to another node first, whose answer did not arrive",
+    );
   }
 
   // What is not about one key.

@@ -9,9 +9,10 @@ import type { Call, ConnectionControl, Dispatcher } from "../resp/call.js";
 export class FrontDoor implements Dispatcher<ClientSession> {
   #inner: Dispatcher<ClientSession> | null = null;
 
-  /** Why a connection is not accepted now; null when it is. */
-  get refusal(): string | null {
-    return this.#inner === null ? "LOADING this node is looking for the other members of its cluster; try again" : null;
+  /** Why a connection is not accepted now; null when it is. `obstacle`: what this node waits for, empty where that is not to be told. */
+  refusal(obstacle: string): string | null {
+    if (this.#inner !== null) return null;
+    return `LOADING this node is looking for the other members of its cluster; try again${obstacle === "" ? "" : `: ${obstacle}`}`;
   }
 
   /** From now on these answer. */

@@ -3,7 +3,7 @@
  * opposite order. No logic of its own.
  */
 import { HybridClock } from "../causality/hybrid-clock.js";
-import { protectedModeRefusal } from "../commands/authentication.js";
+import { isLoopback, protectedModeRefusal } from "../commands/authentication.js";
 import type { ClientSession } from "../commands/client-session.js";
 import { expiryCommands } from "../commands/expiry.js";
 import { keyCommands } from "../commands/keys.js";
@@ -11,6 +11,7 @@ import { buildCommands, type NodeCommands } from "../commands/node-commands.js";
 import { memoryUsage } from "../commands/object.js";
 import { stringCommands } from "../commands/strings.js";
 import { type Config, peerPortOf } from "../config.js";
+import { messageOf, OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import type { Host } from "../host/host.js";
 import type { Processes } from "../host/processes.js";
@@ -37,6 +38,8 @@ export interface NodeOptions {
   readonly machine: Machine;
   /** Ends the process after an orderly stop: SHUTDOWN asks for it. */
   readonly requestStop: () => void;
+  /** Ends a start that is under way. */
+  readonly stopping?: AbortSignal;
   /** Bytes of log replayed so far, and in all. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -71,7 +74,8 @@ export class Node {
 
   /**
    * Opens the data directory, recovers, finds its ring, and serves. Rejects with an `OperatingError`: LOCKED, CORRUPT, IO,
-   * CONFIG, or UNAVAILABLE for an address. While it looks for a ring to join it goes on until it finds one.
+   * CONFIG, UNAVAILABLE for an address, or CLOSED when `stopping` came first; what was opened is closed in order then. While it
+   * looks for a ring to join it goes on until it finds one.
    */
   static async start(options: NodeOptions): Promise<Node> {
     const { host, config, log } = options;
@@ -79,6 +83,11 @@ export class Node {
     const live = new LiveConfig(config);
     const { storeDirectory, lossMark } = storePaths(config.dir);
     const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory: config.dir });
+    /** What has to be undone where the start fails, last first. */
+    const undo: (() => unknown)[] = [() => lock.release()];
+    const requireGoing = (): void => {
+      if (options.stopping?.aborted) throw new OperatingError("CLOSED", "this node was stopped before it was ready");
+    };
     try {
       const lsm = await Lsm.open({
         disk,
@@ -89,9 +98,12 @@ export class Node {
         settings: lsmSettings(config),
         ...(options.onProgress && { onProgress: options.onProgress }),
       });
+      undo.push(() => lsm.close());
+      requireGoing();
       live.onChange("appendfsync", (values) => lsm.setFsync(values.appendfsync));
       const meta = await MetaStore.open(lsm);
       const identity = StoreIdentity.open({ meta, random, hasLostData: exists(disk, lossMark) });
+      undo.push(() => identity.stop());
       disk.remove(lossMark);
       const replica = new Replica({
         lsm,
@@ -122,6 +134,8 @@ export class Node {
         clientAddress: () => ({ host: reachableHost(config), port: clientPort() }),
         load: () => facts.load(),
       });
+      undo.push(() => ring.stop());
+      options.stopping?.addEventListener("abort", () => ring.abandon());
       const door = new FrontDoor();
       const server = new RespServer<ClientSession>({
         network: host.network,
@@ -131,7 +145,7 @@ export class Node {
         commitGate: lsm,
         settings: respSettings(live),
         refusal: (connection) =>
-          door.refusal ??
+          door.refusal(isLoopback(connection.remoteAddress) ? ring.cluster.obstacle : "") ??
           protectedModeRefusal({
             isProtected: live.values.protectedMode,
             requirePassword: live.values.requirepass,
@@ -139,8 +153,10 @@ export class Node {
           }),
       });
       const port = await server.listen({ host: config.bind, port: config.port });
+      undo.push(() => server.stop(STOP_MS_MAX));
       facts.listening(port, server.counters);
       await ring.listen({ host: config.bind, port: peerPortOf(config) });
+      requireGoing();
       const parts = await ring.join();
       const commands = commandsOf({ ...options, live, lsm, reaper, facts, ring: parts });
       facts.ringIsKnown(parts, commands.rate);
@@ -149,7 +165,8 @@ export class Node {
       reaper.start();
       return new Node({ lock, lsm, identity, reaper, ring, server, commands, log, port });
     } catch (error) {
-      lock.release();
+      if (!(error instanceof OperatingError)) throw error;
+      for (const step of undo.reverse()) await undone(step, log);
       throw error;
     }
   }
@@ -192,6 +209,16 @@ function commandsOf(
     setActiveExpiry: (mode) => reaper.setPaused({ isPaused: mode === "off" }),
     log,
   });
+}
+
+/** Does what it can: the start has failed for another reason already. */
+async function undone(step: () => unknown, log: Log): Promise<void> {
+  try {
+    await step();
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    log.warn({ code: error.code }, `while the start was undone: ${messageOf(error)}`);
+  }
 }
 
 function exists(disk: Disk, path: string): boolean {

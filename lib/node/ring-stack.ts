@@ -92,6 +92,7 @@ export class RingStack {
   readonly #sweeper: FlushSweeper;
   #handoff: Handoff | null = null;
   #peerPort = 0;
+  #isAbandoned = false;
 
   private constructor(options: RingStackOptions, hints: Hints) {
     const { host, config, live, log, lsm, meta, identity } = options;
@@ -281,9 +282,16 @@ export class RingStack {
       const linked = members.filter(({ id }) => this.#isLinkedWith(id)).length;
       const isJoined = members.some(({ id }) => id === this.cluster.selfId) || waitedMs >= JOIN_MS_MAX;
       const isLinked = linked === members.length || (waitedMs >= LINKS_MS && 2 * linked > members.length);
+      if (this.#isAbandoned) throw new OperatingError("CLOSED", "this node was stopped before it was ready");
       if ((isJoined && isLinked) || (isJoined && waitedMs >= LINKS_MS_MAX)) return;
       await pause(clock, SETTLE_TICK_MS);
     }
+  }
+
+  /** Ends a `join` under way, which rejects with CLOSED. */
+  abandon(): void {
+    this.#isAbandoned = true;
+    this.cluster.stop();
   }
 
   #isLinkedWith(id: MemberId): boolean {

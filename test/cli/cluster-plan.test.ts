@@ -109,7 +109,7 @@ describe("the plan of a local cluster", () => {
 describe("a command line to copy", () => {
   it("quotes what a shell would take apart and hides secrets", () => {
     expect(commandLine(["server", "--dir", "my dir/it's", "--requirepass", "pw", "--port", "7000"])).to.equal(
-      "kindred server --dir 'my dir/it'\\''s' --requirepass ... --port 7000",
+      "npx kindred server --dir 'my dir/it'\\''s' --requirepass ... --port 7000",
     );
   });
 });

@@ -175,7 +175,9 @@ describe("a local cluster", () => {
     const world = await World.ready();
     world.children[1]!.end({ code: null, signal: "SIGKILL" });
     await world.settle();
-    expect(world.output).to.include("node-b ended (SIGKILL); 2 of 3 go on. To start it again: kindred server --port 7001\n");
+    expect(world.output).to.include(
+      "node-b ended (SIGKILL); 2 of 3 go on. To start it again: npx kindred server --port 7001\n",
+    );
     expect(world.children.length).to.equal(3);
     expect(world.outcome).to.equal(null);
     world.cluster.stop();

@@ -30,7 +30,7 @@ async function parse(line: string): Promise<readonly unknown[] | string> {
   return calls[0]!;
 }
 
-const QUESTION = { host: "127.0.0.1", port: 6_379, password: null, database: 0, isJson: false };
+const QUESTION = { host: "127.0.0.1", port: 6_379, password: null, database: 0, tls: null, isJson: false };
 
 describe("the command line", () => {
   it("cluster has defaults, and takes the settings of its members", async () => {
@@ -79,9 +79,17 @@ describe("the command line", () => {
 
   it("status, ring and where take an address, a password and the form of the answer", async () => {
     expect(await parse("status")).to.deep.equal(["status", QUESTION]);
-    const asked = { host: "10.0.0.1", port: 7_001, password: "pw", database: 0, isJson: true };
+    const asked = { host: "10.0.0.1", port: 7_001, password: "pw", database: 0, tls: null, isJson: true };
     expect(await parse("ring --host-address 10.0.0.1 --port 7001 --password pw --json")).to.deep.equal(["ring", asked]);
     expect(await parse("where user:1 --db 3")).to.deep.equal(["where", "user:1", { ...QUESTION, database: 3 }]);
+  });
+
+  it("status, ring and where speak TLS where that is said, or whom to trust", async () => {
+    const none = { caPath: null, certPath: null, keyPath: null };
+    expect(await parse("status --tls")).to.deep.equal(["status", { ...QUESTION, tls: none }]);
+    expect(await parse("ring --tls-ca ca.crt")).to.deep.equal(["ring", { ...QUESTION, tls: { ...none, caPath: "ca.crt" } }]);
+    const shown = { caPath: null, certPath: "a.crt", keyPath: "a.key" };
+    expect(await parse("where k --tls-cert a.crt --tls-key a.key")).to.deep.equal(["where", "k", { ...QUESTION, tls: shown }]);
   });
 
   it("a key that looks like an option follows two dashes", async () => {

@@ -73,7 +73,7 @@ describe("kindred cluster", function () {
     await until({ what: "it is said", withinMs: 10_000 }, () =>
       cluster.output.includes("node-b ended (SIGKILL)") ? true : null,
     );
-    expect(cluster.output).to.match(new RegExp(`1 of 2 go on. To start it again: kindred server .*--port ${port + 1}`));
+    expect(cluster.output).to.match(new RegExp(`1 of 2 go on. To start it again: npx kindred server .*--port ${port + 1}`));
     const client = await WireClient.connect(port);
     expect(await client.call("PING")).to.equal("PONG");
     await client.close();

@@ -1,11 +1,13 @@
 /** A server's life: how it starts, refuses to start, and stops. Real processes, real signals. */
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { runKindred, skip } from "./program.js";
+import { freePorts } from "./cluster-process.js";
+import { cleanEnvironment, mainPath, runKindred, skip } from "./program.js";
 import { serversOfTest } from "./server-process.js";
 import { until, within } from "./until.js";
 import { WireClient, type WireReply } from "./wire-client.js";
@@ -50,6 +52,37 @@ describe("a server process", function () {
     const later = await server.connect();
     expect(await later.call("GET", "kept")).to.equal("value");
     await later.close();
+  });
+
+  it("SIGTERM while it looks for a ring ends it in order, and until then clients are told what it waits for", async () => {
+    const port = await freePorts(1);
+    const directory = servers.makeDirectory();
+    const args = ["--port", `${port}`, "--dir", directory, "--seeds", "127.0.0.1:1", "--log-format", "json"];
+    const child = spawn(process.execPath, [mainPath, "server", ...args], { stdio: "ignore", env: cleanEnvironment() });
+    const exit = once(child, "exit");
+    try {
+      const told = /^LOADING .*: waiting for a ring to join \(the peer at 127\.0\.0\.1:1: cannot connect/;
+      await until({ what: "clients are told why", withinMs: 20_000 }, async () => {
+        const client = await WireClient.connect(port).catch(() => null);
+        const reply = await client?.call("PING").catch((error: unknown) => error);
+        await client?.close();
+        return reply instanceof Error && told.test(reply.message) ? true : null;
+      });
+    } finally {
+      child.kill("SIGTERM");
+    }
+    expect(await exit).to.deep.equal([0, null]);
+    const next = await servers.start({ directory });
+    expect(next.log.find(({ msg }) => msg.startsWith("ready"))).to.include({ lastStop: "clean" });
+  });
+
+  it("a start that fails for a port in use leaves a clean store behind", async () => {
+    const server = await servers.start();
+    const directory = join(server.directory, "second");
+    const failed = await runKindred(["server", "--port", `${server.port}`, "--peer-port", "0", "--dir", directory]);
+    expect(failed.code).to.equal(EXIT_FAILURE);
+    const next = await servers.start({ directory });
+    expect(next.log.find(({ msg }) => msg.startsWith("ready"))).to.include({ lastStop: "clean" });
   });
 
   it("a stop with idle, half-fed and unread connections is quick", async () => {

@@ -115,6 +115,18 @@ describe("a server over TLS", function () {
   const cli = (port: number, ...args: readonly string[]): Promise<Outcome> =>
     run("redis-cli", ["-h", HOST, "-p", `${port}`, ...args], { environment: { REDISCLI_AUTH: "" } });
 
+  it("kindred status asks over TLS, trusts whom it is told to, and says so where it does not", async () => {
+    const trusted = await runKindred(["status", "--port", `${server.port}`, "--tls-ca", files.ca]);
+    expect([trusted.code, trusted.stderr]).to.deep.equal([0, ""]);
+    expect(trusted.stdout).to.match(/^cluster [0-9a-f]+ /);
+    const untrusted = await runKindred(["status", "--port", `${server.port}`, "--tls"]);
+    expect(untrusted.code).to.equal(1);
+    expect(untrusted.stderr).to.include("is not trusted").and.to.include("--tls-ca");
+    const plain = await runKindred(["status", "--port", `${server.port}`]);
+    expect(plain.code).to.equal(1);
+    expect(plain.stderr).to.include("does it speak TLS (--tls, --tls-ca)");
+  });
+
   describe("redis-cli --tls", () => {
     before(async function () {
       if (!isInstalled("redis-cli")) return skip(this, "redis-cli is not installed (Debian: redis-tools)");
