@@ -130,7 +130,7 @@ export const settings = {
     min: 1,
     max: 10_000,
     change: "at run time",
-    why: "siblings a key may have before a further one is refused",
+    why: "siblings a key may have before a node refuses a further one; what several nodes took at once comes together all the same",
   }),
   maxClockSkew: integer({
     name: "max-clock-skew",

@@ -35,6 +35,8 @@ export interface ClusterOptions {
   readonly storeId: () => string;
   /** The end of the sequences that the store has leased. */
   readonly sequenceLease: () => number;
+  /** The store has keys. */
+  readonly holdsKeys: () => boolean;
   readonly load: () => MemberLoad;
   readonly softwareVersion: string;
   /**

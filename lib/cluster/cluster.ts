@@ -49,6 +49,9 @@ const FETCH_MS_MAX = 2_000;
 const MET_MAX = 4_096;
 const COMPLAINTS_MAX = 64;
 
+const LOST_RING =
+  "the store has keys, and does not say of which cluster (was it salvaged?): if others are members of it, stop this node and start it with --seeds, so that it joins them again";
+
 export class Cluster {
   readonly selfId: MemberId;
   readonly #options: ClusterOptions;
@@ -239,6 +242,7 @@ export class Cluster {
     const decided = foundRing(minted, { member: { ...joiner, tokens }, replicas });
     this.#storeFirst({ decided, promised: null, vote: null });
     log.info({ cluster: this.#clusterId }, "founded a ring, of which this node is the only member");
+    if (this.#options.holdsKeys()) log.warn({}, LOST_RING);
   }
 
   async #findRing(seeds: readonly MemberAddress[]): Promise<void> {

@@ -22,6 +22,7 @@ import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
 import type { Lsm } from "../lsm/lsm.js";
 import { Peers } from "../peer/peer.js";
+import { DATABASES } from "../replica/data-key.js";
 import type { StorePoint } from "../replica/flush-messages.js";
 import { FlushService } from "../replica/flush-service.js";
 import { FlushSweeper } from "../replica/flush-sweeper.js";
@@ -132,6 +133,7 @@ export class RingStack {
       },
       storeId: () => identity.storeId,
       sequenceLease: () => identity.leaseEnd,
+      holdsKeys: () => Array.from({ length: DATABASES }).some((_, database) => replica.size(database) > 0),
       load: options.load,
       softwareVersion: options.softwareVersion,
       catchUp: (ring) => this.#catchUp(ring),

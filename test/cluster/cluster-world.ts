@@ -36,6 +36,7 @@ export interface NodeOptions {
   readonly storeId?: string;
   /** Default: at once. */
   readonly catchUp?: (ring: Ring) => Promise<void>;
+  readonly holdsKeys?: boolean;
   /** Where it listens, if not where it was first. */
   readonly port?: number;
 }
@@ -93,6 +94,7 @@ export class ClusterRun {
       sequenceLease: () => 100,
       load: () => ({ requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 }),
       softwareVersion: "0.1.0",
+      holdsKeys: () => options.holdsKeys ?? false,
       catchUp: async (ring) => {
         this.caughtUp.push(ring);
         await options.catchUp?.(ring);

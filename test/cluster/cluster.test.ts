@@ -41,6 +41,14 @@ describe("a cluster", () => {
       expect(run.logged.filter((line) => !line.includes("founded"))).to.deep.equal([]);
     });
 
+    it("warns where the store has keys of a cluster that it does not know any more", async () => {
+      const run = await world.node("a", { holdsKeys: true });
+      expect(run.said("does not say of which cluster")).to.have.length(1);
+      await world.stop(run);
+      const again = await world.node("a", { holdsKeys: true });
+      expect(again.said("does not say of which cluster"), "once it does").to.deep.equal([]);
+    });
+
     it("is the same after a restart, in a higher generation although the clock went back", async () => {
       const first = await world.node("a");
       const { selfId, ring } = first.cluster;
