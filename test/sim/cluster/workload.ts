@@ -34,6 +34,8 @@ type Action =
 
 const COUNTERS_MAX = 4;
 const EXPIRY_MS_MAX = 2_000;
+/** Where hardly anything is answered in time, clients do less than they are to: a world waits ten minutes for them. */
+const WORK_MS_MAX = 300_000;
 const LEVELS = ["ONE", "QUORUM", "ALL"] as const;
 
 export class Workload {
@@ -102,7 +104,8 @@ export class Workload {
     const tokens = new Map<string, string>();
     const home = random.below(machines.length);
     const all = this.keys;
-    while (this.#left-- > 0) {
+    const untilMs = clock.monotonicMs() + WORK_MS_MAX;
+    while (this.#left-- > 0 && clock.monotonicMs() < untilMs) {
       await pause(clock, random.fraction() * this.#options.thinkMsMax);
       const node = random.chance(0.3) ? random.below(machines.length) : home;
       const own = topology === "alone" ? all.filter(({ nodes }) => nodes[0] === node) : all;
