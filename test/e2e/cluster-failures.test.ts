@@ -1,9 +1,11 @@
 /** Members that fail, at small scale: `npm run failures` does the same for longer. */
 import { expect } from "chai";
+import { pause } from "./cluster-load.js";
 import { ClusterProcesses } from "./cluster-processes.js";
 import { FAILURE_MODES, runFailure } from "./failure-run.js";
 import { serversOfTest } from "./server-process.js";
 import { until } from "./until.js";
+import type { WireClient } from "./wire-client.js";
 
 const SECONDS = 6;
 const RATE = 500;
@@ -41,6 +43,48 @@ describe("a cluster of which a member fails", function () {
       expect(operations).to.be.above(0.9 * SECONDS * RATE);
     });
   }
+
+  it("counts exactly across a partition at QUORUM: who is cut off refuses to count, and nobody else does", async () => {
+    const cluster = await ClusterProcesses.start(servers, { isMeshed: true, settings: { "request-timeout": "1000" } });
+    const counting = await Counting.start(cluster, "QUORUM");
+    await pause(1_500);
+    await cluster.cutOff(2);
+    await pause(3_000);
+    const whileCut = [...counting.acknowledged];
+    cluster.heal();
+    await pause(1_500);
+    await counting.stop();
+    const total = Number(await (await cluster.connect(0)).call("CONSISTENCY", "ALL", "GET", "counter"));
+    const { acknowledged, refused, uncertain, races } = counting;
+    const sum = acknowledged.reduce((one, other) => one + other, 0);
+    expect(total).to.be.within(sum, sum + uncertain);
+    // What waited when the others were gone is told that it may have taken effect; there was one request of each client.
+    expect(uncertain).to.be.at.most(3);
+    expect(refused, "by node").to.satisfy((counts: number[]) => counts[0] === 0 && counts[1] === 0 && counts[2]! > 20);
+    expect(acknowledged[2], "counts again afterwards").to.be.above(whileCut[2]!);
+    expect(races.filter((winners) => winners > 1)).to.deep.equal([]);
+    expect(races.length).to.be.above(20);
+  });
+
+  it("counts on both sides of a partition at ONE, and keeps one of the two counts", async () => {
+    const cluster = await ClusterProcesses.start(servers, { isMeshed: true, settings: { "request-timeout": "1000" } });
+    const counting = await Counting.start(cluster, "ONE");
+    await pause(500);
+    await cluster.cutOff(2);
+    await pause(2_000);
+    cluster.heal();
+    await pause(500);
+    await counting.stop();
+    const total = Number(await (await cluster.connect(0)).call("CONSISTENCY", "ALL", "GET", "counter"));
+    const { acknowledged, refused, races } = counting;
+    expect(refused).to.deep.equal([0, 0, 0]);
+    expect(total).to.be.below(acknowledged.reduce((one, other) => one + other, 0));
+    expect(total).to.be.at.least(Math.max(...acknowledged));
+    expect(
+      races.some((winners) => winners === 2),
+      "SETNX wins on both sides",
+    ).to.equal(true);
+  });
 
   it("refuses what needs the member that is down, in words, and answers what does not", async () => {
     const cluster = await ClusterProcesses.start(servers);
@@ -111,3 +155,49 @@ describe("a cluster of which a member fails", function () {
     });
   }
 });
+
+/** Clients of each member that count with INCR, one request after the other, and race with SETNX. */
+class Counting {
+  /** By node. */
+  readonly acknowledged = [0, 0, 0];
+  readonly refused = [0, 0, 0];
+  uncertain = 0;
+  /** Winners of each race. */
+  readonly races: number[] = [];
+  #isStopped = false;
+  #work: Promise<unknown> = Promise.resolve();
+
+  static async start(cluster: ClusterProcesses, level: string): Promise<Counting> {
+    const counting = new Counting();
+    const clients = await Promise.all(cluster.members.map((_, at) => cluster.connect(at)));
+    const racers = await Promise.all(cluster.members.map((_, at) => cluster.connect(at)));
+    for (const client of [...clients, ...racers]) await client.call("CONSISTENCY", level);
+    counting.#work = Promise.all([...clients.map((client, at) => counting.#count(client, at)), counting.#race(racers)]);
+    return counting;
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#work;
+  }
+
+  async #count(client: WireClient, at: number): Promise<void> {
+    while (!this.#isStopped) {
+      const reply = await client.send("INCR", "counter");
+      if (!(reply instanceof Error)) this.acknowledged[at]!++;
+      else if (reply.message.endsWith("may still take effect")) this.uncertain++;
+      else this.refused[at]!++;
+      await pause(5);
+    }
+    await client.close();
+  }
+
+  async #race(racers: readonly WireClient[]): Promise<void> {
+    for (let race = 0; !this.#isStopped; race++) {
+      const replies = await Promise.all(racers.map((racer) => racer.send("SETNX", `race:${race}`, "x")));
+      this.races.push(replies.filter((reply) => reply === 1).length);
+      await pause(10);
+    }
+    await Promise.all(racers.map((racer) => racer.close()));
+  }
+}
