@@ -25,12 +25,22 @@ import {
   UNKNOWN,
 } from "./table.js";
 
-/** Of a cluster's id, enough to tell it from another. */
+/** Of the id of a cluster or member, enough to tell it from another. */
 const ID_DIGITS_SHOWN = 12;
 
+/** The names of members, with the beginning of their ids where several have one name. */
+function namesOf(
+  members: readonly { readonly id: string; readonly name: string }[],
+): (member: { id: string; name: string }) => string {
+  const counts = new Map<string, number>();
+  for (const { name } of members) counts.set(name, (counts.get(name) ?? 0) + 1);
+  return ({ id, name }) => (counts.get(name)! > 1 ? `${name} (${id.slice(0, ID_DIGITS_SHOWN)})` : name);
+}
+
 export function statusText(status: StatusReply, style: Style): string {
+  const nameOf = namesOf(status.members);
   const columns: readonly Column<StatusReply["members"][number]>[] = [
-    { title: "member", align: "left", cell: (row) => `${row.name}${row.isSelf ? " *" : ""}` },
+    { title: "member", align: "left", cell: (row) => `${nameOf(row)}${row.isSelf ? " *" : ""}` },
     { title: "state", align: "left", cell: (row) => row.state, paint: (row) => paintOf(row.state) },
     { title: "for", align: "right", cell: (row) => duration(row.sinceMs === null ? null : status.nowMs - row.sinceMs) },
     { title: "address", align: "left", cell: (row) => row.clientAddress ?? UNKNOWN },
@@ -88,9 +98,10 @@ export function ringText(ring: RingReply, style: Style): string {
 }
 
 export function whereText(where: WhereReply, style: Style): string {
+  const nameOf = namesOf(where.members);
   const columns: readonly Column<WhereLine>[] = [
     { title: "rank", align: "right", cell: ({ row }) => (row === null ? "" : String(row.rank)) },
-    { title: "member", align: "left", cell: ({ row }) => row?.name ?? "" },
+    { title: "member", align: "left", cell: ({ row }) => (row === null ? "" : nameOf(row)) },
     { title: "role", align: "left", cell: ({ row }) => row?.role ?? "" },
     { title: "state", align: "left", cell: ({ row }) => row?.state ?? "", paint: ({ row }) => paintOf(row?.state ?? "up") },
     { title: "answer", align: "left", cell: ({ row }) => row?.answer ?? "", paint: ({ row }) => paintOfAnswer(row) },

@@ -24,6 +24,7 @@ import {
   type Hold,
   type KeyPage,
   type Keyspace,
+  NOBODY,
   NOT_IN_MEMORY,
   type Scope,
   type Siblings,
@@ -49,9 +50,6 @@ export interface CoordinatorOptions {
   readonly random: Random;
   readonly agreement: Agreement;
 }
-
-/** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
-const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
 
 export class Coordinator implements Keyspace {
   readonly #local: LocalKeyspace;

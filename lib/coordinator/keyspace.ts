@@ -63,6 +63,9 @@ export interface Sink<Result> {
   onFailure(error: unknown): void;
 }
 
+/** For writes whose outcome nobody waits for: the client was answered, or is by what comes before. */
+export const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
+
 /**
  * The right to run operations on some keys while nobody else may. The holder's operations on one key keep their order; on
  * keys that the hold does not cover they take their turn like anybody's.

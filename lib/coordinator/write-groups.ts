@@ -15,7 +15,7 @@ import type { MemberCall } from "../replica/remote-replicas.js";
 import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Request } from "./in-flight.js";
-import type { Scope, Sink } from "./keyspace.js";
+import { NOBODY, type Scope, type Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumWrite } from "./quorum-write.js";
 import type { WriteSoFar } from "./quorum-write-options.js";
@@ -26,7 +26,6 @@ import { UncoveredSeen, writeReached } from "./write-calls.js";
 /** Several groups of a turn with fewer writes each are not worth it: what goes to one member is one request all the same. */
 const SIZE_MIN = 4;
 const NONE: ReadonlySet<MemberId> = new Set();
-const NOBODY: Sink<void> = { onResult: () => undefined, onFailure: () => undefined };
 
 /** The groups of this turn. */
 export class WriteGroups {

@@ -79,7 +79,7 @@ function parseOwner(content: string): ProcessIdentity | null {
 function lockedError(directory: string, path: string, owner: ProcessIdentity): OperatingError {
   return new OperatingError(
     "LOCKED",
-    `${directory} is in use by process ${owner.pid}: stop it, or give this server another directory with --dir. ` +
+    `${directory} is in use by process ${owner.pid}: stop it first; a server can have another directory (--dir). ` +
       `If no such process uses it, remove ${path}`,
   );
 }

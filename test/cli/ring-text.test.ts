@@ -84,6 +84,12 @@ describe("kindred status", () => {
     expect(coloured).to.include("\u001b[33mjoining\u001b[0m").and.to.include("\u001b[33mwarning:\u001b[0m");
   });
 
+  it("tells members of one name apart by their ids", () => {
+    const members = [row("a", { name: "web" }), row("b", { name: "web" }), row("c")];
+    const text = statusText({ ...STATUS, members }, PLAIN);
+    expect(text).to.include("web (aaaaaaaaaaaa)").and.to.include("web (bbbbbbbbbbbb)").and.not.to.include("node-c (");
+  });
+
   it("shows names that would steer a terminal spelt out", () => {
     const members = [row("a", { name: "\u001b[2J" })];
     const text = statusText({ ...STATUS, members, warnings: ["\u001b[2J is down"] }, PLAIN);
