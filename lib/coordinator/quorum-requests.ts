@@ -146,7 +146,7 @@ export class QuorumRequests {
   ): Promise<Result> {
     const plan = this.planOf(dataKey);
     const { quorum, standIns } = scope.consistency;
-    const attempt = (needsIn: (current: SlotPlan) => QuorumNeeds): Promise<Result> =>
+    const attempt = (needsIn: (current: SlotPlan) => QuorumNeeds, untilMs = deadlineMs): Promise<Result> =>
       new Promise((resolve, reject) => {
         const onRecord = (view: RecordView | null): void => {
           try {
@@ -158,10 +158,12 @@ export class QuorumRequests {
         const told = { onRecord, onFailure: reject };
         // What is written on the strength of it supersedes it, wherever that is done.
         const sink = plan.selfPosition >= 0 ? told : new NotedRead(this.#shown, this.#context, dataKey, told);
-        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs, sink }).start();
+        new QuorumRead(this.#context, { dataKey, needsIn, standIns, deadlineMs: untilMs, sink }).start();
       });
     if (plan.needsOfDecision(quorum) === plan.needs(quorum)) return attempt((current) => current.needs(quorum));
-    return attempt((current) => current.needsOfDecision(quorum)).catch((error: unknown) => {
+    // Who is cut off may not know it yet: half of the time is left for what can be had.
+    const halfMs = (this.#context.clock.monotonicMs() + deadlineMs) / 2;
+    return attempt((current) => current.needsOfDecision(quorum), halfMs).catch((error: unknown) => {
       if (!(error instanceof OperatingError) || error.code !== "QUORUM") throw error;
       return attempt((current) => current.needs(quorum));
     });

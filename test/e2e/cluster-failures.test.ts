@@ -58,8 +58,8 @@ describe("a cluster of which a member fails", function () {
     const { acknowledged, refused, uncertain, races } = counting;
     const sum = acknowledged.reduce((one, other) => one + other, 0);
     expect(total).to.be.within(sum, sum + uncertain);
-    // What waited when the others were gone is told that it may have taken effect; there was one request of each client.
-    expect(uncertain).to.be.at.most(3);
+    // What waited when the others were gone is told that it may have taken effect: a request or two of each client.
+    expect(uncertain).to.be.at.most(6);
     expect(refused, "by node").to.satisfy((counts: number[]) => counts[0] === 0 && counts[1] === 0 && counts[2]! > 20);
     expect(acknowledged[2], "counts again afterwards").to.be.above(whileCut[2]!);
     expect(races.filter((winners) => winners > 1)).to.deep.equal([]);
@@ -77,7 +77,9 @@ describe("a cluster of which a member fails", function () {
     await counting.stop();
     const total = Number(await (await cluster.connect(0)).call("CONSISTENCY", "ALL", "GET", "counter"));
     const { acknowledged, refused, races } = counting;
-    expect(refused).to.deep.equal([0, 0, 0]);
+    // What was under way to the others when they were gone, and what waited for it, is refused in time.
+    expect(refused.slice(0, 2)).to.deep.equal([0, 0]);
+    expect(refused[2]).to.be.at.most(2);
     expect(total).to.be.below(acknowledged.reduce((one, other) => one + other, 0));
     expect(total).to.be.at.least(Math.max(...acknowledged));
     expect(
