@@ -50,7 +50,7 @@ export interface RoutedCommand {
  * with the encoded reply.
  */
 export type CommandRun = (command: CommandToRun, forwarded: Forwarded, hold: Hold | null) => Promise<string>;
-export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "number" | "stamp" | "writeId">;
+export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "leaseNumber" | "stamp" | "writeId">;
 
 /** What the commands need of it. */
 export interface CommandRouting {
@@ -116,9 +116,9 @@ export class CommandForwarding implements CommandRouting {
           kind: ForwardKind.command,
           route: () => ({
             ...this.#candidatesFor(dataKeys, () => this.#runHere(command, forwarded, hold)),
-            payloadFor: (spareMs, number) => {
+            payloadFor: (spareMs, leaseNumber) => {
               const ringVersion = this.#plans.ring.document.version;
-              return encodeCommand({ ...command, ringVersion, spareMs, number, stamp, writeId });
+              return encodeCommand({ ...command, ringVersion, spareMs, leaseNumber, stamp, writeId });
             },
           }),
           deadlineMs: deadline.atMs,
@@ -148,8 +148,8 @@ export class CommandForwarding implements CommandRouting {
 
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
-    const { writeId, number } = command;
-    const leasedUntilMs = (): number => this.#leasesTaken.untilMs(writeId, number);
+    const { writeId, leaseNumber } = command;
+    const leasedUntilMs = (): number => this.#leasesTaken.untilMs(writeId, leaseNumber);
     const forwarded = forwardedBy(request, command, this.#context.clock, leasedUntilMs);
     background(
       this.#runHere(command, forwarded, null).then((answer) =>

@@ -5,7 +5,7 @@
  *
  *     WRITE:   ring version varint | spare ms varint | stamp u56 | flags u8 | consistency | expiry ms varint | write id (length varint, bytes) |
  *              data key (length varint, bytes) | covered: context, or actor 12 bytes and sequence varint | value
- *     COMMAND: ring version varint | spare ms varint | stamp u56 | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
+ *     COMMAND: ring version varint | spare ms varint | lease number varint | stamp u56 | protocol u8 | database u8 | consistency | write id | arguments (count varint, (length varint, bytes)*)
  *         consistency: flags u8 | level u8, or 255 and read varint, write varint
  *     answers: status u8 | WRITE: context; COMMAND: the encoded reply; an error: code u8, text
  */
@@ -77,8 +77,8 @@ export interface CommandRequest {
   readonly ringVersion: number;
   /** As for a WRITE. */
   readonly spareMs: number;
-  /** Of the sending: by it a lease says what it covers. */
-  readonly number: number;
+  /** Of the sending: by it a lease says what it covers. 0: no lease does. */
+  readonly leaseNumber: number;
   readonly stamp: number;
   readonly protocol: 2 | 3;
   readonly database: number;
@@ -136,7 +136,7 @@ export function encodeCommand(command: CommandRequest): Buffer {
   let length =
     varintLength(command.ringVersion) +
     varintLength(command.spareMs) +
-    varintLength(command.number) +
+    varintLength(command.leaseNumber) +
     STAMP_BYTES +
     2 +
     consistencyLength(command.consistency);
@@ -144,7 +144,7 @@ export function encodeCommand(command: CommandRequest): Buffer {
   for (const arg of args) length += varintLength(arg.length) + arg.length;
   const bytes = Buffer.allocUnsafe(length);
   let at = writeVarint(bytes, writeVarint(bytes, 0, command.ringVersion), command.spareMs);
-  at = writeVarint(bytes, at, command.number);
+  at = writeVarint(bytes, at, command.leaseNumber);
   at = writeStamp(bytes, at, command.stamp);
   bytes[at++] = command.protocol;
   bytes[at++] = command.database;
@@ -164,7 +164,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
   const end = bytes.length;
   const ringVersion = readVarint(bytes, cursor, end);
   const spareMs = readVarint(bytes, cursor, end);
-  const number = readVarint(bytes, cursor, end);
+  const leaseNumber = readVarint(bytes, cursor, end);
   const stamp = readStampAt(bytes, cursor, end);
   const protocol = readByte(bytes, cursor, end) === 3 ? 3 : 2;
   const database = readByte(bytes, cursor, end);
@@ -179,7 +179,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
     args.push(Buffer.from(bytes.subarray(cursor.at, cursor.at + length)));
     cursor.at += length;
   }
-  return { ringVersion, spareMs, number, stamp, protocol, database, consistency, writeId, args };
+  return { ringVersion, spareMs, leaseNumber, stamp, protocol, database, consistency, writeId, args };
 }
 
 /** The answer to a WRITE that was made: what its replica has seen of the key now. */

@@ -184,7 +184,8 @@ export class Forward implements Request {
       onAnswer: (payload) => this.#onAnswer(to, payload),
       onFailure: (code, text) => this.#onFailure(code, text),
     };
-    this.#leaseNumber = leases?.open(to, this.#beginByMs, this.#sentMs) ?? 0;
+    // What the member has all its time for is no part of a lease: who looks at the others must not wait that long for them.
+    this.#leaseNumber = isBound || leases === undefined ? 0 : leases.open(to, this.#beginByMs, this.#sentMs);
     remote.send(call, payloadFor(Math.ceil(deadlineMs - this.#beginByMs), this.#leaseNumber));
   }
 

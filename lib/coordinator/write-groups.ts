@@ -31,6 +31,8 @@ const NONE: ReadonlySet<MemberId> = new Set();
 export class WriteGroups {
   readonly #context: QuorumContext;
   readonly #open = new Map<Company, WriteGroup>();
+  /** Groups of this turn, those that were full or closed among them. */
+  #count = 0;
   /** Requests that are not being filled. */
   readonly #spare: BatchBytes[] = [];
 
@@ -66,6 +68,7 @@ export class WriteGroups {
         deadlineMs: deadlineMs(scope),
       });
       this.#open.set(company, group);
+      this.#count++;
       this.#context.turn.add(group);
       this.#context.inFlight.add(group);
     } else if (!group.isFor(needed, standIns)) return false;
@@ -84,8 +87,9 @@ export class WriteGroups {
 
   /** The turn has ended: says whether a group of this size is worth sending as one. */
   close(company: Company, group: WriteGroup): boolean {
-    const isWorthIt = this.#open.size === 1 || group.size >= SIZE_MIN;
+    const isWorthIt = this.#count === 1 || group.size >= SIZE_MIN;
     if (this.#open.get(company) === group) this.#open.delete(company);
+    if (this.#open.size === 0) this.#count = 0;
     return isWorthIt;
   }
 

@@ -165,7 +165,10 @@ export class Node {
       reaper.start();
       return new Node({ lock, lsm, identity, reaper, ring, server, commands, log, port });
     } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
+      if (!(error instanceof OperatingError)) {
+        lock.release();
+        throw error;
+      }
       for (const step of undo.reverse()) await undone(step, log);
       throw error;
     }

@@ -289,7 +289,8 @@ export class IncomingLink implements WireSink {
     try {
       handler(request);
     } catch (error) {
-      if (!(error instanceof OperatingError) || request.isAnswered) throw error;
+      // A notice that makes no sense is dropped: nobody waits to be told.
+      if (!(error instanceof OperatingError) || (request.isAnswered && !request.isNotice)) throw error;
       request.refuse("FAILED", messageOf(error));
     }
   }

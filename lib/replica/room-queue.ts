@@ -41,7 +41,7 @@ export class RoomQueue {
       request.payload = payload;
       handle(request);
     } catch (error) {
-      if (!(error instanceof OperatingError) || request.isAnswered) throw error;
+      if (!(error instanceof OperatingError) || (request.isAnswered && !request.isNotice)) throw error;
       request.refuse("FAILED", messageOf(error));
     } finally {
       request.payload = NO_BYTES;

@@ -67,7 +67,7 @@ describe("what is passed on to other nodes", () => {
     const command = fc.record({
       ringVersion,
       spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
-      number: fc.integer({ min: 0, max: 2 ** 40 }),
+      leaseNumber: fc.integer({ min: 0, max: 2 ** 40 }),
       stamp: fc.integer({ min: 0, max: 2 ** 53 - 1 }),
       protocol: fc.constantFrom(2 as const, 3 as const),
       database: fc.integer({ min: 0, max: 15 }),
@@ -89,7 +89,7 @@ describe("what is passed on to other nodes", () => {
     const whole = encodeCommand({
       ringVersion: 3,
       spareMs: 0,
-      number: 7,
+      leaseNumber: 7,
       stamp: 5,
       protocol: 2,
       database: 1,

@@ -144,6 +144,32 @@ describe("a request that is passed on", () => {
     areSilent = true;
   });
 
+  it("does not wait longer for a silent member because another has all its time there", () => {
+    const node = fakeNode();
+    const shared = new LeasesGiven({ remote: node.context.remote, instance: "instance" });
+    const send = (repeats: "never" | "in turn"): Forward => {
+      const sent = new Forward(node.context, {
+        kind: 1,
+        route: () => ({ candidates: ["a", "b"], here: null, payloadFor: () => Buffer.alloc(1) }),
+        deadlineMs: nowMs + 2_000,
+        repeats,
+        leases: shared,
+        onAnswer: () => undefined,
+        onFailure: () => undefined,
+      });
+      sent.start();
+      return sent;
+    };
+    send("never");
+    const decision = send("in turn");
+    nowMs += 249;
+    decision.hedge();
+    expect(node.calls.map(({ to }) => to)).to.deep.equal(["a", "a"]);
+    nowMs += 1;
+    decision.hedge();
+    expect(node.calls.map(({ to }) => to)).to.deep.equal(["a", "a", "b"]);
+  });
+
   it("may take effect when time is up", () => {
     pass("anywhere");
     forward.expire();

@@ -88,6 +88,19 @@ describe("peers", () => {
     expect(noticed).to.deep.equal(["a news true"]);
   });
 
+  it("drop a notice that makes no sense, and go on", async () => {
+    const world = new World();
+    const [a, b] = await world.pair();
+    b.peers.serve(2, () => {
+      throw new OperatingError("CORRUPT", "makes no sense");
+    });
+    b.peers.serve(3, (request) => request.answer(Buffer.from("here")));
+    expect(a.peers.notify({ to: "b", kind: 2, payload: Buffer.from("nonsense") })).to.equal(true);
+    const outcome = a.ask("b", "", { kind: 3 });
+    await world.pass(5);
+    expect(outcome.answer).to.equal("here");
+  });
+
   it("give the payload to a handler for the time of its call only, and let it answer later", async () => {
     const world = new World();
     const [a, b] = await world.pair();
