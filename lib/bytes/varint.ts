@@ -38,9 +38,26 @@ export function writeVarint(target: Uint8Array, at: number, value: number): numb
 export function readVarint(bytes: Uint8Array, cursor: Cursor, end: number): number {
   let at = cursor.at;
   let value = 0;
-  let scale = 1;
+  // Nearly all end within four bytes: integers of the processor.
+  for (let shift = 0; shift < 28; shift += 7) {
+    if (at >= end) throw cutOff();
+    const byte = bytes[at++]!;
+    value |= (byte & 127) << shift;
+    if (byte < 128) {
+      cursor.at = at;
+      return value;
+    }
+  }
+  return readLong(bytes, cursor, end, value);
+}
+
+/** The rest of an integer of which `value` are the low 28 bits. */
+function readLong(bytes: Uint8Array, cursor: Cursor, end: number, low: number): number {
+  let at = cursor.at + 4;
+  let value = low;
+  let scale = 2 ** 28;
   for (;;) {
-    if (at >= end) throw new OperatingError("CORRUPT", "an integer is cut off");
+    if (at >= end) throw cutOff();
     const byte = bytes[at++]!;
     value += (byte & 127) * scale;
     if (byte < 128) break;
@@ -50,4 +67,8 @@ export function readVarint(bytes: Uint8Array, cursor: Cursor, end: number): numb
   if (value > Number.MAX_SAFE_INTEGER) throw new OperatingError("CORRUPT", "an integer is larger than any that is written");
   cursor.at = at;
   return value;
+}
+
+function cutOff(): OperatingError {
+  return new OperatingError("CORRUPT", "an integer is cut off");
 }

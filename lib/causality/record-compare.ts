@@ -43,6 +43,8 @@ export class RecordComparison {
   readonly #storeId = Buffer.allocUnsafeSlow(STORE_ID_BYTES);
   readonly #mine = new ContextReader();
   readonly #theirs = new ContextReader();
+  readonly #mineAt: Cursor = { at: 0 };
+  readonly #theirsAt: Cursor = { at: 0 };
 
   /** `storeId` (8 latin1 characters): whose dots are looked out for. */
   constructor(storeId: string) {
@@ -52,23 +54,67 @@ export class RecordComparison {
 
   /** How `incoming` stands to `old` (null: there is none, which anything is ahead of). Throws CORRUPT. */
   compare(old: RecordView | null, incoming: RecordView): Standing {
-    this.ownEpoch = 0;
-    this.ownSequence = 0;
-    this.isSameVersion = false;
+    this.#reset();
     const isSimple = incoming.versionCount === 1 && (incoming.flags & LOCAL) === 0 && (incoming.kind & FIELDS) === 0;
     if (!isSimple || (old !== null && old.versionCount > 1)) return "apart";
     requireKnownType(incoming);
+    if (old !== null && this.#isPlainlyAhead(old, incoming)) return "ahead";
+    this.#reset();
     const theirs = this.#theirs;
     theirs.open(incoming);
     if (old === null) {
       while (theirs.isOpen) {
-        this.#noteOwn();
+        this.#noteOwnOf(theirs);
         theirs.next();
       }
       theirs.requireWhole();
       return "ahead";
     }
     return this.#compareContexts(old, incoming);
+  }
+
+  #reset(): void {
+    this.isSameVersion = false;
+    this.ownEpoch = 0;
+    this.ownSequence = 0;
+  }
+
+  /**
+   * True in the usual case, told in one pass: the same stores have written both, and what came has seen all of the one at hand
+   * and is new to it, so it is ahead. Where it says false anything may be. What came is well formed as far as it is like the one
+   * at hand; the rest is checked here.
+   */
+  #isPlainlyAhead(old: RecordView, incoming: RecordView): boolean {
+    if (((old.kind | incoming.kind) & (WRITE_ID | FIELDS)) !== 0 || (old.flags & incoming.flags & CONTEXT) === 0) return false;
+    const a = old.bytes;
+    const b = incoming.bytes;
+    const aDot = old.bodyStart;
+    const bDot = incoming.bodyStart;
+    const aEnd = old.valueStart;
+    const bEnd = incoming.valueStart;
+    const mine = this.#mineAt;
+    const theirs = this.#theirsAt;
+    mine.at = aDot + DOT_HEAD_BYTES;
+    theirs.at = bDot + DOT_HEAD_BYTES;
+    const mineOfDot = readVarint(a, mine, aEnd);
+    const theirsOfDot = readVarint(b, theirs, bEnd);
+    const entries = readVarint(a, mine, aEnd);
+    if (readVarint(b, theirs, bEnd) !== entries || entries < 2) return false;
+    let seesMine = false;
+    let coversTheirs = false;
+    for (let left = entries; left > 0; left--) {
+      const actor = theirs.at;
+      if (actor + ACTOR_BYTES >= bEnd || !isSame(a, mine.at, b, actor, ACTOR_BYTES)) return false;
+      mine.at += ACTOR_BYTES;
+      theirs.at += ACTOR_BYTES;
+      const before = readVarint(a, mine, aEnd);
+      const after = readVarint(b, theirs, bEnd);
+      if (after < before) return false;
+      if (isSame(b, actor, this.#storeId, 0, STORE_ID_BYTES)) this.#noteOwn(b, actor, after);
+      if (isSame(b, actor, a, aDot, ACTOR_BYTES)) seesMine = after >= mineOfDot;
+      if (isSame(b, actor, b, bDot, ACTOR_BYTES)) coversTheirs = after >= theirsOfDot && before < theirsOfDot;
+    }
+    return seesMine && coversTheirs && theirs.at === bEnd;
   }
 
   #compareContexts(old: RecordView, incoming: RecordView): Standing {
@@ -86,7 +132,7 @@ export class RecordComparison {
         if (order === 0 && theirs.isOfDot && mine.sequence >= theirs.dotSequence) seesTheirs = true;
       }
       if (order >= 0) {
-        this.#noteOwn();
+        this.#noteOwnOf(theirs);
         if (order > 0 || theirs.sequence > mine.sequence) isAhead = true;
         if (order === 0 && mine.isOfDot && theirs.sequence >= mine.dotSequence) seesMine = true;
         theirs.next();
@@ -110,14 +156,14 @@ export class RecordComparison {
     return seesTheirs ? "apart" : "ahead";
   }
 
-  #noteOwn(): void {
-    const { bytes, actorStart, sequence } = this.#theirs;
-    const own = this.#storeId;
-    for (let at = 0; at < STORE_ID_BYTES; at++) if (bytes[actorStart + at] !== own[at]) return;
+  #noteOwnOf({ bytes, actorStart, sequence }: ContextReader): void {
+    if (isSame(bytes, actorStart, this.#storeId, 0, STORE_ID_BYTES)) this.#noteOwn(bytes, actorStart, sequence);
+  }
+
+  /** Entries are sorted, so the last one that is noted has the highest epoch. */
+  #noteOwn(bytes: Uint8Array, actorStart: number, sequence: number): void {
     const at = actorStart + STORE_ID_BYTES;
-    const epoch = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
-    // Entries are sorted, so the last one has the highest epoch.
-    this.ownEpoch = epoch;
+    this.ownEpoch = ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
     this.ownSequence = sequence;
   }
 }
@@ -202,6 +248,11 @@ function compareActors(mine: ContextReader, a: number, theirs: ContextReader, b:
     if (difference !== 0) return difference;
   }
   return 0;
+}
+
+function isSame(left: Uint8Array, a: number, right: Uint8Array, b: number, length: number): boolean {
+  for (let at = 0; at < length; at++) if (left[a + at] !== right[b + at]) return false;
+  return true;
 }
 
 /** Which of two copies of one version has more: see `fuller` in record.ts. */

@@ -132,24 +132,28 @@ export class RecordWriter {
     const cursor = this.#cursor;
     const count = readAtLeast(old, cursor, end, 1);
     if (count > (end - cursor.at) / (ACTOR_BYTES + 1)) throw corruptRecord("a context has more entries than there is room for");
-    this.#entries = count;
-    let isOwnDue = true;
+    const first = cursor.at;
+    // Where the actor's own entry goes, and where the old ones go on behind it.
+    let ownAt = -1;
+    let restAt = -1;
+    this.#entries = count + 1;
     for (let index = 0; index < count; index++) {
       const actorStart = skip(cursor, ACTOR_BYTES, end);
       const sequence = readAtLeast(old, cursor, end, 1);
-      const order = isOwnDue ? this.#compareActor(old, actorStart) : -1;
-      if (isOwnDue && order >= 0) {
-        this.#appendOwn(mint);
-        isOwnDue = false;
-        if (order > 0) this.#entries++;
-      }
-      if (order === 0) assert(sequence < mint.sequence, "record: a new version's dot was never seen");
-      else this.#append(old, actorStart, sequence);
+      if (ownAt >= 0) continue;
+      const order = this.#compareActor(old, actorStart);
+      if (order < 0) continue;
+      ownAt = restAt = actorStart;
+      if (order > 0) continue;
+      assert(sequence < mint.sequence, "record: a new version's dot was never seen");
+      restAt = cursor.at;
+      this.#entries = count;
     }
-    if (isOwnDue) {
-      this.#appendOwn(mint);
-      this.#entries++;
-    }
+    if (ownAt < 0) ownAt = restAt = cursor.at;
+    this.#context = withRoom(this.#context, 0, cursor.at - first + ENTRY_BYTES_MAX);
+    this.#contextEnd = copyBytes(old, first, ownAt, this.#context, 0);
+    this.#appendOwn(mint);
+    this.#contextEnd = copyBytes(old, restAt, cursor.at, this.#context, this.#contextEnd);
   }
 
   #appendOwn(mint: Mint): void {
