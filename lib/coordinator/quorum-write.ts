@@ -12,6 +12,7 @@ import type { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import { encodedRecordOf } from "../replica/encoded-record.js";
 import type { StoreHead } from "../replica/remote-replicas.js";
 import type { EncodedRecord, MintedDot, Records } from "../replica/replica.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
@@ -327,8 +328,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
       if (round !== this.round) return;
       if (bytes === null) return this.#tell();
       if (!this.#isHint) this.#noteNewer(replica.view(bytes));
-      const sent = forSending(bytes);
-      use({ bytes: sent, start: 0, end: sent.length });
+      use(encodedRecordOf(forSending(bytes)));
       this.#marks.make();
     } catch (error) {
       this.#abandon(error);

@@ -2,9 +2,11 @@
  * Brings the replicas that answered a read to what they hold together, before the read is answered. Where one of them fails
  * or is slow, another owner is brought there instead: what counts is how many hold the merged record.
  */
+
 import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
+import { encodedRecordOf } from "../replica/encoded-record.js";
 import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import type { Limit } from "../replica/replica.js";
 import { AnswerStatus, ReplicaKind } from "../replica/replica-messages.js";
@@ -149,7 +151,7 @@ export class ReadRepair implements TurnWork, Request {
     this.#open++;
     const hintFor = isStandIn ? plan.owners[position]! : null;
     const what = { ringVersion: plan.ring.document.version, hintFor, dataKey };
-    remote.store(new RepairCall(this, to), what, { bytes, start: 0, end: bytes.length });
+    remote.store(new RepairCall(this, to), what, encodedRecordOf(bytes));
   }
 
   #sendToAnother(): boolean {

@@ -17,6 +17,12 @@ const PLACE = 1;
 
 const DEAD = -(2 ** 31);
 const SLOTS_MIN = 64;
+/** Of the processor's caches. A key's chunk and what a comparison of records reads of it lie in two lines. */
+const LINE_BYTES = 64;
+/** Keys beyond these are not fetched ahead. */
+const PREFETCH_MAX = 512;
+/** What `prefetch` has found so far. */
+const places = new Int32Array(PREFETCH_MAX);
 
 export class KeyIndex {
   #slots = newSlots(SLOTS_MIN);
@@ -29,6 +35,11 @@ export class KeyIndex {
   #lastKey: string | null = null;
   #lastAt = 0;
   #lastHash = 0;
+  /** The keys of the last `prefetch`, how many of them were looked for since, and their hashes. */
+  readonly #ahead: string[] = [];
+  #aheadCount = 0;
+  #aheadAt = 0;
+  readonly #aheadHashes = new Int32Array(PREFETCH_MAX);
 
   /** The table itself, for `placesOf`: shared with workers, and only read by them. */
   get slots(): Int32Array {
@@ -39,6 +50,33 @@ export class KeyIndex {
   find(slab: Uint8Array, key: string): number {
     const at = this.#search(slab, key);
     return this.#slots[at + PLACE] === 0 ? -1 : at;
+  }
+
+  /**
+   * Reads what `find` will read of these keys first, in loops in which no read waits for another: a processor fetches a dozen
+   * distant lines of memory in about the time of one, where `find` after `find` would wait for two each.
+   */
+  prefetch(slab: Uint8Array, keys: readonly string[]): void {
+    const slots = this.#slots;
+    const mask = this.#mask;
+    const hashes = this.#aheadHashes;
+    const count = Math.min(keys.length, PREFETCH_MAX);
+    for (let at = 0; at < count; at++) {
+      const key = keys[at]!;
+      this.#ahead[at] = key;
+      hashes[at] = hash32OfString(key);
+    }
+    for (let at = 0; at < count; at++) places[at] = slots[((hashes[at]! & mask) << WIDTH_SHIFT) + PLACE]!;
+    const last = slab.length - LINE_BYTES - 1;
+    let sum = 0;
+    for (let at = 0; at < count; at++) {
+      const place = Math.min(Math.abs(places[at]!), last);
+      sum += slab[place]! + slab[place + LINE_BYTES]!;
+    }
+    // So that the reads are not left out.
+    places[0] = sum;
+    this.#aheadCount = count;
+    this.#aheadAt = 0;
   }
 
   /** The place stored in a slot that `find` returned. */
@@ -75,7 +113,7 @@ export class KeyIndex {
   #search(slab: Uint8Array, key: string): number {
     if (key === this.#lastKey) return this.#lastAt;
     const slots = this.#slots;
-    const hash = hash32OfString(key) | 0;
+    const hash = this.#hashOf(key);
     let slot = hash & this.#mask;
     for (;;) {
       const at = slot << WIDTH_SHIFT;
@@ -89,6 +127,13 @@ export class KeyIndex {
       }
       slot = (slot + 1) & this.#mask;
     }
+  }
+
+  #hashOf(key: string): number {
+    const at = this.#aheadAt;
+    if (at >= this.#aheadCount || key !== this.#ahead[at]) return hash32OfString(key) | 0;
+    this.#aheadAt++;
+    return this.#aheadHashes[at]!;
   }
 
   #grow(): void {

@@ -10,8 +10,6 @@ import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
-import type { Disk } from "../host/disk.js";
-import type { Workers } from "../host/workers.js";
 import type { Log } from "../log.js";
 import { type Backlog, judgeBacklog, Room } from "./backlog.js";
 import { MergeCursor } from "./cursor.js";
@@ -20,29 +18,17 @@ import { Operation } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
 import { type FsyncPolicy, fillOf, type LsmSettings } from "./lsm-settings.js";
-import type { LsmStats } from "./lsm-stats.js";
+import { type LsmStats, lsmStats } from "./lsm-stats.js";
 import { MemoryCursor } from "./memory-cursor.js";
 import { MemoryTable, UNKNOWN } from "./memory-table.js";
-import { type OpenedStore, openStore } from "./open-store.js";
+import { type LsmOptions, type OpenedStore, openStore } from "./open-store.js";
 import { type Found, Peek } from "./peek.js";
 import { type ScanPage, type ScanRange, scanPage } from "./scan.js";
-import { Slab } from "./slab.js";
+import { pairLengthAt, Slab } from "./slab.js";
 import { cursorsOf } from "./table-cursor.js";
 import type { TableKeeper } from "./table-keeper.js";
 import type { TableReader } from "./table-reader.js";
 import { WriteBatch } from "./write-batch.js";
-
-export interface LsmOptions {
-  readonly disk: Disk;
-  readonly clock: Clock;
-  readonly workers: Workers;
-  readonly log: Log;
-  /** Made when missing. */
-  readonly directory: string;
-  readonly settings: LsmSettings;
-  /** Bytes of log replayed so far, and in all. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
 
 export type { Backlog, LsmStats, ScanPage, ScanRange };
 
@@ -51,9 +37,13 @@ const SYNC_INTERVAL_MS = 1000;
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
 
+const NO_BYTES = new Uint8Array(0);
+
 export class Lsm {
   /** The value of the last `peek` that answered FOUND: borrowed until the next call and the next await. */
   readonly found: Found;
+  /** The pair last put, as the log holds it, until the next change or commit: `id` is another then. */
+  readonly pair: { id: number; bytes: Uint8Array; start: number; end: number } = { id: 0, bytes: NO_BYTES, start: 0, end: 0 };
   /** What the start found in the log. */
   readonly recovery: LogRecovery;
   /** True when the store was new, or was closed in good order and nothing is missing since. */
@@ -125,6 +115,11 @@ export class Lsm {
     this.#relieve();
   }
 
+  /** These keys are peeked next: has the processor fetch what memory holds of them, all at once. */
+  prefetch(keys: readonly string[]): void {
+    this.#active.prefetch(keys);
+  }
+
   /** Looks a key up without waiting; FOUND leaves the value in `found`. Sees this turn's writes. Throws IO and CORRUPT. */
   peek(key: string): Peek {
     let table = this.#active;
@@ -163,9 +158,23 @@ export class Lsm {
 
   /** Stores a copy of `bytes[start, end)`. Visible at once; written with this turn's batch. */
   put(key: string, bytes: Uint8Array, start: number, end: number): void {
-    const batch = this.#batch;
-    const pair = batch.put(key, bytes, start, end);
-    this.#active.put(key, batch.bytes, pair, batch.end);
+    this.#put(key, this.#batch.put(key, bytes, start, end));
+  }
+
+  /** The same of a pair as the log holds it, in `bytes[start, end)`: length and bytes of the key, length and bytes of the value. */
+  putPair(key: string, bytes: Uint8Array, start: number, end: number): void {
+    assert(pairLengthAt(bytes, start) === key.length, "put: the pair is of this key");
+    this.#put(key, this.#batch.putPair(bytes, start, end));
+  }
+
+  #put(key: string, pairStart: number): void {
+    const { pair } = this;
+    const { bytes, end } = this.#batch;
+    this.#active.put(key, bytes, pairStart, end);
+    pair.id++;
+    pair.bytes = bytes;
+    pair.start = pairStart;
+    pair.end = end;
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
 
@@ -223,6 +232,7 @@ export class Lsm {
     this.#logBytes += batch.end;
     this.#batches++;
     batch.reset();
+    this.pair.id++;
     table.seal();
     for (const { resolve } of this.#committing.splice(0)) resolve();
     this.#refusal = null;
@@ -319,38 +329,16 @@ export class Lsm {
   }
 
   stats(): LsmStats {
-    const { set, frozen, stats, failure } = this.#keeper;
-    const { appendedBytes, syncedBytes } = this.#writer;
-    const levels = set.levels.map((level, at) => ({ tables: level.length, bytes: set.bytesOfLevel(at) }));
-    return {
-      isWritable: this.#writer.failure === null && failure === null && this.#refusal === null,
-      memoryTableBytes: frozen.reduce((sum, { table }) => sum + table.bytes, this.#active.bytes),
-      memoryTableEntries: frozen.reduce((sum, { table }) => sum + table.entries, this.#active.entries),
-      frozenTables: frozen.length,
-      levels,
-      tableBytes: levels.reduce((sum, level) => sum + level.bytes, 0),
-      tableEntries: set.entries,
-      tableMemoryBytes: set.memoryBytes,
+    return lsmStats({
+      keeper: this.#keeper,
+      writer: this.#writer,
+      reader: this.#reader,
+      active: this.#active,
+      room: this.#room,
       blockCacheBytes: this.#settings.blockCacheBytes,
-      blockCacheHits: this.#reader.stats.cacheHits,
-      blockCacheMisses: this.#reader.stats.cacheMisses,
-      filterFalsePositives: this.#reader.stats.falsePositives,
-      logAppendedBytes: appendedBytes,
-      logSyncedBytes: syncedBytes,
-      unsyncedBytes: appendedBytes - syncedBytes,
+      isRefused: this.#refusal !== null,
       unsyncedBatches: this.#batches - this.#syncedBatches,
-      isFlushing: this.#keeper.isFlushing,
-      isCompacting: this.#keeper.isCompacting,
-      flushes: stats.flushes,
-      flushedBytes: stats.flushedBytes,
-      compactions: stats.compactions,
-      tableMoves: stats.moves,
-      compactedBytesRead: stats.compactedBytesRead,
-      compactedBytesWritten: stats.compactedBytesWritten,
-      damagedReads: stats.damagedReads,
-      stalls: this.#room.stalls,
-      backlog: this.#room.backlog,
-    };
+    });
   }
 
   /**
@@ -422,6 +410,7 @@ export class Lsm {
       if (operations.kind === Operation.COUNT) this.#counters[operations.index]! -= operations.delta;
     }
     this.#batch.reset();
+    this.pair.id++;
     table.undo();
   }
 

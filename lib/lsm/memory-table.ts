@@ -76,6 +76,11 @@ export class MemoryTable {
     return at < 0 ? UNKNOWN : this.#index.placeAt(at);
   }
 
+  /** These keys are looked for next: see KeyIndex. */
+  prefetch(keys: readonly string[]): void {
+    this.#index.prefetch(this.slab.bytes, keys);
+  }
+
   /** Points `found` at the value at a place that `find` returned. REQUIRES place > 0. */
   view(place: number, found: Found): void {
     findValue(this.slab.bytes, place, found);

@@ -5,13 +5,15 @@
  * Invariant: when it returns, all that was found is durable, so that what is written next never outlives what it builds on.
  */
 import { OperatingError } from "../errors.js";
+import type { Clock } from "../host/clock.js";
 import type { Disk } from "../host/disk.js";
+import type { Workers } from "../host/workers.js";
+import type { Log } from "../log.js";
 import { BlockCache } from "./block-cache.js";
 import { FilePool } from "./file-pool.js";
 import { compareLogPositions, LOG_START, segmentFileName, segmentIdOf } from "./log-format.js";
 import { type LogRecovery, type LogVisitor, readLog, type SegmentRange } from "./log-recovery.js";
 import { LogWriter } from "./log-writer.js";
-import type { LsmOptions } from "./lsm.js";
 import { fillOf, type LsmSettings } from "./lsm-settings.js";
 import { MANIFEST_NEW_FILE, type ManifestState, readManifest, writeManifest } from "./manifest.js";
 import { type FrozenTable, MemoryTable } from "./memory-table.js";
@@ -20,6 +22,18 @@ import { Slab } from "./slab.js";
 import { tableNumberOf } from "./table-format.js";
 import { TableKeeper } from "./table-keeper.js";
 import { TableReader } from "./table-reader.js";
+
+export interface LsmOptions {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly workers: Workers;
+  readonly log: Log;
+  /** Made when missing. */
+  readonly directory: string;
+  readonly settings: LsmSettings;
+  /** Bytes of log replayed so far, and in all. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
 
 export interface OpenedStore {
   readonly writer: LogWriter;

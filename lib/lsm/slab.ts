@@ -88,7 +88,7 @@ export function viewValue(bytes: Uint8Array, at: number, view: { start: number; 
   const lengthAt = endOfKey(bytes, at);
   const first = bytes[lengthAt]!;
   view.start = first < 128 ? lengthAt + 1 : skipLength(bytes, lengthAt);
-  view.end = view.start + (first < 128 ? first : readLength(bytes, lengthAt));
+  view.end = view.start + (first < 128 ? first : pairLengthAt(bytes, lengthAt));
 }
 
 /** Points `found` at the value of the pair at `at`. */
@@ -105,7 +105,7 @@ export function keyAt(bytes: Uint8Array, at: number): string {
 /** Whether the pair at `at` has this key. */
 export function isKeyAt(bytes: Uint8Array, at: number, key: string): boolean {
   const { length } = key;
-  if (readLength(bytes, at) !== length) return false;
+  if (pairLengthAt(bytes, at) !== length) return false;
   const start = skipLength(bytes, at);
   // From the end: the first bytes say where on the ring a key lies, and the hash told these apart already.
   for (let index = length - 1; index >= 0; index--) if (bytes[start + index] !== key.charCodeAt(index)) return false;
@@ -114,16 +114,16 @@ export function isKeyAt(bytes: Uint8Array, at: number, key: string): boolean {
 
 function endOfKey(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!;
-  return first < 128 ? at + 1 + first : skipLength(bytes, at) + readLength(bytes, at);
+  return first < 128 ? at + 1 + first : skipLength(bytes, at) + pairLengthAt(bytes, at);
 }
 
 function endOfValue(bytes: Uint8Array, at: number): number {
   const lengthAt = endOfKey(bytes, at);
-  return skipLength(bytes, lengthAt) + readLength(bytes, lengthAt);
+  return skipLength(bytes, lengthAt) + pairLengthAt(bytes, lengthAt);
 }
 
-/** A varint of at most five bytes. */
-function readLength(bytes: Uint8Array, at: number): number {
+/** The length that a pair or the rest of one begins with: a varint of at most five bytes. */
+export function pairLengthAt(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!;
   if (first < 128) return first;
   let length = first & 127;

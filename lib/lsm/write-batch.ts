@@ -33,6 +33,15 @@ export class WriteBatch {
     return pair;
   }
 
+  /** The same of a pair that is encoded already, `source[start, end)`. Returns where it begins. */
+  putPair(source: Uint8Array, start: number, end: number): number {
+    this.#reserve(end - start);
+    const pair = this.end + 1;
+    this.bytes[this.end] = Operation.PUT;
+    this.end = copyBytes(source, start, end, this.bytes, pair);
+    return pair;
+  }
+
   remove(key: string): void {
     this.end = this.#begin(Operation.REMOVE, key, 0);
   }

@@ -37,9 +37,37 @@ export const META_END = String.fromCharCode(SPACE_META + 1);
 /** Builds data keys in one reused buffer. Keys up to `keyBytesMax` bytes. */
 export class DataKeys {
   #scratch = Buffer.alloc(1_024);
+  /** What `ahead` has made and `of` was not asked for yet, in their order. */
+  #keysAhead: readonly Uint8Array[] = [];
+  readonly #madeAhead: string[] = [];
+  #ahead = 0;
+  #databaseAhead = 0;
 
   /** The engine key of a client's key. */
   of(database: number, key: Uint8Array): string {
+    const ahead = this.#ahead;
+    if (ahead === this.#madeAhead.length || this.#keysAhead[ahead] !== key || database !== this.#databaseAhead) {
+      return this.#make(database, key);
+    }
+    this.#ahead++;
+    return this.#madeAhead[ahead]!;
+  }
+
+  /**
+   * The engine keys of keys that `of` is asked for next, by these same objects and in this order: it need not make them again.
+   * Borrowed until the next call; the keys must not change before. Without keys: forgets what was made.
+   */
+  ahead(database: number, keys: readonly Uint8Array[]): readonly string[] {
+    const made = this.#madeAhead;
+    made.length = 0;
+    for (const key of keys) made.push(this.#make(database, key));
+    this.#keysAhead = keys;
+    this.#databaseAhead = database;
+    this.#ahead = 0;
+    return made;
+  }
+
+  #make(database: number, key: Uint8Array): string {
     assert(database >= 0 && database < DATABASES, "data key: database out of range");
     const length = DATA_PREFIX + key.length;
     if (this.#scratch.length < length) this.#scratch = Buffer.alloc(2 * length);

@@ -5,6 +5,7 @@
  *
  * Only what is committed is sent: what the disk refuses here must not live there.
  */
+
 import { background } from "../background.js";
 import { forSending } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
@@ -13,6 +14,7 @@ import { type Clock, pause } from "../host/clock.js";
 import type { Log } from "../log.js";
 import type { Lsm } from "../lsm/lsm.js";
 import type { PeerCallHead, PeerFailureCode, Peers } from "../peer/peer.js";
+import { encodedRecordOf } from "./encoded-record.js";
 import { HandoffWindow } from "./handoff-window.js";
 import type { Hint, Hints } from "./hints.js";
 import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "./replica-messages.js";
@@ -199,7 +201,7 @@ export class HandoffRun {
     const out = peers.begin(call, storeBytesMax(hint.dataKey, record.length));
     if (out === null) return;
     const store = { ringVersion: ringVersion(), hintFor: null, dataKey: hint.dataKey };
-    out.at = writeStore(out.bytes, out.at, store, { bytes: record, start: 0, end: record.length });
+    out.at = writeStore(out.bytes, out.at, store, encodedRecordOf(record));
     peers.end();
   }
 

@@ -6,8 +6,8 @@ import { copyBytes } from "../bytes/copy.js";
 import type { MemberId } from "../cluster/member.js";
 import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, PeerState, Peers } from "../peer/peer.js";
 import { BATCHED_BYTES_MAX, type BatchedCall, BatchWriter } from "./call-batch.js";
+import type { EncodedRecord } from "./encoded-record.js";
 import { readBytesMax, storeBytesMax, writeRead, writeStore } from "./replica-messages.js";
-import type { EncodedRecord } from "./stored-records.js";
 
 export type { BatchedCall };
 /** One request to one member: `to`, `kind`, `deadlineMs` (monotonic), and what is told of its outcome. */

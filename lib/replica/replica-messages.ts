@@ -3,7 +3,7 @@
  * read in place from those that came: nothing here allocates but where it says so. Kinds are numbers on the wire: append, never
  * reuse.
  *
- *     STORE, HANDOVER: ring version varint | flags u8 | [member id 8 bytes: IS_HINT] | data key length varint, data key | record
+ *     STORE, HANDOVER: ring version varint | flags u8 | [member id 8 bytes: IS_HINT] | data key, record (each length varint, bytes)
  *         answer: status u8 | [stamp u56, context: status UNCOVERED]
  *     READ: ring version varint | flags u8 | data key
  *         answer: status u8 | record, empty where there is none
@@ -22,6 +22,7 @@ import { MEMBER_ID_BYTES, type MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { BACKGROUND_KIND_MIN } from "../peer/peer.js";
 import { DATA_PREFIX, isDataKey } from "./data-key.js";
+import { type EncodedRecord, NO_PAIR } from "./encoded-record.js";
 import { readSpans, slotsOf, spansLength, spansOf, writeSpans } from "./slot-spans.js";
 
 export const ReplicaKind = {
@@ -53,19 +54,21 @@ export const AnswerStatus = {
   full: 3,
 } as const;
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Flags of STORE. */
 const IS_HINT = 1;
 /** Flags of READ. */
 const WITH_HINTS = 1;
 
-/** A STORE as read in place: `record` lies in `bytes[recordStart, recordEnd)`. One object, reused by its reader. */
+/** A STORE as read in place. One object, reused by its reader. */
 export class StoreRequest {
   ringVersion = 0;
   /** For whom it is kept as a hint; null where the receiver is to hold it itself. */
   target: MemberId | null = null;
   dataKey = "";
-  recordStart = 0;
-  recordEnd = 0;
+  /** Borrowed from what was read. Key and record lie there as a pair of the engine. */
+  readonly record = { bytes: NO_BYTES as Uint8Array, start: 0, end: 0, pairStart: 0 };
   readonly #cursor: Cursor = { at: 0 };
 
   /** Reads what is in `bytes[start, end)`. Throws CORRUPT. */
@@ -80,15 +83,19 @@ export class StoreRequest {
       this.target = bytes.toString("hex", cursor.at, cursor.at + MEMBER_ID_BYTES);
       cursor.at += MEMBER_ID_BYTES;
     }
+    const { record } = this;
+    record.pairStart = cursor.at;
     this.dataKey = readDataKey(bytes, cursor, end);
-    this.recordStart = cursor.at;
-    this.recordEnd = end;
+    if (readVarint(bytes, cursor, end) !== end - cursor.at) throw cutOff();
+    record.bytes = bytes;
+    record.start = cursor.at;
+    record.end = end;
   }
 }
 
 /** Bytes that `writeStore` writes at most. */
 export function storeBytesMax(dataKey: string, recordBytes: number): number {
-  return 8 + 1 + MEMBER_ID_BYTES + 8 + dataKey.length + recordBytes;
+  return 8 + 1 + MEMBER_ID_BYTES + 8 + dataKey.length + 8 + recordBytes;
 }
 
 /** Writes a STORE of the record in `record[start, end)`; returns the position after it. */
@@ -96,13 +103,15 @@ export function writeStore(
   target: Buffer,
   start: number,
   store: { readonly ringVersion: number; readonly hintFor: MemberId | null; readonly dataKey: string },
-  record: { readonly bytes: Uint8Array; readonly start: number; readonly end: number },
+  record: EncodedRecord,
 ): number {
   let at = writeVarint(target, start, store.ringVersion);
   target[at++] = store.hintFor === null ? 0 : IS_HINT;
   if (store.hintFor !== null) at += target.write(store.hintFor, at, "hex");
+  const { bytes, start: recordStart, end, pairStart } = record;
+  if (pairStart !== NO_PAIR) return copyBytes(bytes, pairStart, end, target, at);
   at = writeLatin1(target, writeVarint(target, at, store.dataKey.length), store.dataKey);
-  return copyBytes(record.bytes, record.start, record.end, target, at);
+  return copyBytes(bytes, recordStart, end, target, writeVarint(target, at, end - recordStart));
 }
 
 /** What stands beside a record that was stored: a newer stamp than the sender's means that its write was not the last. */

@@ -12,6 +12,7 @@ import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
+import { BatchStores } from "./batch-stores.js";
 import { BatchAnswers, BatchReader } from "./call-batch.js";
 import { slotOfDataKey } from "./data-key.js";
 import { DurableAnswer } from "./durable-answer.js";
@@ -45,6 +46,7 @@ const FULL = Buffer.from([AnswerStatus.full]);
 export class ReplicaService {
   readonly #options: ReplicaServiceOptions;
   readonly #store = new StoreRequest();
+  readonly #stores = new BatchStores();
   readonly #read = new ReadRequest();
   readonly #answers = new BatchAnswers();
   readonly #room: RoomQueue;
@@ -71,12 +73,16 @@ export class ReplicaService {
     const { payload } = request;
     const calls = new BatchReader(payload);
     const answers = this.#answers;
+    const stores = this.#stores;
     answers.reset();
+    stores.read(payload);
+    this.#options.replica.prefetch(stores.dataKeys);
+    const nowMs = this.#options.clock.wallMs();
     let hasStored = false;
     while (calls.next()) {
       if (calls.kind === ReplicaKind.store) {
         hasStored = true;
-        this.#storeOfBatch(payload, calls.start, calls.end);
+        this.#storeOfBatch(stores.next(), nowMs);
       } else if (calls.kind === ReplicaKind.read) this.#readOfBatch(payload, calls.start, calls.end);
       else answers.addAlone();
     }
@@ -84,13 +90,13 @@ export class ReplicaService {
     else request.answer(answers.view());
   }
 
-  #storeOfBatch(payload: Buffer, start: number, end: number): void {
+  /** `store` null: it is damaged. */
+  #storeOfBatch(store: StoreRequest | null, nowMs: number): void {
     const answers = this.#answers;
     // Alone it waits for room.
-    if (this.#options.replica.backlog() === "stopped") return answers.addAlone();
+    if (store === null || this.#options.replica.backlog() === "stopped") return answers.addAlone();
     try {
-      this.#store.read(payload, start, end);
-      const answer = this.#storeNow(payload);
+      const answer = this.#storeNow(store, nowMs);
       if (answer === OK) answers.addStatus(AnswerStatus.ok);
       else if (answer === null) answers.addAlone();
       else answers.add(answer);
@@ -127,36 +133,36 @@ export class ReplicaService {
     const { payload } = request;
     const store = this.#store;
     store.read(payload);
-    const { dataKey, recordStart, recordEnd, target } = store;
-    const answer = this.#storeNow(payload);
+    const { dataKey, target } = store;
+    const answer = this.#storeNow(store, this.#options.clock.wallMs());
     if (answer !== null) {
       this.#options.turn.add(new DurableAnswer(request, answer));
       return;
     }
-    const record = Buffer.from(payload.subarray(recordStart, recordEnd));
+    const record = Buffer.from(payload.subarray(store.record.start, store.record.end));
     background(
       target === null ? this.#storeLater(request, dataKey, record) : this.#keepHintLater(request, target, dataKey, record),
     );
   }
 
-  /** Does what `#store` has read from `payload`, and gives the answer for when it is durable; null where that takes the disk. */
-  #storeNow(payload: Buffer): Buffer | null {
+  /** Does what was asked for, and gives the answer for when it is durable; null where that takes the disk. */
+  #storeNow(store: StoreRequest, nowMs: number): Buffer | null {
     const { replica, hints, isStale, ringVersion } = this.#options;
-    const { dataKey, recordStart, recordEnd, target } = this.#store;
-    if (this.#store.ringVersion < ringVersion()) {
-      if (isStale(slotOfDataKey(dataKey), this.#store.ringVersion)) return STALE_RING;
+    const { dataKey, record, target } = store;
+    if (store.ringVersion < ringVersion()) {
+      if (isStale(slotOfDataKey(dataKey), store.ringVersion)) return STALE_RING;
       // Who sends what was flushed without knowing it is told before it takes the record for stored.
-      if (replica.isFlushed(dataKey, payload, recordStart, recordEnd)) return STALE_RING;
+      if (replica.isFlushed(dataKey, record.bytes, record.start, record.end)) return STALE_RING;
     }
     if (target !== null) {
-      const kept = hints.keep(target, dataKey, payload, recordStart, recordEnd);
+      const kept = hints.keep(target, dataKey, record.bytes, record.start, record.end);
       if (kept === "unread") return null;
       return kept === "full" ? FULL : OK;
     }
     const look = replica.peek(dataKey);
     if (look === "unread") return null;
     const old = look === "found" ? replica.record : null;
-    const { uncoveredStamp: stamp } = replica.merge(dataKey, old, payload, recordStart, recordEnd);
+    const { uncoveredStamp: stamp } = replica.merge(dataKey, old, record, nowMs);
     this.stored++;
     return stamp === 0 ? OK : encodeUncovered({ stamp, context: replica.contextAtHand() });
   }

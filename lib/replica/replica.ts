@@ -32,6 +32,7 @@ import type { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
+import { type EncodedRecord, encodedRecordOf } from "./encoded-record.js";
 import type { Records } from "./fetch-watch.js";
 import type { FlushContext } from "./flushes.js";
 import type { KeyQueues } from "./key-queues.js";
@@ -40,7 +41,7 @@ import { RecentWrites } from "./recent-writes.js";
 import { footprintOf, footprintOfValue, footprintOfView, NO_FOOTPRINT, REPLICA_COUNTERS } from "./record-index.js";
 import type { Uncovered } from "./replica-messages.js";
 import type { StoreIdentity } from "./store-identity.js";
-import { type EncodedRecord, type Look, StoredRecords } from "./stored-records.js";
+import { type Look, StoredRecords } from "./stored-records.js";
 
 export { type Backlog, type EncodedRecord, type Look, REPLICA_COUNTERS, type Records, type ScanPage };
 
@@ -294,24 +295,24 @@ export class Replica extends StoredRecords {
   }
 
   /**
-   * Merges the record in `bytes[start, end)`, which comes from elsewhere (a local area in it is left out; the bytes are not the
-   * engine's), into `old` (as for `mintPlain`), out of any turn. What the two came to is then at hand; the result is reused.
+   * Merges a record that comes from elsewhere (a local area in it is left out; the bytes are not the engine's) into `old` (as for
+   * `mintPlain`), out of any turn; `nowMs` is the wall clock's. What the two came to is then at hand; the result is reused.
    *
    * Where what came has seen dots of this store that it does not know to have given, a new epoch begins first. Throws CORRUPT
    * (nothing is stored), or IO when the disk refuses the epoch (nothing is stored, and the next one tries again).
    */
-  merge(dataKey: string, old: RecordView | null, bytes: Uint8Array, start: number, end: number): MergeResult {
+  merge(dataKey: string, old: RecordView | null, record: EncodedRecord, nowMs: number): MergeResult {
     assert(old === null || old === this.record, "replica: the old record is the one at hand");
     // A record from elsewhere proves that there are others.
     this.#keepsTombstones = true;
     const incoming = this.#incoming;
+    const { bytes, start, end } = record;
     incoming.read(bytes, start, end);
-    const nowMs = this.#clock.wallMs();
     if (this.flushes.mayConcern(dataKey, incoming)) {
-      const record = decodeRecord(bytes, start, end);
-      const left = this.flushes.left(dataKey, record);
+      const whole = decodeRecord(bytes, start, end);
+      const left = this.flushes.left(dataKey, whole);
       if (left === null) return this.#mergeNothing(old);
-      if (left !== record) return this.#mergeDecoded(dataKey, old, left, nowMs);
+      if (left !== whole) return this.#mergeDecoded(dataKey, old, left, nowMs);
     }
     const standing = incoming.isExpired(nowMs) ? "apart" : this.#comparison.compare(old, incoming);
     if (standing === "apart") return this.#mergeDecoded(dataKey, old, decodeRecord(bytes, start, end), nowMs);
@@ -329,7 +330,7 @@ export class Replica extends StoredRecords {
     if (incoming.isLive(nowMs) && (old === null || !old.isLive(nowMs))) this.noteAppearance(dataKey);
     const writeId = writeIdOf(incoming);
     if (writeId !== null) this.#recent.note(writeId);
-    this.put(dataKey, old, bytes, start, end, footprintOfView(old), footprintOfView(incoming));
+    this.putEncoded(dataKey, old, record, footprintOfView(old), footprintOfView(incoming));
     return merged;
   }
 
@@ -352,7 +353,8 @@ export class Replica extends StoredRecords {
       this.#mergeReads--;
     }
     if (limit.isPast) throw limit.error();
-    const { kind, uncoveredStamp: stamp } = this.merge(dataKey, this.at(dataKey, records), own, 0, own.length);
+    const old = this.at(dataKey, records);
+    const { kind, uncoveredStamp: stamp } = this.merge(dataKey, old, encodedRecordOf(own), this.#clock.wallMs());
     return { kind, uncovered: stamp === 0 ? null : { stamp, context: this.contextAtHand() } };
   }
 

@@ -15,6 +15,7 @@ import type { Backlog, Lsm, ScanPage, ScanRange } from "../lsm/lsm.js";
 import { Peek } from "../lsm/peek.js";
 import { DATABASES, DataKeys, databaseOfDataKey, slotOfDataKey } from "./data-key.js";
 import { DoomedCounts } from "./doomed-counts.js";
+import { type EncodedRecord, NO_PAIR } from "./encoded-record.js";
 import { FetchWatch, type Records } from "./fetch-watch.js";
 import { Flushes } from "./flushes.js";
 import { type Footprint, footprintOf, footprintOfView, NO_FOOTPRINT, RecordIndex } from "./record-index.js";
@@ -22,12 +23,7 @@ import { type Footprint, footprintOf, footprintOfView, NO_FOOTPRINT, RecordIndex
 /** What memory tells of a record: where it says `unread`, only the disk can tell. */
 export type Look = "found" | "absent" | "unread";
 
-/** A record in `bytes[start, end)`. */
-export interface EncodedRecord {
-  readonly bytes: Uint8Array;
-  readonly start: number;
-  readonly end: number;
-}
+const NO_BYTES: Uint8Array = new Uint8Array(0);
 
 export class StoredRecords {
   /**
@@ -40,8 +36,12 @@ export class StoredRecords {
   readonly #lsm: Lsm;
   readonly #index: RecordIndex;
   readonly #appearances = new Uint32Array(SLOTS);
-  /** What was stored since `record` was found or opened; `bytes` null: nothing. */
-  readonly #stored = { bytes: null as Uint8Array | null, start: 0, end: 0 };
+  /**
+   * What was stored since `record` was found or opened; `bytes` null: nothing. `pairId`: of the engine's pair that it is, NO_PAIR
+   * where that has a local area.
+   */
+  readonly #stored = { bytes: null as Uint8Array | null, start: 0, end: 0, pairId: NO_PAIR };
+  readonly #sendable = { bytes: NO_BYTES, start: 0, end: 0, pairStart: NO_PAIR };
   readonly #sent = new RecordView();
   /** What was removed with all its database. */
   readonly flushes = new Flushes();
@@ -62,6 +62,16 @@ export class StoredRecords {
     this.record.read(buffer, start, end);
     this.#stored.bytes = null;
     return this.#isSweeping && this.flushes.mayConcern(dataKey, this.record) ? this.#dropAtHand(dataKey) : "found";
+  }
+
+  /** These keys are peeked next: one wait for memory instead of one each. */
+  prefetch(dataKeys: readonly string[]): void {
+    this.#lsm.prefetch(dataKeys);
+  }
+
+  /** The same of clients' keys, which are the next that `keys.of` is asked for, by these objects (see DataKeys). */
+  prefetchAhead(database: number, keys: readonly Uint8Array[]): void {
+    this.#lsm.prefetch(this.keys.ahead(database, keys));
   }
 
   /** The encoded record as of the call, without what a flush has removed, or null. */
@@ -136,17 +146,39 @@ export class StoredRecords {
    * since. REQUIRES that there is one. Borrowed until the next look-up or change and the next await.
    */
   encodedAtHand(): EncodedRecord {
-    if (this.#stored.bytes === null && !this.record.hasLocalArea) return this.record;
-    const { bytes, start, end } = this.#atHand();
-    const view = this.#sent;
-    view.read(bytes, start, end);
-    const sent = view.hasLocalArea ? forSending(bytes, start, end) : null;
-    return sent === null ? { bytes, start, end } : { bytes: sent, start: 0, end: sent.length };
+    const { record } = this;
+    const { bytes, start, end, pairId } = this.#stored;
+    if (bytes === null) {
+      return record.hasLocalArea
+        ? this.#withoutLocalArea(record.bytes, record.start, record.end)
+        : this.#send(record.bytes, record.start, record.end, NO_PAIR);
+    }
+    if (pairId === NO_PAIR) return this.#withoutLocalArea(bytes, start, end);
+    const { pair } = this.#lsm;
+    // Unless something else was put since, or the batch with it written.
+    if (pair.id !== pairId) return this.#send(bytes, start, end, NO_PAIR);
+    return this.#send(pair.bytes, pair.end - (end - start), pair.end, pair.start);
+  }
+
+  #withoutLocalArea(bytes: Uint8Array, start: number, end: number): EncodedRecord {
+    const sent = forSending(bytes.subarray(start, end));
+    return this.#send(sent, 0, sent.length, NO_PAIR);
+  }
+
+  #send(bytes: Uint8Array, start: number, end: number, pairStart: number): EncodedRecord {
+    const sendable = this.#sendable;
+    sendable.bytes = bytes;
+    sendable.start = start;
+    sendable.end = end;
+    sendable.pairStart = pairStart;
+    return sendable;
   }
 
   /** All that this replica has seen of the key whose record is at hand, as for `encodedAtHand`. */
   contextAtHand(): VersionVector {
-    const { bytes, start, end } = this.#atHand();
+    const { record } = this;
+    const { bytes, start, end } = this.#stored;
+    if (bytes === null) return contextOf(record);
     this.#sent.read(bytes, start, end);
     return contextOf(this.#sent);
   }
@@ -291,18 +323,40 @@ export class StoredRecords {
     before: Footprint,
     after: Footprint,
   ): void {
+    this.#index.move(dataKey, before, after);
+    if (old?.hasLocalArea) {
+      const whole = withLocalArea(bytes, start, end, old.bytes.subarray(old.valueEnd, old.end));
+      this.#lsm.put(dataKey, whole, 0, whole.length);
+      this.#noteStored(whole, 0, whole.length, NO_PAIR);
+    } else {
+      this.#lsm.put(dataKey, bytes, start, end);
+      this.#noteStored(bytes, start, end, this.#lsm.pair.id);
+    }
+    this.watch.noteChange(dataKey);
+  }
+
+  /** The same of a record that came with its key. */
+  protected putEncoded(
+    dataKey: string,
+    old: RecordView | null,
+    record: EncodedRecord,
+    before: Footprint,
+    after: Footprint,
+  ): void {
+    const { bytes, start, end, pairStart } = record;
+    if (pairStart === NO_PAIR || old?.hasLocalArea) return this.put(dataKey, old, bytes, start, end, before, after);
+    this.#index.move(dataKey, before, after);
+    this.#lsm.putPair(dataKey, bytes, pairStart, end);
+    this.#noteStored(bytes, start, end, this.#lsm.pair.id);
+    this.watch.noteChange(dataKey);
+  }
+
+  #noteStored(bytes: Uint8Array, start: number, end: number, pairId: number): void {
     const stored = this.#stored;
     stored.bytes = bytes;
     stored.start = start;
     stored.end = end;
-    if (old?.hasLocalArea) {
-      stored.bytes = withLocalArea(bytes, start, end, old.bytes.subarray(old.valueEnd, old.end));
-      stored.start = 0;
-      stored.end = stored.bytes.length;
-    }
-    this.#index.move(dataKey, before, after);
-    this.#lsm.put(dataKey, stored.bytes, stored.start, stored.end);
-    this.watch.noteChange(dataKey);
+    stored.pairId = pairId;
   }
 
   /** A key came to be: a read would have found nothing, and finds a value now. */
@@ -313,10 +367,5 @@ export class StoredRecords {
   /** An owned copy of what `record` shows. */
   protected copyAtHand(): Buffer {
     return Buffer.from(this.record.bytes.subarray(this.record.start, this.record.end));
-  }
-
-  #atHand(): EncodedRecord {
-    const { bytes, start, end } = this.#stored;
-    return bytes === null ? this.record : { bytes, start, end };
   }
 }

@@ -20,13 +20,16 @@ const anyKey = fc.oneof(
 
 describe("the key index", () => {
   it("is a map from keys to places, of removed keys too, however much it grows", () => {
-    const step = fc.record({ kind: fc.constantFrom("set", "set", "mark removed", "take back", "find"), key: anyKey });
+    const kind = fc.constantFrom("set", "set", "mark removed", "take back", "find");
+    const step = fc.record({ kind, key: anyKey, ahead: fc.option(fc.array(anyKey, { maxLength: 5 }), { freq: 3 }) });
     fc.assert(
       fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
         const index = new KeyIndex();
         const slab = new Slab(1 << 16);
         const model = new Map<string, number>();
-        for (const { kind, key } of steps) {
+        for (const { kind, key, ahead } of steps) {
+          // What comes next is foreseen, or something else is: neither changes anything.
+          if (ahead !== null) index.prefetch(slab.bytes, ahead.length > 2 ? ahead : [key, ...ahead]);
           const chunk = add(slab, key);
           const place = kind === "mark removed" ? -chunk : chunk;
           const found = index.find(slab.bytes, key);
@@ -46,6 +49,21 @@ describe("the key index", () => {
         expect(places.length).to.equal(model.size);
       }),
     );
+  });
+
+  it("finds more keys than are fetched ahead at once, in the order foreseen or another, and after it has grown", () => {
+    const index = new KeyIndex();
+    const slab = new Slab(1 << 20);
+    const keys = Array.from({ length: 1_500 }, (_, number) => `k${number}`);
+    index.prefetch(slab.bytes, keys);
+    for (const key of keys) index.add(slab.bytes, key, add(slab, key));
+    for (const order of [keys, [...keys].reverse(), keys.filter((_, at) => at % 3 !== 1)]) {
+      index.prefetch(slab.bytes, keys);
+      for (const key of order) expect(keyAt(slab.bytes, index.placeAt(index.find(slab.bytes, key)))).to.equal(key);
+    }
+    index.prefetch(slab.bytes, []);
+    expect(index.find(slab.bytes, "k1")).to.be.at.least(0);
+    expect(index.find(slab.bytes, "absent")).to.equal(-1);
   });
 
   it("keeps many keys that are added, taken back and added again apart", () => {

@@ -4,6 +4,7 @@
  */
 import type { Lsm, ScanPage } from "../../lib/lsm/lsm.js";
 import { type Found, Peek } from "../../lib/lsm/peek.js";
+import { viewValue } from "../../lib/lsm/slab.js";
 import type { SimClock } from "../sim/sim-clock.js";
 import type { SimRandom } from "../sim/sim-random.js";
 
@@ -79,6 +80,23 @@ export class ColdStore {
     this.#put?.add(key);
     this.#lsm.put(key, bytes, start, end);
     this.events.onPut(key, bytes, start, end);
+  }
+
+  putPair(key: string, bytes: Uint8Array, start: number, end: number): void {
+    this.#pending.add(key);
+    this.#put?.add(key);
+    this.#lsm.putPair(key, bytes, start, end);
+    const value = { start: 0, end: 0 };
+    viewValue(bytes, start, value);
+    this.events.onPut(key, bytes, value.start, value.end);
+  }
+
+  get pair(): Lsm["pair"] {
+    return this.#lsm.pair;
+  }
+
+  prefetch(keys: readonly string[]): void {
+    this.#lsm.prefetch(keys);
   }
 
   remove(key: string): void {

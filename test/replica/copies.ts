@@ -226,7 +226,7 @@ export class CopyNode {
     const store = new StoreRequest();
     store.read(request.payload);
     const { dataKey, ringVersion } = store;
-    const record = Buffer.from(request.payload.subarray(store.recordStart, store.recordEnd));
+    const record = Buffer.from(request.payload.subarray(store.record.start, store.record.end));
     this.taken.push(dataKey);
     if (this.onHandover(request, dataKey)) return;
     if (ringVersion < this.ringVersion) {

@@ -30,6 +30,31 @@ describe("data keys", () => {
     );
   });
 
+  it("are the same where they are made ahead, asked for in order or not, and for another database", () => {
+    fc.assert(
+      fc.property(fc.array(anyKey, { maxLength: 8 }), fc.array(fc.nat({ max: 7 })), anyDatabase, (all, order, database) => {
+        const keys = new DataKeys();
+        const plain = new DataKeys();
+        const made = [...keys.ahead(3, all)];
+        expect(made).to.deep.equal(all.map((key) => plain.of(3, key)));
+        for (const at of order) {
+          const key = all[at];
+          if (key === undefined) expect(keys.of(3, Buffer.from("other"))).to.equal(plain.of(3, Buffer.from("other")));
+          else expect(keys.of(at % 2 === 0 ? 3 : database, key)).to.equal(plain.of(at % 2 === 0 ? 3 : database, key));
+        }
+      }),
+    );
+  });
+
+  it("made ahead are forgotten when there is nothing ahead, so that a key may change", () => {
+    const keys = new DataKeys();
+    const key = Buffer.from("one");
+    keys.ahead(0, [key]);
+    keys.ahead(0, []);
+    key.write("two");
+    expect(keys.of(0, key)).to.equal(new DataKeys().of(0, Buffer.from("two")));
+  });
+
   it("lie between the floors of their slot, database and hash", () => {
     const keys = new DataKeys();
     fc.assert(

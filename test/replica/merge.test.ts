@@ -17,9 +17,10 @@ import { decodeRecord, encodeRecord, localAreaOf, withLocalArea } from "../../li
 import { VersionVector } from "../../lib/causality/version-vector.js";
 import { OperatingError } from "../../lib/errors.js";
 import { pause } from "../../lib/host/clock.js";
+import { encodedRecordOf, NO_PAIR } from "../../lib/replica/encoded-record.js";
 import { History, steps } from "../causality/histories.js";
 import { bytes, scopeOf } from "../model/world.js";
-import { audited, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent, valuesAt } from "./merging.js";
+import { audited, carry, dataKeyOf, decoded, member, put, receive, recordAt, remove, sent, valuesAt } from "./merging.js";
 
 const FOREIGN = actorOf("store-xx", 1);
 const SCOPE = scopeOf();
@@ -49,6 +50,43 @@ function foreign(sequence: number, changes: Partial<Version> = {}): Buffer {
 }
 
 describe("merging a record from elsewhere", () => {
+  it("takes over the pair that the sender's batch has, and passes it on as it is", async () => {
+    const [one, two, three] = [await member(1), await member(2), await member(3)];
+    const key = dataKeyOf(one, "k");
+    for (const value of ["a", "b".repeat(200), ""]) {
+      put(one, key, value);
+      expect(one.replica.encodedAtHand().pairStart).to.be.at.least(0);
+      expect(carry(one, two, key).kind).to.equal("stored");
+      expect(two.replica.encodedAtHand().pairStart).to.be.at.least(0);
+      expect(carry(two, three, key).kind).to.equal("stored");
+      expect(carry(one, three, key).kind).to.equal("unchanged");
+      const copies = [one, two, three].map((world) => sent(world, key));
+      expect(copies).to.deep.equal([copies[0], copies[0], copies[0]]);
+      expect(valuesAt(three, key)).to.deep.equal([value]);
+    }
+    for (const world of [one, two, three]) await audited(world);
+  });
+
+  it("sends what was stored last, whatever the engine's batch holds by then", async () => {
+    const [one, two] = [await member(1), await member(2)];
+    const key = dataKeyOf(one, "k");
+    const others: (() => void)[] = [
+      () => one.store.put("\x03other", bytes("longer than all of the pair that it is put over, and not a record"), 0, 60),
+      () => one.store.commit(),
+      () => {
+        one.store.commit();
+        one.store.put("\x03other", bytes("x".repeat(400)), 0, 400);
+      },
+    ];
+    for (const [at, other] of others.entries()) {
+      put(one, key, `value ${at}`);
+      other();
+      expect(one.replica.encodedAtHand().pairStart).to.equal(NO_PAIR);
+      expect(carry(one, two, key).kind).to.equal("stored");
+      expect(valuesAt(two, key)).to.deep.equal([`value ${at}`]);
+    }
+  });
+
   it("stores what is not there as it came, and nothing when it comes again", async () => {
     const world = await member(1);
     const key = dataKeyOf(world, "k");
@@ -72,7 +110,7 @@ describe("merging a record from elsewhere", () => {
     expect(receive(world, key, old)).to.deep.equal({ kind: "unchanged", uncoveredStamp: stamp });
     expect(valuesAt(world, key)).to.deep.equal(["newer"]);
     recordAt(world, key);
-    world.replica.merge(key, world.replica.record, old, 0, old.length);
+    world.replica.merge(key, world.replica.record, encodedRecordOf(old), world.clock.wallMs());
     expect(world.replica.contextAtHand().covers({ actor: FOREIGN, sequence: 7 })).to.equal(true);
     expect(world.replica.contextAtHand().sequenceOf(world.identity.actor)).to.be.greaterThan(0);
   });

@@ -1,10 +1,13 @@
 /** Replicas of a ring of several, and what they send each other: shared by the tests of merging. */
+
 import type { Record } from "../../lib/causality/record.js";
 import { decodeRecord } from "../../lib/causality/record-encoding.js";
 import type { RecordView } from "../../lib/causality/record-view.js";
 import { auditReplica } from "../../lib/replica/audit.js";
 import { DATA_END } from "../../lib/replica/data-key.js";
+import { encodedRecordOf } from "../../lib/replica/encoded-record.js";
 import type { MergeResult } from "../../lib/replica/replica.js";
+import { StoreRequest, storeBytesMax, writeStore } from "../../lib/replica/replica-messages.js";
 import { bytes, World, type WorldOptions } from "../model/world.js";
 
 /** A replica with a store of its own: worlds of different seeds have different store ids. */
@@ -42,8 +45,18 @@ export function sent(world: World, dataKey: string): Buffer | null {
   return Buffer.from(record.bytes.subarray(record.start, record.end));
 }
 
+/** Carries what `from` has at hand to `to` in a STORE, as it leaves and comes. */
+export function carry(from: World, to: World, dataKey: string): MergeResult {
+  const record = from.replica.encodedAtHand();
+  const payload = Buffer.alloc(storeBytesMax(dataKey, record.end - record.start));
+  const end = writeStore(payload, 0, { ringVersion: 1, hintFor: null, dataKey }, record);
+  const store = new StoreRequest();
+  store.read(payload.subarray(0, end));
+  return { ...to.replica.merge(store.dataKey, recordAt(to, store.dataKey), store.record, to.clock.wallMs()) };
+}
+
 export function receive(world: World, dataKey: string, record: Buffer): MergeResult {
-  return { ...world.replica.merge(dataKey, recordAt(world, dataKey), record, 0, record.length) };
+  return { ...world.replica.merge(dataKey, recordAt(world, dataKey), encodedRecordOf(record), world.clock.wallMs()) };
 }
 
 /** Sends what `from` holds of a key, if anything, to `to`. */

@@ -3,6 +3,7 @@ import { actorOf } from "../../lib/causality/actor.js";
 import { VersionVector } from "../../lib/causality/version-vector.js";
 import { OperatingError } from "../../lib/errors.js";
 import { DataKeys } from "../../lib/replica/data-key.js";
+import { NO_PAIR } from "../../lib/replica/encoded-record.js";
 import {
   AnswerStatus,
   decodeUncovered,
@@ -21,7 +22,12 @@ const TARGET = "00112233445566ff";
 
 function stored(hintFor: string | null): Buffer {
   const bytes = Buffer.alloc(2 + storeBytesMax(dataKey, record.length - 4));
-  const end = writeStore(bytes, 2, { ringVersion: 300, hintFor, dataKey }, { bytes: record, start: 2, end: record.length - 2 });
+  const end = writeStore(
+    bytes,
+    2,
+    { ringVersion: 300, hintFor, dataKey },
+    { bytes: record, start: 2, end: record.length - 2, pairStart: NO_PAIR },
+  );
   return bytes.subarray(2, end);
 }
 
@@ -34,7 +40,7 @@ describe("what members ask of each other's copies", () => {
       expect(request.ringVersion).to.equal(300);
       expect(request.target).to.equal(hintFor);
       expect(request.dataKey).to.equal(dataKey);
-      expect(bytes.toString("latin1", request.recordStart, request.recordEnd)).to.equal("the record");
+      expect(bytes.toString("latin1", request.record.start, request.record.end)).to.equal("the record");
     }
   });
 
