@@ -30,6 +30,8 @@ export class Commands implements Dispatcher<ClientSession> {
   readonly #clients: Clients;
   readonly #context: CommandContext;
   readonly #settings: CommandSettings;
+  /** What the keyspace was told to expect. */
+  readonly #keysAhead: Buffer[] = [];
 
   constructor(options: {
     table: CommandTable;
@@ -61,6 +63,14 @@ export class Commands implements Dispatcher<ClientSession> {
     this.#clients.remove(session);
     session.transaction = null;
     session.watched = [];
+  }
+
+  expect(session: ClientSession, requests: readonly (readonly Buffer[])[]): void {
+    const keys = this.#keysAhead;
+    keys.length = 0;
+    // Nearly all commands have their key there. Where it is none, looking for it does no harm.
+    for (const args of requests) if (args.length > 1) keys.push(args[1]!);
+    this.#context.keyspace.prefetch(session.scope, keys);
   }
 
   dispatch(call: Call<ClientSession>): void {

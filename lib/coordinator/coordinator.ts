@@ -82,6 +82,10 @@ export class Coordinator implements Keyspace {
     return this.#isAnsweredHere(plan, scope) ? this.#local.peekAt(scope, dataKey) : NOT_IN_MEMORY;
   }
 
+  prefetch({ database }: Scope, keys: readonly Uint8Array[]): void {
+    this.#context.replica.prefetchAhead(database, keys);
+  }
+
   startRead(scope: Scope, key: Uint8Array, sink: Sink<Entry | null>): Entry | null | typeof STARTED | typeof NOT_IN_MEMORY {
     const dataKey = this.#requests.dataKeyOf(scope, key);
     const plan = this.#requests.planOf(dataKey);

@@ -108,6 +108,11 @@ export interface KeyPage {
  * reject with them. Keys may change when a call has returned; values of the asynchronous forms when it has settled.
  */
 export interface Keyspace {
+  /**
+   * These keys are asked for next, by these objects and in this order: a hint, after which nothing is different but how long
+   * memory is waited for. The keys must not change before the next call; without keys that is over.
+   */
+  prefetch(scope: Scope, keys: readonly Uint8Array[]): void;
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY;
   /** As `peek`, but asks peers where that is what it takes, without a promise. NOT_IN_MEMORY: use `read`. */
   startRead(scope: Scope, key: Uint8Array, sink: Sink<Entry | null>): Entry | null | typeof STARTED | typeof NOT_IN_MEMORY;

@@ -95,20 +95,20 @@ export class LocalKeyspace implements LocalOperations {
     this.#siblings = new SiblingsView(options);
     this.#settings = options.settings;
     this.#reaper = options.reaper ?? null;
-    this.lister = new KeyLister({ records: options.replica, clock: options.clock });
-    this.#walk = new KeyWalk({
-      replica: options.replica,
-      lister: this.lister,
-      clock: options.clock,
-      random: options.random,
-    });
+    const { replica, clock, random } = options;
+    this.lister = new KeyLister({ records: replica, clock });
+    this.#walk = new KeyWalk({ replica, lister: this.lister, clock, random });
     this.#flush = new LocalFlush({
-      replica: options.replica,
+      replica,
       walk: this.#walk,
       gate: this.#holdGate,
       deadline: () => this.deadline(),
       queuesOf: (scope, dataKey) => this.queuesOf(scope, dataKey),
     });
+  }
+
+  prefetch({ database }: Scope, keys: readonly Uint8Array[]): void {
+    this.#replica.prefetchAhead(database, keys);
   }
 
   peek(scope: Scope, key: Uint8Array): Entry | null | typeof NOT_IN_MEMORY {

@@ -25,6 +25,10 @@ export class FrontDoor implements Dispatcher<ClientSession> {
     return this.#commands.open(control);
   }
 
+  expect(session: ClientSession, requests: readonly (readonly Buffer[])[]): void {
+    this.#commands.expect(session, requests);
+  }
+
   dispatch(call: Call<ClientSession>): void {
     this.#commands.dispatch(call);
   }

@@ -56,6 +56,11 @@ export interface DeferredReply {
 export interface Dispatcher<S extends Session> {
   /** A connection was accepted. */
   open(control: ConnectionControl): S;
+  /**
+   * These requests of a connection are dispatched next, unless one of them halts the rest: a hint. None: the last hint is over,
+   * and what it spoke of may change.
+   */
+  expect(session: S, requests: readonly (readonly Buffer[])[]): void;
   /** Runs one request. Never throws for anything a client can send. */
   dispatch(call: Call<S>): void;
   /** The connection is gone; pending work of it may still finish and its replies are dropped. */

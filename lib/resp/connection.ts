@@ -5,7 +5,6 @@
  * INVARIANT: requests run in the order in which they arrived, and none after the connection began to close.
  * The synchronous path, from chunk to queued reply, makes no promise and no closure.
  */
-import RedisParser from "redis-parser";
 import { assert, unreachable } from "../assert.js";
 import type { Connection, ConnectionHandlers } from "../host/network.js";
 import type { Call, ConnectionControl, ConnectionEnds, DeferredReply } from "./call.js";
@@ -16,6 +15,7 @@ import type { Outlet } from "./release.js";
 import { Reply } from "./reply.js";
 import { type Output, ReplyQueue, type Waiting } from "./reply-queue.js";
 import { RequestGate } from "./request-gate.js";
+import { RequestRun } from "./request-run.js";
 import type { Session } from "./session.js";
 import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
@@ -28,6 +28,7 @@ const LINGER_MS = 1_000;
 type State = "open" | "closing" | "ended" | "closed";
 
 const NO_ARGUMENTS: readonly Buffer[] = [];
+const NO_REQUESTS: readonly (readonly Buffer[])[] = [];
 
 export class ClientConnection<S extends Session> implements Call<S>, ConnectionControl, ConnectionHandlers, Outlet {
   readonly session: S;
@@ -38,7 +39,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   readonly #socket: Connection;
   readonly #gate = new RequestGate();
   readonly #limits = { bulkBytesMax: 0, argumentsMax: 0, isAuthenticated: false };
-  readonly #parser: RedisParser;
+  readonly #run = new RequestRun();
   readonly #queue: ReplyQueue;
   readonly #late: LateWork;
   #state: State = "open";
@@ -48,9 +49,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #isWrite = false;
   #waiting: Waiting | null = null;
   #pushed: Reply | null = null;
-  /** The run being parsed: requests run so far, and whether the rest is left for later. */
-  #runDone = 0;
-  #isRunHalted = false;
   /** Small after an interrupted run, so that a pipeline of barriers is not parsed over and over. */
   #runMax = SLICE_REQUESTS_MAX;
 
@@ -86,13 +84,6 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.reply = this.#queue.current.reply;
     this.#late = new LateWork(this.#queue, owner.writeHold, () => this.#onAnswered());
     this.#watch = new OutputWatch(owner.settings, owner);
-    const refuse = (): void => assert(false, "the gate lets only arrays of bulk strings through");
-    this.#parser = new RedisParser({
-      returnBuffers: true,
-      returnReply: (args: readonly Buffer[]) => this.#onRequest(args),
-      returnError: refuse,
-      returnFatalError: refuse,
-    });
     this.session = owner.dispatcher.open(this);
   }
 
@@ -312,12 +303,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
         this.#mayHaveRequest = false;
         return 0;
       case "run":
-        this.#runDone = 0;
-        this.#isRunHalted = false;
-        this.#parser.execute(gate.runBytes());
-        this.#runMax = this.#isRunHalted ? 1 : Math.min(2 * this.#runMax, SLICE_REQUESTS_MAX);
-        gate.consumeRun(this.#runDone);
-        return this.#runDone;
+        return this.#dispatchRun();
       case "inline":
         this.#dispatch(gate.inlineWords);
         return 1;
@@ -343,12 +329,25 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
     this.#queue.addedSync(start, "no write");
   }
 
-  /** A request of the run, from the parser. */
-  #onRequest(args: readonly Buffer[]): void {
-    if (this.#isRunHalted) return;
-    this.#runDone++;
-    this.#dispatch(args);
-    this.#isRunHalted = !this.#mayRun();
+  /** Dispatches the requests of the gate's run until one of them halts the rest; returns how many. */
+  #dispatchRun(): number {
+    const run = this.#run;
+    const { requests } = run;
+    const { dispatcher } = this.#owner;
+    run.read(this.#gate.runBytes());
+    const isExpected = requests.length > 1;
+    if (isExpected) dispatcher.expect(this.session, requests);
+    let done = 0;
+    let mayRun = true;
+    while (mayRun && done < requests.length) {
+      this.#dispatch(requests[done++]!);
+      mayRun = this.#mayRun();
+    }
+    if (isExpected) dispatcher.expect(this.session, NO_REQUESTS);
+    this.#runMax = mayRun ? Math.min(2 * this.#runMax, SLICE_REQUESTS_MAX) : 1;
+    run.clear();
+    this.#gate.consumeRun(done);
+    return done;
   }
 
   #dispatch(args: readonly Buffer[]): void {

@@ -31,6 +31,8 @@ interface Stored extends Entry {
 }
 
 export class FakeKeyspace implements Keyspace {
+  prefetch(): void {}
+
   /** Larger values are refused. */
   valueBytesMax = 2 ** 29;
   /** A full disk refuses every change when it comes to it. */

@@ -44,6 +44,8 @@ export class TestDispatcher implements Dispatcher<Session> {
     if (!this.sessions.delete(session)) throw new Error("a session was closed twice");
   }
 
+  expect(): void {}
+
   dispatch(call: Call<Session>): void {
     const words = call.args.map((arg) => arg.toString("latin1"));
     this.ran.push(words.join(" "));
