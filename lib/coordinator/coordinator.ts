@@ -36,6 +36,7 @@ import type { QuorumContext } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
+import { ReadGroups } from "./read-groups.js";
 import { Refreshes } from "./refreshes.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
@@ -59,7 +60,8 @@ export class Coordinator implements Keyspace {
   readonly #walk: RingWalk;
   readonly #ringFlush: RingFlush;
   readonly #refreshes: Refreshes;
-  readonly #groups: WriteGroups;
+  readonly #reads: ReadGroups;
+  readonly #writes: WriteGroups;
   readonly #deadlineMs: (scope: Scope) => number;
 
   constructor(options: CoordinatorOptions) {
@@ -70,7 +72,8 @@ export class Coordinator implements Keyspace {
     this.#walk = new RingWalk(options);
     this.#ringFlush = new RingFlush(options);
     this.#refreshes = new Refreshes(options.requests);
-    this.#groups = new WriteGroups(options.context);
+    this.#reads = new ReadGroups(options.context);
+    this.#writes = new WriteGroups(options.context);
     this.#deadlineMs = (scope) => this.#local.deadlineMs(scope);
   }
 
@@ -92,7 +95,10 @@ export class Coordinator implements Keyspace {
     if (this.#isAnsweredHere(plan, scope)) return this.#local.peekAt(scope, dataKey);
     if (this.#local.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     this.#context.inFlight.requireRoom();
-    this.#requests.startQuorumRead(plan, scope, dataKey, new EntryRead(this.#local, scope, dataKey, sink));
+    const read = new EntryRead(this.#local, scope, dataKey, sink);
+    if (!this.#reads.tryAdd(plan, scope, dataKey, read, this.#deadlineMs)) {
+      this.#requests.startQuorumRead(plan, scope, dataKey, read);
+    }
     return STARTED;
   }
 
@@ -149,7 +155,7 @@ export class Coordinator implements Keyspace {
   #tryStore(plan: SlotPlan, scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
     this.#context.inFlight.requireRoom();
     if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
-    if (!this.#groups.tryAdd(plan, scope, dataKey, sink, this.#deadlineMs))
+    if (!this.#writes.tryAdd(plan, scope, dataKey, sink, this.#deadlineMs))
       this.#requests.startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
     return true;
   }

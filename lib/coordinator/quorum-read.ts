@@ -17,7 +17,7 @@ import type { Request } from "./in-flight.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
-import { type Answer, decoded, isSame, isSameKnowledge, ReadCall, type ReadOnItsWay } from "./read-answers.js";
+import { type Answer, decoded, isSame, isSameKnowledge, ReadCall, type ReadOnItsWay, readReached } from "./read-answers.js";
 import { ReadRepair } from "./read-repair.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { listsOf } from "./small-lists.js";
@@ -96,6 +96,26 @@ export class QuorumRead implements Request, ReadOnItsWay {
   start(): void {
     this.#context.inFlight.add(this);
     this.#askAll();
+  }
+
+  /** The same where a member was asked already, and answered this (borrowed). The sink may be called within this call. */
+  startWith(from: MemberId, payload: Buffer): void {
+    const position = this.#plan.owners.indexOf(from);
+    if (position < 0 || this.#plan.selfPosition < 0 || payload[0] !== AnswerStatus.ok) return this.start();
+    this.#context.inFlight.add(this);
+    this.#askedMs = this.#context.health.nowMs();
+    this.#askSelf();
+    this.#finish(() => this.#takeAnswer(new ReadCall(this, { to: from, position, isStandIn: false }), payload));
+  }
+
+  /** The same where a member was asked already and is late: others come first. */
+  startWithout(late: MemberId): void {
+    const position = this.#plan.owners.indexOf(late);
+    if (position >= 0) this.#state[position] = CLOSED;
+    this.start();
+    if (position < 0) return;
+    this.#state[position] = NOT_ASKED;
+    if (this.#tally.verdict.kind === "waiting" && !this.#state.includes(ASKED)) this.#askAnother(position);
   }
 
   #newTally(): QuorumTally {
@@ -472,6 +492,6 @@ export class QuorumRead implements Request, ReadOnItsWay {
   /** `asked`: those who can be reached and have yet to answer. */
   #quorumError(asked = 0): OperatingError {
     const { reached, needed } = this.#tally.progress;
-    return new OperatingError("QUORUM", `read reached ${Math.min(reached + asked, needed - 1)} of ${needed} replicas`);
+    return readReached(reached + asked, needed);
   }
 }

@@ -2,6 +2,7 @@
 import type { Record } from "../causality/record.js";
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
+import { OperatingError } from "../errors.js";
 import type { BatchedCall, MemberFailureCode } from "../replica/remote-replicas.js";
 import { ReplicaKind } from "../replica/replica-messages.js";
 
@@ -79,4 +80,9 @@ export function isSameKnowledge(record: Record | null, merged: Record): boolean 
       return dot.actor === other.actor && dot.sequence === other.sequence;
     })
   );
+}
+
+/** `reached`: of the replicas that are needed. */
+export function readReached(reached: number, needed: number): OperatingError {
+  return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed - 1)} of ${needed} replicas`);
 }

@@ -102,6 +102,14 @@ export class SlotPlan {
     return writes[0]!;
   }
 
+  /** A read at this quorum needs two owners, whichever; this node is one, where it is an owner. */
+  readsTwoOfAll(quorum: Quorum): boolean {
+    const { groups, reads } = this.needs(quorum);
+    if (reads.length !== 1 || reads[0] !== 2) return false;
+    for (const group of groups) if (group !== 0) return false;
+    return true;
+  }
+
   /** The data centre of a position. */
   centreOf(position: number): string {
     return this.#centres[position]!;

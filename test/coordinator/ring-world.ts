@@ -239,8 +239,13 @@ export class RingWorld {
   /** Milliseconds that it took, however it ended. */
   async timeOf(work: Promise<unknown>): Promise<number> {
     const startMs = this.clock.monotonicMs();
-    await this.run(work.catch(() => undefined));
-    return this.clock.monotonicMs() - startMs;
+    let endMs = startMs;
+    // Noted at once: before `run` returns, others who let time pass may have gone on.
+    const noted = (): void => {
+      endMs = this.clock.monotonicMs();
+    };
+    await this.run(work.then(noted, noted));
+    return endMs - startMs;
   }
 
   // What there is.
