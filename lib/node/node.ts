@@ -177,7 +177,7 @@ export class Node {
   /** Stops accepting, answers what is in flight, makes everything durable and gives the directory back. */
   async stop(): Promise<void> {
     const { server, commands, reaper, ring, identity, lsm, lock, log } = this.#parts;
-    await server.stop(STOP_MS_MAX);
+    await Promise.all([server.stop(STOP_MS_MAX), ring.leave(STOP_MS_MAX)]);
     commands.rate.stop();
     await reaper.stop();
     await ring.stop();

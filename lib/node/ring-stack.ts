@@ -300,6 +300,11 @@ export class RingStack {
     return id === this.cluster.selfId || (this.peers.isUsable(id) && this.peers.isLinkedFrom(id));
   }
 
+  /** The other members are told that this one is about to stop; resolves when what they have begun here is answered. */
+  leave(maxMs: number): Promise<void> {
+    return this.peers.leave(maxMs);
+  }
+
   async stop(): Promise<void> {
     this.cluster.stop();
     await this.#handoff?.stop();

@@ -57,8 +57,11 @@ export class PeerRefusal extends OperatingError {
 }
 
 /** Why a hello was refused. Numbers on the wire: append, never reuse. */
-const REASONS = ["protocol", "secret", "self", "settings", "full", "address"] as const;
-/** `protocol`: no common version. `self`: the node dialled itself. `settings`: the owner's `admit`. `address`: another peer is there. */
+const REASONS = ["protocol", "secret", "self", "settings", "full", "address", "twin"] as const;
+/**
+ * `protocol`: no common version. `self`: the node dialled itself. `settings`: the owner's `admit`. `address`: another peer is
+ * there. `twin`: another process with this identity is linked, and lives.
+ */
 export type RefusalReason = (typeof REASONS)[number];
 
 export function wireReasonOf(reason: RefusalReason): number {

@@ -21,6 +21,7 @@ export const FrameType = {
   failure: 19,
   ping: 20,
   pong: 21,
+  leaving: 22,
 } as const;
 
 /** Length and type. */

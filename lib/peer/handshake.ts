@@ -46,6 +46,8 @@ export interface HandshakeOwner extends WireOwner {
   identity(): PeerIdentity;
   /** Null, or why the link is refused. */
   admit(hello: PeerHello): string | null;
+  /** Another process with this identity is linked to this node, and was heard a moment ago. */
+  hasTwin(peerId: string, instance: string): boolean;
 }
 
 /** The text for people when only one of two has a secret, or another one. */
@@ -54,6 +56,9 @@ const SECRET_UNKNOWN = "this node has no --cluster-secret, the one that calls it
 const SECRET_WRONG = "wrong --cluster-secret: start the node with the secret of the cluster's members";
 /** On an encrypted connection there is a second reason for a proof to be wrong. */
 const SECRET_OR_MIDDLE = `${SECRET_WRONG}; or what stands between the two decrypts their TLS, which must reach from node to node`;
+
+const TWIN =
+  "another process with this node's identity runs and is linked: is this a copy of its data directory? Start this one in an empty directory";
 
 abstract class Handshake implements WireSink {
   readonly payloadBytesMax = hello.HELLO_BYTES_MAX;
@@ -337,6 +342,8 @@ export class Acceptor extends Handshake {
     const peer = this.describe(theirs, "accepted");
     const refusal = this.owner.admit(peer);
     if (refusal !== null) return this.refuse("settings", refusal);
+    const instance = latin1Of(theirs.instance);
+    if (this.owner.hasTwin(peer.peerId, instance)) return this.refuse("twin", TWIN);
     // The proof answers our welcome, so it cannot have been under way for longer than since then: a good first sample.
     const offset = new ClockOffset();
     offset.sample(this.wire.arrivedMs, body.readDoubleBE(0));
@@ -344,7 +351,7 @@ export class Acceptor extends Handshake {
     this.wire.sendFrame(FrameType.admitted, proof);
     this.passOn();
     this.#outcome.onHelloOver(this);
-    this.#outcome.onAccepted({ wire: this.wire, peer, instance: latin1Of(theirs.instance), offset });
+    this.#outcome.onAccepted({ wire: this.wire, peer, instance, offset });
   }
 
   override onClosed(why: string): void {

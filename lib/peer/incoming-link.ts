@@ -17,6 +17,8 @@ import type { PeerSettings } from "./settings.js";
 import type { Wire, WireSink } from "./wire.js";
 
 const NO_BYTES = Buffer.alloc(0);
+/** Nothing to say; as long as the shortest body on a link. */
+const LEAVING_BODY = Buffer.alloc(CALL_ID_BYTES);
 /** Longest text of a refusal, in characters. */
 const TEXT_LENGTH_MAX = 300;
 
@@ -145,6 +147,16 @@ export class IncomingLink implements WireSink {
 
   get isClosed(): boolean {
     return this.#wire.isClosed;
+  }
+
+  /** When the peer was last heard on it, on the monotonic clock. */
+  get heardMs(): number {
+    return this.#heardMs;
+  }
+
+  /** Tells the peer to begin nothing more here: this node is about to stop. What it sent already is answered. */
+  sayLeaving(): void {
+    if (!this.isClosed) this.#wire.sendFrame(FrameType.leaving, LEAVING_BODY);
   }
 
   close(why: string): void {

@@ -75,6 +75,8 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   #retryTimer: Timer | null = null;
   #failures = 0;
   #isForgotten = false;
+  /** The peer has said that it is about to stop: what was sent is answered, and nothing is to be begun. */
+  #isLeaving = false;
   #downSinceMs: number | null;
 
   #expiryTimer: Timer | null = null;
@@ -148,7 +150,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   }
 
   get isUsable(): boolean {
-    return this.#wire !== null && this.#missedDeadlines < this.#owner.settings.missedDeadlinesMax;
+    return this.#wire !== null && !this.#isLeaving && this.#missedDeadlines < this.#owner.settings.missedDeadlinesMax;
   }
 
   // What the owner says.
@@ -296,6 +298,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     wire.startStamping();
     this.#downSinceMs = null;
     this.#missedDeadlines = 0;
+    this.#isLeaving = false;
     this.#latency = new Latency();
     this.#pingSentMs = null;
     this.#heardMs = wire.arrivedMs;
@@ -344,6 +347,9 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
         if (id !== this.#pingId || this.#pingSentMs === null) return;
         this.#latency.sample(wire.arrivedMs - this.#pingSentMs);
         this.#pingSentMs = null;
+        return;
+      case FrameType.leaving:
+        this.#isLeaving = true;
         return;
       default:
         wire.onDamage("a frame that does not belong on this link");

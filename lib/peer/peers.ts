@@ -7,7 +7,7 @@
  */
 import { assert } from "../assert.js";
 import { messageOf, OperatingError } from "../errors.js";
-import type { Clock, Timer } from "../host/clock.js";
+import { type Clock, pause, type Timer } from "../host/clock.js";
 import type { Connection, Listener, Network } from "../host/network.js";
 import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
@@ -28,6 +28,9 @@ const STOPPED_TICKS = 3;
 const LINKS_PER_PEER_MAX = 4;
 /** Complaints that are remembered so as not to be logged again. */
 const COMPLAINTS_MAX = 256;
+/** Who leaves looks so often whether anything is under way, and has to find nothing so many times. */
+const LEAVE_LOOK_MS = 20;
+const LEAVE_LOOKS = 2;
 
 export interface PeersOptions {
   readonly network: Network;
@@ -63,6 +66,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   readonly #complaints = new Set<string>();
   #listener: Listener | null = null;
   #isClosed = false;
+  #isLeaving = false;
 
   /** What the end of this turn has to do. */
   #dirty: Wire[] = [];
@@ -246,13 +250,33 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     });
   }
 
+  /**
+   * Tells all peers that this node is about to stop, so that they begin nothing more here, and resolves when what they have
+   * begun is answered, after `maxMs` at the latest.
+   */
+  async leave(maxMs: number): Promise<void> {
+    this.#isLeaving = true;
+    if (this.#incoming.size === 0) return;
+    for (const link of this.#incomingLinks()) link.sayLeaving();
+    const untilMs = this.clock.monotonicMs() + maxMs;
+    // What was sent before that was heard is still to come.
+    for (let quiet = 0; quiet < LEAVE_LOOKS && this.clock.monotonicMs() < untilMs; quiet++) {
+      await pause(this.clock, LEAVE_LOOK_MS);
+      if (this.#incomingLinks().some((link) => link.handlersRunning > 0)) quiet = 0;
+    }
+  }
+
+  #incomingLinks(): IncomingLink[] {
+    return [...this.#incoming.values()].flat();
+  }
+
   /** Closes everything; calls fail with UNAVAILABLE. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#tickTimer.cancel();
     for (const link of [...this.#links.values()]) link.forget("this node is stopping");
-    for (const links of [...this.#incoming.values()]) for (const link of [...links]) link.close("this node is stopping");
+    for (const link of this.#incomingLinks()) link.close("this node is stopping");
     for (const dialler of [...this.#dialled]) dialler.cancel("this node is stopping");
     for (const acceptor of [...this.#acceptors]) acceptor.cancel("this node is stopping");
     await this.#listener?.close();
@@ -268,6 +292,12 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
 
   admit(hello: PeerHello): string | null {
     return this.#admit(hello);
+  }
+
+  hasTwin(peerId: string, instance: string): boolean {
+    // Who lives is heard as often as it pings; the links of a process that ended are closed, or silent.
+    const heardMs = this.clock.monotonicMs() - 2 * this.settings.pingMs;
+    return (this.#incoming.get(peerId) ?? []).some((link) => link.instance !== instance && link.heardMs > heardMs);
   }
 
   monotonicMs(): number {
@@ -328,6 +358,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     links.push(link);
     this.#incoming.set(peerId, links);
     this.#incomingCount++;
+    if (this.#isLeaving) link.sayLeaving();
     // It lives: what waits before it is dialled once more need not wait.
     this.#links.get(peerId)?.retryNow();
   }
@@ -400,7 +431,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     const wasStopped = nowMs - this.#tickedMs >= STOPPED_TICKS * this.#tickMs;
     this.#tickedMs = nowMs;
     for (const link of [...this.#links.values()]) link.tick(nowMs, wasStopped);
-    for (const links of [...this.#incoming.values()]) for (const link of [...links]) link.tick(nowMs, wasStopped);
+    for (const link of this.#incomingLinks()) link.tick(nowMs, wasStopped);
     this.#tickTimer = this.clock.after(this.#tickMs, this.#onTick);
   }
 }

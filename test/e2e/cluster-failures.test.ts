@@ -5,7 +5,7 @@ import { ClusterProcesses } from "./cluster-processes.js";
 import { FAILURE_MODES, runFailure } from "./failure-run.js";
 import { serversOfTest } from "./server-process.js";
 import { until } from "./until.js";
-import type { WireClient } from "./wire-client.js";
+import type { WireClient, WireReply } from "./wire-client.js";
 
 const SECONDS = 6;
 const RATE = 500;
@@ -97,6 +97,38 @@ describe("a cluster of which a member fails", function () {
       races.some(({ winners }) => winners === 2),
       "SETNX wins on both sides",
     ).to.equal(true);
+  });
+
+  it("finishes what was passed on to a member that is told to stop, and passes it no more", async () => {
+    const cluster = await ClusterProcesses.start(servers);
+    const clients = await Promise.all([0, 1, 0, 1, 0, 1].map((at) => cluster.connect(at)));
+    const answers: WireReply[] = [];
+    let isOver = false;
+    // A key each, of which some are decided on by the member that stops: everything is counted by one client alone.
+    const works = clients.map(async (client, at) => {
+      for (let round = 1; !isOver; round++) {
+        const key = `{${at}}n`;
+        const replies = [
+          client.send("MULTI"),
+          client.send("INCR", key),
+          client.send("SET", `{${at}}v`, `${round}`),
+          client.send("EXEC"),
+        ];
+        const results = (await Promise.all(replies)).at(-1);
+        answers.push(results instanceof Error ? results : ((results as WireReply[])[0] as number) - (2 * round - 1));
+        answers.push(((await client.send("INCR", key)) as number) - 2 * round);
+        answers.push((await client.send("SETNX", `{${at}}nx${round}`, "x")) as number);
+      }
+    });
+    await pause(800);
+    const exit = await cluster.members[2]!.server.terminate();
+    expect(exit.code).to.equal(0);
+    await pause(500);
+    isOver = true;
+    await Promise.all(works);
+    // Differences to what was expected, and SETNX's 1.
+    expect([...new Set(answers.map(String))].sort()).to.deep.equal(["0", "1"]);
+    expect(answers.length).to.be.above(300);
   });
 
   it("refuses what needs the member that is down, in words, and answers what does not", async () => {
