@@ -13,7 +13,7 @@ import { PeerRefusal, type RefusalReason, reasonOf, wireReasonOf } from "./failu
 import { FrameType } from "./frame.js";
 import * as hello from "./hello.js";
 import type { PeerSettings } from "./settings.js";
-import { Wire, type WireOwner, type WireSink } from "./wire.js";
+import { PEER_CLOSED, Wire, type WireOwner, type WireSink } from "./wire.js";
 
 /** What a node says of itself; asked anew for each hello. */
 export interface PeerIdentity {
@@ -57,6 +57,7 @@ const SECRET_WRONG = "wrong --cluster-secret: start the node with the secret of 
 /** On an encrypted connection there is a second reason for a proof to be wrong. */
 const SECRET_OR_MIDDLE = `${SECRET_WRONG}; or what stands between the two decrypts their TLS, which must reach from node to node`;
 
+const UNHEARD_HINT = "is that its port for other members, and do both use TLS (tls-cert), or neither?";
 const TWIN =
   "another process with this node's identity runs and is linked: is this a copy of its data directory? Start this one in an empty directory";
 
@@ -219,6 +220,11 @@ export class Dialler extends Handshake {
     this.#outcome = outcome;
     this.speaker = `the peer at ${target.host}:${target.port}`;
     background(this.#connect());
+  }
+
+  override onClosed(why: string): void {
+    const isUnheard = this.#hello.length > 0 && this.#theirs === null && why === PEER_CLOSED;
+    super.onClosed(isUnheard ? `${why} without a hello: ${UNHEARD_HINT}` : why);
   }
 
   async #connect(): Promise<void> {

@@ -9,6 +9,9 @@ import type { Connection, ConnectionHandlers } from "../host/network.js";
 import { FRAME_HEAD_BYTES, FrameReader, type FrameSink, FrameType } from "./frame.js";
 import { OutBuffer } from "./out-buffer.js";
 
+/** Why a wire ended whose other side closed it. */
+export const PEER_CLOSED = "the peer closed the connection";
+
 const BATCH_BYTES = FRAME_HEAD_BYTES + 8;
 
 export interface WireSink {
@@ -164,7 +167,7 @@ export class Wire implements ConnectionHandlers, FrameSink {
   }
 
   onEnd(): void {
-    this.close("the peer closed the connection");
+    this.close(PEER_CLOSED);
   }
 
   onDrain(): void {
