@@ -86,7 +86,7 @@ export const settings = {
     default: 64,
     min: 1,
     max: 512,
-    why: "places on the ring that a member of weight 1 takes when it joins",
+    why: "places on the ring that a member of weight 1 takes when it joins, about",
   }),
   requirepass: text({
     name: "requirepass",

@@ -36,6 +36,8 @@ const OTHER_FILES = 64;
 const DAY_MS = 86_400_000;
 /** A certificate that ends sooner is warned of at the start. */
 const EXPIRY_DAYS_MIN = 14;
+/** A terminal's Ctrl-C goes to all its processes, and npm passes it on besides: within this time two are one. */
+const SIGNAL_ECHO_MS = 500;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
@@ -117,7 +119,7 @@ async function runCluster(options: ClusterOptions): Promise<void> {
     onStart: (stop) => {
       // Whose terminal is closed wants no members left; with nohup, or as a service, there is none.
       const signals = ["SIGTERM", "SIGINT", ...(isTerminal ? (["SIGHUP"] as const) : [])] as const;
-      for (const signal of signals) process.on(signal, stop);
+      onSignals(signals, stop);
       onOutputClosed = () => {
         // Each further line fails as well, and the second stop would kill.
         onOutputClosed = () => undefined;
@@ -136,6 +138,17 @@ function configOf(flags: ReadonlyMap<string, string>, configPath: string | null)
   return { config: buildConfig(sources), path };
 }
 
+function onSignals(signals: readonly NodeJS.Signals[], handle: (signal: NodeJS.Signals) => void): void {
+  let lastMs = Number.NEGATIVE_INFINITY;
+  for (const signal of signals) {
+    process.on(signal, () => {
+      if (performance.now() - lastMs < SIGNAL_ECHO_MS) return;
+      lastMs = performance.now();
+      handle(signal);
+    });
+  }
+}
+
 async function runServer(flags: ReadonlyMap<string, string>, configPath: string | null): Promise<void> {
   const { config: wanted, path } = configOf(flags, configPath);
   const log = buildLog(wanted);
@@ -150,7 +163,7 @@ async function runServer(flags: ReadonlyMap<string, string>, configPath: string 
     log.info({ signal }, "stopping before it was ready");
     stopping.abort();
   };
-  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => stop(signal));
+  onSignals(["SIGTERM", "SIGINT"], (signal) => stop(signal));
   const progress = progressLine("replaying the log");
   const starting = Node.start({
     host,
@@ -288,10 +301,18 @@ function progressLine(what: string): { show(done: number, total: number): void; 
   };
 }
 
+/** The first address of this machine that is not for itself alone: of IPv4 if there is one. */
+function outerAddress(): string {
+  const all = Object.values(os.networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outer = all.filter(({ internal, address }) => !internal && !address.startsWith("fe80:"));
+  return (outer.find(({ family }) => family === "IPv4") ?? outer[0])?.address ?? "";
+}
+
 function machineFacts(configFile: string): Machine {
   let usedPeak = 0;
   return {
     hostName: os.hostname(),
+    address: outerAddress(),
     version: packageJson.version,
     operatingSystem: `${os.type()} ${os.release()} ${os.arch()}`,
     runtimeVersion: process.version,

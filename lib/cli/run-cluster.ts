@@ -83,6 +83,14 @@ async function refuseTakenPorts(network: Network, bind: string, members: readonl
   );
 }
 
+/** What a client of these members has to be told of TLS: `names` are those of its flags. */
+function tlsFlags({ tlsCert, tlsCa, tlsAuthClients }: Config, [ca, cert, key]: readonly [string, string, string]): string {
+  if (tlsCert === "") return "";
+  const authority = tlsCa === "" ? "" : ` ${ca} ${tlsCa}`;
+  const own = tlsAuthClients === "yes" ? ` ${cert} <file> ${key} <file>` : "";
+  return ` --tls${authority}${own}`;
+}
+
 function announcement(
   { config, version, directory }: RunClusterOptions,
   members: readonly MemberPlan[],
@@ -105,14 +113,16 @@ function announcement(
   const where = address === "127.0.0.1" ? "" : ` -h ${address}`;
   const elsewhere = address === "127.0.0.1" ? "" : ` --host-address ${address}`;
   const [password, secret] = config.requirepass === "" ? ["", ""] : [" -a <password>", " --password <password>"];
+  const cliTls = tlsFlags(config, ["--cacert", "--cert", "--key"]);
+  const statusTls = tlsFlags(config, ["--tls-ca", "--tls-cert", "--tls-key"]);
   const count = members.length === 1 ? "1 member" : `${members.length} members`;
   return `
   Kindred ${version}: ${count} ready, data in ${directory}
 
 ${table.replace(/^/gm, "  ").trimEnd()}
 
-  connect   redis-cli${where} -p ${port}${password}      (any member; with -c, or a cluster client, too)
-  look      npx kindred status${elsewhere} --port ${port}${secret}
+  connect   redis-cli${where} -p ${port}${cliTls}${password}      (any member; with -c, or a cluster client, too)
+  look      npx kindred status${elsewhere} --port ${port}${statusTls}${secret}
   stop      Ctrl-C
 
 `;

@@ -14,7 +14,7 @@ const Tag = { slotScheme: 1, replicas: 2, name: 3, members: 4 } as const;
 /** How keys become slots: 1 is CRC16 of the key or its hash tag, modulo 16384. */
 const SLOT_SCHEME = 1;
 /** A name in a text that has 300 characters at most. */
-const NAME_LENGTH_MAX = 60;
+const NAME_LENGTH_MAX = 40;
 const CLUSTER_ID_SHOWN = 8;
 
 export interface HelloSettings {
@@ -77,7 +77,7 @@ export function objectionTo(hello: PeerHello, ours: Admission): string | null {
     return `the greetings of the two versions do not match (${error.message}): run the same version on all members`;
   }
   if (theirs.slotScheme !== ours.settings.slotScheme) {
-    return `keys are hashed to slots by scheme ${ours.settings.slotScheme} here, by ${theirs.slotScheme} there: run the same version on all members`;
+    return `${nameOf(ours.settings)} hashes keys to slots by scheme ${ours.settings.slotScheme}, ${nameOf(theirs)} by ${theirs.slotScheme}: run the same version on all members`;
   }
   if (ours.clusterId !== null && hello.clusterId !== null && ours.clusterId !== hello.clusterId) {
     return foreignText({ hello, clusterId: ours.clusterId, ours: ours.settings, theirs });
@@ -86,7 +86,7 @@ export function objectionTo(hello: PeerHello, ours: Admission): string | null {
     return `member ${hello.peerId} was removed from this cluster; it may join anew with an empty data directory (--dir)`;
   }
   if (!isSameReplicas(theirs.replicas, ours.settings.replicas)) {
-    return `--replicas is ${replicasText(ours.settings.replicas)} here, ${replicasText(theirs.replicas)} there: start the node with the number that its cluster has`;
+    return `${nameOf(ours.settings)} has --replicas ${replicasText(ours.settings.replicas)}, ${nameOf(theirs)} has ${replicasText(theirs.replicas)}: start the node with the number that its cluster has`;
   }
   return null;
 }
@@ -99,12 +99,16 @@ function foreignText(options: {
 }): string {
   const { hello, clusterId, ours, theirs } = options;
   const shown = [clusterId, hello.clusterId ?? ""].map((id) => id.slice(0, CLUSTER_ID_SHOWN));
-  const fact = `cluster ${shown[0]} is here, cluster ${shown[1]} there: only a node with an empty data directory joins`;
+  const fact = `${nameOf(ours)} is of cluster ${shown[0]}, ${nameOf(theirs)} of cluster ${shown[1]}: only a node with an empty data directory joins`;
   // Who dialled is the one that looks for members.
   const inOrder = hello.direction === "accepted" ? [theirs, ours] : [ours, theirs];
   const lone = inOrder.find((settings) => settings.members === 1);
   if (lone === undefined) return fact;
-  return `${fact}. ${lone.name.slice(0, NAME_LENGTH_MAX)} is alone in its cluster: to join the other, stop it, clear its data directory (--dir) and start it again`;
+  return `${fact}. ${nameOf(lone)} is alone in its cluster: to join the other, stop it, clear its data directory (--dir) and start it again`;
+}
+
+function nameOf({ name }: HelloSettings): string {
+  return name.slice(0, NAME_LENGTH_MAX);
 }
 
 export function isSameReplicas(a: ReplicaCounts, b: ReplicaCounts): boolean {

@@ -14,6 +14,8 @@ import type { RingParts } from "./ring-stack.js";
 export interface Machine {
   /** The name of the physical server. */
   readonly hostName: string;
+  /** An address at which other machines may reach this one; "" when it has none. */
+  readonly address: string;
   /** Kindred's version. */
   readonly version: string;
   readonly operatingSystem: string;
@@ -79,9 +81,10 @@ export class Facts implements NodeFacts {
 
   /** How much this member has to do, as the others are told. */
   load(): MemberLoad {
+    const stats = this.#options.lsm.stats();
     return {
       requestsPerSecond: this.#rate?.perSecond() ?? 0,
-      storedBytes: this.#options.lsm.stats().tableBytes,
+      storedBytes: stats.tableBytes + stats.memoryTableBytes,
       waitingHints: this.#ring?.context.hints.count ?? 0,
     };
   }

@@ -130,8 +130,9 @@ export class Node {
         reaper,
         softwareVersion: options.machine.version,
         hostName: options.machine.hostName,
+        machineAddress: options.machine.address,
         name: () => config.name || `${config.bind}:${facts.port}`,
-        clientAddress: () => ({ host: reachableHost(config), port: clientPort() }),
+        clientAddress: () => ({ host: reachableHost(config, options.machine.address), port: clientPort() }),
         load: () => facts.load(),
       });
       undo.push(() => ring.stop());

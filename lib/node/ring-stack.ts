@@ -58,6 +58,8 @@ export interface RingStackOptions {
   readonly softwareVersion: string;
   /** The machine's name: the host label where none is given. */
   readonly hostName: string;
+  /** An address at which other machines may reach this one; "" when it has none. */
+  readonly machineAddress: string;
   /** Of this node, once it listens. */
   readonly name: () => string;
   readonly clientAddress: () => MemberAddress;
@@ -75,12 +77,17 @@ const SETTLE_TICK_MS = 10;
 /** How long an owner that a joiner reads from may give nothing before it is done without. */
 const TRANSFER_PATIENCE_MS = 10_000;
 const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
-const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::", "localhost"]);
+const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
+const LOOPBACK = "127.0.0.1";
 
-/** What others are told to reach this node by: an address that stands for all of a machine's is none. */
-export function reachableHost({ bind, announceIp }: Config): string {
+/**
+ * What others are told to reach this node by. An address that stands for all of a machine's is none: then it is the machine's
+ * first that is not its own alone.
+ */
+export function reachableHost({ bind, announceIp }: Config, machineAddress: string): string {
   if (announceIp !== "") return announceIp;
-  return ANY_ADDRESS.has(bind) ? "127.0.0.1" : bind;
+  if (!ANY_ADDRESS.has(bind)) return bind === "localhost" ? LOOPBACK : bind;
+  return machineAddress === "" ? LOOPBACK : machineAddress;
 }
 
 /** The parts that are there before a ring is known. */
@@ -128,7 +135,10 @@ export class RingStack {
         vnodes: config.vnodes,
         replicas: config.replicas,
         seeds: config.seeds,
-        peerAddress: () => ({ host: reachableHost(config), port: config.announcePeerPort || this.#peerPort }),
+        peerAddress: () => ({
+          host: reachableHost(config, options.machineAddress),
+          port: config.announcePeerPort || this.#peerPort,
+        }),
         clientAddress: options.clientAddress,
       },
       storeId: () => identity.storeId,
@@ -261,6 +271,7 @@ export class RingStack {
       ring: () => cluster.ring,
       reports: () => cluster.reports(),
       isLinked: (id) => peers.isUsable(id),
+      load: this.#options.load,
       ask: (id, database, key) => this.#ask(id, replica.keys.of(database, key)),
     });
     if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {

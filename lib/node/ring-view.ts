@@ -12,7 +12,7 @@ import { stampMs } from "../causality/hybrid-clock.js";
 import { clockOf, distinctVersions, isLive, type Record } from "../causality/record.js";
 import type { MemberReport } from "../cluster/gossip.js";
 import type { Member, MemberId } from "../cluster/member.js";
-import type { MemberAddress } from "../cluster/member-entry.js";
+import type { MemberAddress, MemberLoad } from "../cluster/member-entry.js";
 import { type OwnershipRow as Owned, ownershipOf } from "../cluster/ownership.js";
 import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
@@ -46,6 +46,8 @@ export interface RingViewOptions {
   readonly reports: () => readonly MemberReport[];
   /** There is a link to it that works: a broken one is known at once, long before gossip notices. */
   readonly isLinked: (memberId: MemberId) => boolean;
+  /** This member's, as it is now: what gossip tells of the others is some seconds old. */
+  readonly load: () => MemberLoad;
   /**
    * What a member (this one too) holds of a key. Rejects with an `OperatingError` when it does not answer in time: it has
    * a deadline.
@@ -223,7 +225,7 @@ export class RingView implements ClusterView {
       const place = { id, name: contents.name, host: null, rack: null, dc: null, weight: null };
       rows.push({ ...place, ...heardOf(report, ages), state, ...percentsOf(undefined), isSelf: id === selfId });
     }
-    return rows.sort(byName);
+    return rows.map((row) => (row.isSelf ? { ...row, ...this.#options.load() } : row)).sort(byName);
   }
 }
 
@@ -402,7 +404,10 @@ function warningsOf(ring: Ring, rows: readonly MemberRow[], reports: readonly Me
   }
   const short = slotsBelowQuorum(ring, new Set(silent.map((row) => row.id)));
   if (short > 0) {
-    warnings.push(`${short} of ${SLOTS} slots have fewer than a majority of their copies up: STRICT QUORUM fails there`);
+    // With enough others up, stand-ins keep what is written meanwhile.
+    const copies = Math.floor(ring.current.width / 2) + 1;
+    const what = joined.size - silent.length < copies ? "QUORUM" : "STRICT QUORUM";
+    warnings.push(`${short} of ${SLOTS} slots have fewer than a majority of their copies up: ${what} fails there`);
   }
   const wanted = dcsOf(ring.document.members).reduce((sum, dc) => sum + replicasOfDc(ring.document.replicas, dc), 0);
   const { width } = ring.current;

@@ -52,7 +52,8 @@ export interface HandshakeOwner extends WireOwner {
 
 /** The text for people when only one of two has a secret, or another one. */
 const SECRET_NEEDED = "this cluster needs --cluster-secret: start the node with the secret of its members";
-const SECRET_UNKNOWN = "this node has no --cluster-secret, the one that calls it has: start both with the same one";
+const SECRET_UNKNOWN =
+  "the node that is called has no --cluster-secret, the one that calls it has: start both with the same one";
 const SECRET_WRONG = "wrong --cluster-secret: start the node with the secret of the cluster's members";
 /** On an encrypted connection there is a second reason for a proof to be wrong. */
 const SECRET_OR_MIDDLE = `${SECRET_WRONG}; or what stands between the two decrypts their TLS, which must reach from node to node`;

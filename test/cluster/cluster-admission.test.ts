@@ -54,13 +54,18 @@ describe("who is let in", () => {
   for (const [what, hello, ours, text] of [
     ["of another version's greeting", helloOf({ settings: Buffer.of(9) }), {}, "format 9 there, 1 here"],
     ["whose greeting is cut off", helloOf({ settings: Buffer.of(1, 1) }), {}, "run the same version on all members"],
-    ["with keys in other slots", helloOf({ settings: settingsOf({ slotScheme: 2 }) }), {}, "by scheme 1 here, by 2 there"],
+    [
+      "with keys in other slots",
+      helloOf({ settings: settingsOf({ slotScheme: 2 }) }),
+      {},
+      "here hashes keys to slots by scheme 1, there by 2",
+    ],
     ["that is no member by its id", helloOf({ peerId: "somebody" }), {}, "16 hexadecimal digits"],
     [
       "with other numbers of copies",
       helloOf({ settings: settingsOf({ replicas: { default: 2, dcs: [{ dc: "eu", replicas: 1 }] } }) }),
       {},
-      "--replicas is 3 here, 2,eu:1 there: start the node with the number that its cluster has",
+      "here has --replicas 3, there has 2,eu:1: start the node with the number that its cluster has",
     ],
     [
       "that was removed",
@@ -72,7 +77,7 @@ describe("who is let in", () => {
       "of another cluster",
       helloOf({ clusterId: THEIRS }),
       {},
-      "cluster 0a0a0a0a is here, cluster 0b0b0b0b there: only a node with an empty data directory joins",
+      "here is of cluster 0a0a0a0a, there of cluster 0b0b0b0b: only a node with an empty data directory joins",
     ],
   ] as const) {
     it(`is no node ${what}, and why is said`, () => {
@@ -105,12 +110,7 @@ describe("who is let in", () => {
     for (const [what, founding, joining, text] of [
       ["without the secret", { secret: "s3cret" }, {}, "this cluster needs --cluster-secret"],
       ["with another secret", { secret: "s3cret" }, { secret: "other" }, "wrong --cluster-secret"],
-      [
-        "with other numbers of copies",
-        {},
-        { settings: { replicas: { default: 2, dcs: [] } } },
-        "--replicas is 3 here, 2 there",
-      ],
+      ["with other numbers of copies", {}, { settings: { replicas: { default: 2, dcs: [] } } }, "a has --replicas 3, b has 2"],
     ] as const) {
       it(`a node ${what} does not join, and both log why`, async () => {
         const founder = await world.node("a", founding);

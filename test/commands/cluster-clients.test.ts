@@ -44,6 +44,7 @@ class Members {
         ring: () => this.ring,
         reports: () => this.#reports(),
         isLinked: () => true,
+        load: () => ({ requestsPerSecond: 12, storedBytes: 34, waitingHints: 56 }),
         ask: async () => ({ answer: "absent" }),
       });
       const node = new FakeNode({ cluster: view });

@@ -88,6 +88,8 @@ describe("kindred cluster", function () {
     cluster.signal("SIGINT");
     await until({ what: "node-b has stopped", withinMs: 10_000 }, () => (isProcess(cluster.processIds[1]!) ? null : true));
     expect(cluster.isRunning).to.equal(true);
+    // What comes sooner is the same Ctrl-C, passed on by who started it.
+    await pause(600);
     cluster.signal("SIGINT");
     expect(await cluster.stopped()).to.deep.equal({ code: 1, signal: null });
     expect(cluster.output).to.include("killing node-a\n");

@@ -41,9 +41,9 @@ describe("a cluster that a wrong node wants to join", function () {
   });
 
   it("is told that --replicas is another one", async () => {
-    const says = /refuses this node: --replicas is 3 here, 2 there: start the node with the number that its cluster has/;
+    const says = /refuses this node: \S+ has --replicas 3, \S+ has 2: start the node with the number that its cluster has/;
     expect((await joiner({ "cluster-secret": "right", replicas: "2" }, says)).stdout).to.match(says);
-    await saidBy(cluster.members[0]!.server, /a peer from 127\.0\.0\.1 was refused: --replicas is 3 here, 2 there/);
+    await saidBy(cluster.members[0]!.server, /a peer from 127\.0\.0\.1 was refused: \S+ has --replicas 3, \S+ has 2/);
   });
 
   it("is told that it has a cluster of its own, and how it may join, and serves its own data meanwhile", async () => {
@@ -57,7 +57,7 @@ describe("a cluster that a wrong node wants to join", function () {
     const stray = await servers.start({ settings: { ...own, seeds }, directory });
     await saidBy(
       stray,
-      /cluster [0-9a-f]{8} is here, cluster [0-9a-f]{8} there: only a node with an empty data directory joins\. stray is alone in its cluster: to join the other, stop it, clear its data directory \(--dir\) and start it again/,
+      /\S+ is of cluster [0-9a-f]{8}, \S+ of cluster [0-9a-f]{8}: only a node with an empty data directory joins\. stray is alone in its cluster: to join the other, stop it, clear its data directory \(--dir\) and start it again/,
     );
     const again = await stray.connect();
     expect(await again.call("GET", "mine")).to.equal("v");

@@ -39,6 +39,20 @@ describe("the data of a server", function () {
     await client.close();
   });
 
+  it("stops in order on one Ctrl-C, though the terminal and npm both pass it on", async () => {
+    const server = await servers.start();
+    const client = await server.connect();
+    await client.call("SET", "k", "v");
+    // Kept waiting for its turn by the load, the server sees the second before it has stopped.
+    const load = Array.from({ length: 2_000 }, (_, at) => client.send("SET", `k${at}`, "v".repeat(1_000)).catch(() => null));
+    for (const signal of ["SIGINT", "SIGINT", "SIGTERM"] as const) process.kill(server.pid, signal);
+    await Promise.all(load);
+    expect(await server.terminate()).to.deep.equal({ code: 0, signal: null });
+    await server.restart();
+    expect(server.log.findLast(({ lastStop }) => lastStop !== undefined)).to.include({ lastStop: "clean" });
+    expect(await (await server.connect()).call("GET", "k")).to.equal("v");
+  });
+
   for (const stop of ["terminate", "kill"] as const) {
     it(`a context from before a restart (${stop}) still supersedes what it saw, and only that`, async () => {
       const server = await servers.start();

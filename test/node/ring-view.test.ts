@@ -24,6 +24,8 @@ const FIVE = SIX.slice(0, 5);
 const SELF = FIVE[0]!;
 
 /** What gossip knows, and tests change. */
+const LOAD = { requestsPerSecond: 12, storedBytes: 34, waitingHints: 56 };
+
 class World {
   readonly clock = new FakeClock();
   ring: Ring;
@@ -46,6 +48,7 @@ class World {
       ring: () => this.ring,
       reports: () => this.#reports(),
       isLinked: (id) => !this.unlinked.has(id),
+      load: () => LOAD,
       ask: async (id, database, key) => {
         this.asked.push(`${id} ${database} ${Buffer.from(key).toString()}`);
         const answer = this.answers.get(id) ?? { answer: "absent" };
@@ -352,6 +355,13 @@ describe("where a key is", () => {
     expect(targets[3]!.rank).to.be.within(1, 3);
   });
 
+  it("tells this member's own load as it is now, not as gossip last told it", () => {
+    const { members } = new World().view.status();
+    const self = members.find(({ isSelf }) => isSelf)!;
+    expect(self).to.include(LOAD);
+    expect(members.filter((row) => row.waitingHints === LOAD.waitingHints)).to.deep.equal([self]);
+  });
+
   it("does not hide a bug of whoever asks", async () => {
     const world = new World();
     const view = new RingView({
@@ -360,6 +370,7 @@ describe("where a key is", () => {
       ring: () => world.ring,
       reports: () => [],
       isLinked: () => true,
+      load: () => LOAD,
       ask: () => Promise.reject(new TypeError("a bug")),
     });
     const failure = await view.where(0, KEY).catch((error: unknown) => error);

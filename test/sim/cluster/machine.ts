@@ -318,6 +318,7 @@ const FACTS = {
   processId: 1,
   executable: "kindred",
   hostName: "simulated",
+  address: "",
   configFile: "",
   memory: () => ({ used: 1, usedPeak: 1, resident: 1, total: 1 }),
   processor: () => ({ userSeconds: 0, systemSeconds: 0 }),
