@@ -139,11 +139,13 @@ function configOf(flags: ReadonlyMap<string, string>, configPath: string | null)
 }
 
 function onSignals(signals: readonly NodeJS.Signals[], handle: (signal: NodeJS.Signals) => void): void {
+  const clock = new NodeClock();
   let lastMs = Number.NEGATIVE_INFINITY;
   for (const signal of signals) {
     process.on(signal, () => {
-      if (performance.now() - lastMs < SIGNAL_ECHO_MS) return;
-      lastMs = performance.now();
+      const nowMs = clock.monotonicMs();
+      if (nowMs - lastMs < SIGNAL_ECHO_MS) return;
+      lastMs = nowMs;
       handle(signal);
     });
   }
