@@ -16,7 +16,6 @@ import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
-import type { MintedDot } from "../replica/replica.js";
 import { fingerprintOf } from "./fingerprint.js";
 import {
   type Effect,
@@ -40,6 +39,7 @@ import { ReadGroups } from "./read-groups.js";
 import { Refreshes } from "./refreshes.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
+import { Sent } from "./sent.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { WriteGroups } from "./write-groups.js";
 
@@ -95,6 +95,7 @@ export class Coordinator implements Keyspace {
     if (this.#isAnsweredHere(plan, scope)) return this.#local.peekAt(scope, dataKey);
     if (this.#local.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     this.#context.inFlight.requireRoom();
+    this.#writes.endAll();
     const read = new EntryRead(this.#local, scope, dataKey, sink);
     if (!this.#reads.tryAdd(plan, scope, dataKey, read, this.#deadlineMs)) {
       this.#requests.startQuorumRead(plan, scope, dataKey, read);
@@ -155,6 +156,7 @@ export class Coordinator implements Keyspace {
   #tryStore(plan: SlotPlan, scope: Scope, dataKey: string, value: Uint8Array, expiryMs: number, sink: Sink<void>): boolean {
     this.#context.inFlight.requireRoom();
     if (!this.#local.tryPutAt(scope, dataKey, value, expiryMs)) return false;
+    this.#reads.endAll();
     if (!this.#writes.tryAdd(plan, scope, dataKey, sink, this.#deadlineMs))
       this.#requests.startQuorumWrite(scope, dataKey, this.#context.replica.minted(), sink);
     return true;
@@ -169,17 +171,17 @@ export class Coordinator implements Keyspace {
     if (plan.selfPosition < 0) {
       return this.#requests.forwardWrite(scope, dataKey, { covered: this.#requests.coversShown(dataKey), value, expiryMs });
     }
-    let minted: MintedDot | null = null;
     const { replica } = this.#context;
     const deadline = this.#local.deadline(scope);
+    const sent = new Sent();
     await this.#local.changeAt(scope, [dataKey], {
       deadline,
       step: (records) => {
         replica.mintPlain(dataKey, replica.at(dataKey, records), value, expiryMs);
-        minted = replica.minted();
+        sent.add(this.#requests.replicate(scope, dataKey, replica.minted(), deadline.atMs));
       },
     });
-    await this.#requests.replicate(scope, dataKey, minted, deadline.atMs);
+    await sent.all();
   }
 
   tryRemove(scope: Scope, key: Uint8Array): boolean | typeof NOT_IN_MEMORY {
@@ -198,7 +200,7 @@ export class Coordinator implements Keyspace {
     const deadline = this.#local.deadline(scope);
     const refresh = this.#refreshes.ask(scope, dataKey);
     let wasLive = false;
-    let minted: MintedDot | null = null;
+    const sent = new Sent();
     const change = this.#local.changeAt(scope, [dataKey], {
       deadline,
       prepare: () => refresh.done(deadline),
@@ -207,25 +209,31 @@ export class Coordinator implements Keyspace {
         if (old === null) return;
         const before = replica.minted().sequence;
         wasLive = this.#local.removeAtHand(dataKey, old);
-        const after = replica.minted();
-        if (after.sequence !== before) minted = after;
+        const minted = replica.minted();
+        if (minted.sequence !== before) sent.add(this.#requests.replicate(scope, dataKey, minted, deadline.atMs));
       },
     });
     await change.finally(() => refresh.end());
-    if (minted !== null) await this.#requests.replicate(scope, dataKey, minted, deadline.atMs);
+    await sent.all();
     return wasLive;
   }
 
-  async #removeElsewhere(scope: Scope, dataKey: string): Promise<boolean> {
+  /** In the key's turn here, from the look at it on: what was called before is in what it finds, what comes behind it is not. */
+  #removeElsewhere(scope: Scope, dataKey: string): Promise<boolean> {
     const deadline = this.#local.deadline(scope);
-    const found = await this.#requests.decisionRecord(scope, dataKey, deadline, (view) => ({
-      isThere: view !== null,
-      isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
-    }));
-    if (!found.isThere) return false;
-    const removal = { covered: this.#requests.coversShown(dataKey), value: null, expiryMs: 0 };
-    await this.#requests.forwardWrite(scope, dataKey, removal, { deadline });
-    return found.isLive;
+    const inTurn = this.#local.inTurnOf(scope, [dataKey], async (held) => {
+      const found = await this.#requests.decisionRecord(held, dataKey, deadline, (view) => ({
+        isThere: view !== null,
+        isLive: this.#local.entryOf({ ...scope, consistency: { ...scope.consistency, conflicts: "newest" } }, view) !== null,
+      }));
+      if (!found.isThere) return false;
+      if (deadline.isPast) throw deadline.error();
+      deadline.meet();
+      const removal = { covered: this.#requests.coversShown(dataKey), value: null, expiryMs: 0 };
+      await this.#requests.forwardWrite(held, dataKey, removal, { deadline, turn: "is had" });
+      return found.isLive;
+    });
+    return deadline.bound(inTurn);
   }
 
   async putWithContext(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number, context: string): Promise<void> {
@@ -237,8 +245,7 @@ export class Coordinator implements Keyspace {
     this.#context.inFlight.requireRoom();
     if (plan.selfPosition < 0) return this.#requests.forwardWrite(scope, dataKey, { covered, value, expiryMs });
     const deadline = this.#local.deadline(scope);
-    await this.#requests.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
-    await this.#requests.replicate(scope, dataKey, null, deadline.atMs);
+    await this.#requests.writeHere(scope, dataKey, { covered, value, expiryMs }, deadline);
   }
 
   // Read-modify-writes, where they are decided.
@@ -272,7 +279,7 @@ export class Coordinator implements Keyspace {
     const isOwn = dataKeys.map((dataKey) => this.#requests.planOf(dataKey).selfPosition >= 0);
     const deadline = local.deadline(scopes[0]);
     const elsewhere = new Map<number, ReadElsewhere>();
-    const stored: number[] = [];
+    const sent = new Sent();
     const toForward: { readonly at: number; readonly spec: WriteSpec }[] = [];
     const refreshes = dataKeys.map((dataKey, at) => (isOwn[at] ? this.#refreshes.ask(scopes[at]!, dataKey) : null));
     const change = local.changeTogether(scopes, dataKeys, {
@@ -302,7 +309,7 @@ export class Coordinator implements Keyspace {
           if (isOwn[at]) {
             const dataKey = dataKeys[at]!;
             local.apply(scopes[at]!, dataKey, lengths[at]!, replica.at(dataKey, records), effect);
-            stored.push(at);
+            sent.add(this.#requests.replicate(scopes[at]!, dataKey, null, deadline.atMs));
           } else toForward.push({ at, spec: specOf(effect, elsewhere.get(at)!) });
         }
       },
@@ -311,7 +318,7 @@ export class Coordinator implements Keyspace {
       for (const refresh of refreshes) refresh?.end();
     });
     await Promise.all([
-      ...stored.map((at) => this.#requests.replicate(scopes[at]!, dataKeys[at]!, null, deadline.atMs)),
+      sent.all(),
       ...toForward.map(({ at, spec }) => {
         return this.#requests.forwardWrite(scopes[at]!, dataKeys[at]!, spec, { deadline, turn: "is had" });
       }),

@@ -1,6 +1,7 @@
 /**
  * One read of a key at a quorum: asks as many replicas as the level needs, nearest first and this node before all others,
- * and one more for each that is slow. What they hold is compared byte by byte; only where it differs is it decoded and
+ * and one more for each that is slow. This node's own copy counts as it was when the read came: what the same client writes
+ * behind the read is not in it. What they hold is compared byte by byte; only where it differs is it decoded and
  * merged, and those who lack something are sent the merged record before the read is answered: what a client was shown is
  * then held by as many replicas as it asked.
  */
@@ -14,6 +15,7 @@ import { slotOfDataKey } from "../replica/data-key.js";
 import type { ReadHead } from "../replica/remote-replicas.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
 import type { Request } from "./in-flight.js";
+import { OwnCopy } from "./own-copy.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
@@ -38,6 +40,8 @@ export interface QuorumReadOptions {
   /** Monotonic. */
   readonly deadlineMs: number;
   readonly sink: RecordSink;
+  /** This node's own copy as it was when the read came, null where there was none; left out: it comes now. */
+  readonly own?: Buffer | null;
 }
 
 /** A read begins anew at most so often because the ring changed. */
@@ -69,8 +73,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
   /** Counts the askings: answers to an earlier one are of no use to a later. */
   round = 0;
   #isRingAwaited = false;
-  /** What the disk gave of this node's own copy; undefined where memory told. */
-  #ownBytes: Buffer | null | undefined = undefined;
+  #own: OwnCopy | null;
   #usesOwn = false;
   /** All others have answered, and the disk has not. */
   #isOwnAwaited = false;
@@ -88,6 +91,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#sink = options.sink;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
+    this.#own = options.own === undefined ? null : new OwnCopy(context.replica, options.dataKey, options.own);
     this.#tally = this.#newTally();
     this.#state = unasked(this.#plan.owners.length);
   }
@@ -164,11 +168,11 @@ export class QuorumRead implements Request, ReadOnItsWay {
 
   // Asking.
 
-  /** This node's own copy is looked at when the others have answered, as it is then. */
   #askSelf(): void {
     const position = this.#plan.selfPosition;
     this.#usesOwn = true;
     this.#state[position] = CLOSED;
+    this.#own ??= new OwnCopy(this.#context.replica, this.#dataKey);
     this.#tally.answered(position);
   }
 
@@ -284,18 +288,15 @@ export class QuorumRead implements Request, ReadOnItsWay {
   }
 
   /**
-   * By far most reads: this node and one other are asked, and hold the same bytes. Then what is at hand here is the answer, and
-   * nothing is copied.
+   * By far most reads: this node and one other are asked, and hold the same bytes.
    */
   #isAgreedByTwo(position: number, isStandIn: boolean, payload: Buffer): boolean {
     const { groups, reads } = this.#needs;
     if (!this.#usesOwn || isStandIn || reads.length > 1 || reads[0] !== 2 || groups[position] !== 0) return false;
-    const { replica } = this.#context;
-    if (replica.peek(this.#dataKey) !== "found") return false;
-    const own = replica.encodedAtHand();
-    if (payload.length - 1 !== own.end - own.start || payload.compare(own.bytes, own.start, own.end, 1) !== 0) return false;
-    this.isSettled = true;
-    this.#sink.onRecord(replica.record);
+    const own = this.#ownRecord();
+    if (!(own instanceof Buffer) || payload.length - 1 !== own.length || payload.compare(own, 0, own.length, 1) !== 0)
+      return false;
+    this.#deliver(own);
     return true;
   }
 
@@ -318,7 +319,6 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#answers = [];
     this.#usesOwn = false;
     this.#isOwnAwaited = false;
-    this.#ownBytes = undefined;
     this.#used = null;
     this.isHedged = false;
     this.hedgeAtMs = this.deadlineMs;
@@ -355,7 +355,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#fail(error);
   }
 
-  /** Enough have answered. Compares what they hold, this node's copy as it is now. */
+  /** Enough have answered. Compares what they hold. */
   #complete(): void {
     const own = this.#ownRecord();
     if (own === "unread") {
@@ -376,15 +376,14 @@ export class QuorumRead implements Request, ReadOnItsWay {
   }
 
   async #completeWithDisk(): Promise<void> {
-    const { replica, clock } = this.#context;
+    const { clock } = this.#context;
     const { round } = this;
     const { selfPosition } = this.#plan;
     this.#isOwnAwaited = true;
     this.isHedged = false;
     this.hedgeAtMs = clock.monotonicMs() + OWN_DISK_MS;
-    let bytes: Buffer | null;
     try {
-      bytes = await replica.read(this.#dataKey);
+      await this.#own!.read();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       if (this.isSettled || round !== this.round) return;
@@ -392,7 +391,6 @@ export class QuorumRead implements Request, ReadOnItsWay {
       return;
     }
     if (this.isSettled || round !== this.round) return;
-    this.#ownBytes = bytes;
     if (this.#isOwnAwaited) {
       this.#isOwnAwaited = false;
       this.#finish(() => this.#complete());
@@ -415,23 +413,9 @@ export class QuorumRead implements Request, ReadOnItsWay {
     return this.#askAnother(this.#plan.selfPosition);
   }
 
-  /** This node's own record: undefined where it was not asked, null where there is none. Borrowed. */
+  /** This node's own record: undefined where it was not asked, null where there is none. */
   #ownRecord(): Buffer | null | undefined | "unread" {
-    if (!this.#usesOwn) return undefined;
-    const { replica } = this.#context;
-    switch (replica.peek(this.#dataKey)) {
-      case "found": {
-        const { bytes, start, end } = replica.encodedAtHand();
-        return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start);
-      }
-      case "absent":
-        return null;
-      default: {
-        const bytes = this.#ownBytes;
-        this.#ownBytes = undefined;
-        return bytes === undefined ? "unread" : bytes;
-      }
-    }
+    return this.#usesOwn ? this.#own!.bytes : undefined;
   }
 
   /** They differ: merges, and repairs. */

@@ -33,6 +33,7 @@ import type { QuorumContext } from "./quorum-context.js";
 import type { QuorumNeeds } from "./quorum-needs.js";
 import { QuorumRead, type RecordSink } from "./quorum-read.js";
 import { QuorumWrite } from "./quorum-write.js";
+import { Sent } from "./sent.js";
 import { ShownContexts } from "./shown-contexts.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
 import { StandInWrites } from "./stand-in-writes.js";
@@ -107,29 +108,25 @@ export class QuorumRequests {
 
   // Writes.
 
-  /** Mints in the key's turn here, unless the same request did already; tells what was minted. */
-  async mintHere(
-    scope: Scope,
-    dataKey: string,
-    { covered, value, expiryMs }: WriteSpec,
-    deadline: Deadline,
-  ): Promise<MintedDot | null> {
+  /** Mints in the key's turn here, unless the same request did already, and sends it on; resolves at W. */
+  async writeHere(scope: Scope, dataKey: string, { covered, value, expiryMs }: WriteSpec, deadline: Deadline): Promise<void> {
     const { replica } = this.#context;
     if (covered.kind !== "version") replica.goBeyond(covered.kind === "all" ? covered.seen : covered.context);
     const { writeId = null, stamp } = scope.forwarded ?? {};
-    let minted: MintedDot | null = null;
+    const sent = new Sent();
     await this.#local.changeAt(scope, [dataKey], {
       deadline,
       step: (records) => {
         const old = replica.at(dataKey, records);
         const standing = writeId === null ? "unknown" : replica.standingOf(writeId, old);
         // Made again over itself, a plain write is the newest though whoever made it first failed to make it so.
-        if (standing === "superseded" || (standing === "held" && covered.kind !== "all")) return;
-        replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });
-        minted = replica.minted();
+        const isMade = standing === "superseded" || (standing === "held" && covered.kind !== "all");
+        if (!isMade) replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });
+        const plain = isMade || covered.kind !== "all" ? null : replica.minted();
+        sent.add(this.replicate(scope, dataKey, plain, deadline.atMs));
       },
     });
-    return minted;
+    await sent.all();
   }
 
   /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; repairs what lacks it. */
@@ -280,16 +277,15 @@ export class QuorumRequests {
       hold: null,
       forwarded: forwardedBy(request, write, this.#context.clock),
     };
-    const written = isOwner ? this.#writeHere(scope, write) : this.#standIn.write(scope, write.dataKey, write);
+    const written = isOwner ? this.#writeForOther(scope, write) : this.#standIn.write(scope, write.dataKey, write);
     background(
       this.#written(written).then((answer) => this.#context.turn.add(new DurableAnswer(request, answer, encodeRefused))),
     );
   }
 
-  async #writeHere(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
+  async #writeForOther(scope: Scope, { dataKey, covered, value, expiryMs }: WriteRequest): Promise<VersionVector> {
     const deadline = this.#local.deadline(scope);
-    const minted = await this.mintHere(scope, dataKey, { covered, value, expiryMs }, deadline);
-    await this.replicate(scope, dataKey, covered.kind === "all" ? minted : null, deadline.atMs);
+    await this.writeHere(scope, dataKey, { covered, value, expiryMs }, deadline);
     return this.#contextOf(dataKey);
   }
 

@@ -1,14 +1,19 @@
 /**
  * Plain reads of one turn that ask this node and the same other member, as one: while all goes well, hundreds of them are one
- * request and one answer, and each is told when what that member holds is what is held here, byte for byte. As soon as
+ * request and one answer, and each is told when what that member holds is what was held here when the read came, byte for
+ * byte. As soon as
  * anything is not as usual (the member is late or fails, holds something else, has to look at its disk, knows a newer ring)
  * the reads that it concerns go on one by one, as `QuorumRead`.
  *
- * INVARIANT: each read is told once; it is told a record only when two owners hold that record.
+ * INVARIANT: each read is told once; it is told a record only when two owners hold that record. What leaves for a member leaves
+ * in the order in which it was called: a group takes no more once a write has come.
  */
+import { copyBytes } from "../bytes/copy.js";
+import { RecordView } from "../causality/record-view.js";
 import type { MemberId } from "../cluster/member.js";
 import { answerLength, BATCH_CALLS_MAX, BATCHED_BYTES_MAX, BatchBytes } from "../replica/call-batch.js";
 import { slotOfDataKey } from "../replica/data-key.js";
+import type { EncodedRecord } from "../replica/encoded-record.js";
 import type { MemberCall } from "../replica/remote-replicas.js";
 import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
@@ -19,6 +24,9 @@ import type { QuorumContext } from "./quorum-context.js";
 import { QuorumRead, type RecordSink } from "./quorum-read.js";
 import { readReached } from "./read-answers.js";
 import type { SlotPlan } from "./slot-plan.js";
+
+const NO_BYTES = Buffer.alloc(0);
+const OWN_BYTES_MIN = 2_048;
 
 /** The groups of this turn, by the member that is asked. */
 export class ReadGroups {
@@ -35,8 +43,11 @@ export class ReadGroups {
   tryAdd(plan: SlotPlan, scope: Scope, dataKey: string, sink: RecordSink, deadlineMs: (scope: Scope) => number): boolean {
     const { consistency } = scope;
     if (plan.company === null || scope.forwarded !== undefined || !plan.readsTwoOfAll(consistency.quorum)) return false;
+    const { replica } = this.#context;
     const bytesMax = readBytesMax(dataKey);
-    if (bytesMax > BATCHED_BYTES_MAX || this.#context.replica.isDoubtful) return false;
+    if (bytesMax > BATCHED_BYTES_MAX || replica.isDoubtful) return false;
+    const look = replica.peek(dataKey);
+    if (look === "unread") return false;
     const to = this.#nearest(plan);
     if (to === null) return false;
     let group = this.#open.get(to);
@@ -47,7 +58,7 @@ export class ReadGroups {
     const from = consistency.standIns === "sloppy" ? "hints too" : "records";
     const ringVersion = plan.ring.document.version;
     request.end(ReplicaKind.read, writeRead(request.bytes, start, { ringVersion, dataKey, from }));
-    group.add(dataKey, consistency.quorum, sink);
+    group.add(dataKey, look === "absent" ? null : replica.encodedAtHand(), consistency.quorum, sink);
     return true;
   }
 
@@ -65,6 +76,11 @@ export class ReadGroups {
     this.#context.turn.add(group);
     this.#context.inFlight.add(group);
     return group;
+  }
+
+  /** A write has come: what is read from now on is read behind it. */
+  endAll(): void {
+    if (this.#open.size > 0) this.#open.clear();
   }
 
   /** The turn has ended. */
@@ -98,8 +114,11 @@ class ReadGroup implements TurnWork, Request, MemberCall {
   readonly #context: QuorumContext;
   readonly #groups: ReadGroups;
   readonly #dataKeys: string[] = [];
+  readonly #own = new OwnRecords();
   readonly #quorums: Quorum[] = [];
   readonly #sinks: RecordSink[] = [];
+  /** Commits that the disk had refused when the group began: what it saw here may have been taken back since. */
+  readonly #refusals: number;
   #sentMs = 0;
 
   constructor(context: QuorumContext, { groups, to, standIns, request, deadlineMs }: GroupOptions) {
@@ -110,14 +129,17 @@ class ReadGroup implements TurnWork, Request, MemberCall {
     this.request = request;
     this.deadlineMs = deadlineMs;
     this.hedgeAtMs = deadlineMs;
+    this.#refusals = context.replica.commitsRefused;
   }
 
   hasRoom(bytesMax: number): boolean {
     return this.#dataKeys.length < BATCH_CALLS_MAX && this.request.hasRoom(bytesMax);
   }
 
-  add(dataKey: string, quorum: Quorum, sink: RecordSink): void {
+  /** `own`: the record at hand, null where there is none. */
+  add(dataKey: string, own: EncodedRecord | null, quorum: Quorum, sink: RecordSink): void {
     this.#dataKeys.push(dataKey);
+    this.#own.add(own);
     this.#quorums.push(quorum);
     this.#sinks.push(sink);
     // The group itself is one of them.
@@ -180,28 +202,18 @@ class ReadGroup implements TurnWork, Request, MemberCall {
   onAnswer(payload: Buffer): void {
     if (this.isSettled) return;
     this.#end();
-    const { replica } = this.#context;
+    const own = this.#own;
+    const isKept = this.#refusals === this.#context.replica.commitsRefused;
     const cursor = { at: 0 };
-    replica.prefetch(this.#dataKeys);
     for (let at = 0; at < this.#dataKeys.length; at++) {
       // Nothing can be read from where an answer is damaged on: those reads are begun anew.
       const length = answerLength(payload, cursor) ?? 0;
       const start = cursor.at;
       cursor.at += length;
-      const dataKey = this.#dataKeys[at]!;
-      const sink = this.#sinks[at]!;
-      if (length > 0 && payload[start] === AnswerStatus.ok && this.#isHeldHere(dataKey, payload, start + 1, cursor.at)) {
-        sink.onRecord(replica.record);
-      } else this.#goOnAlone(at, length > 0 ? payload.subarray(start, cursor.at) : null);
+      const isOk = length > 0 && payload[start] === AnswerStatus.ok;
+      if (isOk && isKept && own.isSame(at, payload, start + 1, cursor.at)) this.#sinks[at]!.onRecord(own.view(at));
+      else this.#goOnAlone(at, length > 0 ? payload.subarray(start, cursor.at) : null);
     }
-  }
-
-  /** The same record is at hand here. */
-  #isHeldHere(dataKey: string, payload: Buffer, start: number, end: number): boolean {
-    const { replica } = this.#context;
-    if (replica.peek(dataKey) !== "found") return false;
-    const own = replica.encodedAtHand();
-    return end - start === own.end - own.start && payload.compare(own.bytes, own.start, own.end, start, end) === 0;
   }
 
   /** `answer` null: the member has to look at its disk, and is asked by itself. */
@@ -230,11 +242,64 @@ class ReadGroup implements TurnWork, Request, MemberCall {
       standIns: this.standIns,
       deadlineMs: this.deadlineMs,
       sink: this.#sinks[at]!,
+      ...(this.#refusals === this.#context.replica.commitsRefused && { own: this.#own.copyOf(at) }),
     });
   }
 
   #end(): void {
     this.isSettled = true;
     this.#context.inFlight.grouped -= this.#dataKeys.length - 1;
+  }
+}
+
+/** Copies of this node's own records, one behind the other. */
+class OwnRecords {
+  #bytes = NO_BYTES;
+  /** Where each ends; where it ends where it begins there is none. */
+  readonly #ends: number[] = [];
+  readonly #view = new RecordView();
+
+  add(record: EncodedRecord | null): void {
+    const at = this.#startOf(this.#ends.length);
+    if (record === null) {
+      this.#ends.push(at);
+      return;
+    }
+    const { bytes, start, end } = record;
+    const needed = at + end - start;
+    if (needed > this.#bytes.length) this.#grow(needed);
+    this.#ends.push(copyBytes(bytes, start, end, this.#bytes, at));
+  }
+
+  /** Is that the record in `other[start, end)`, empty for none? */
+  isSame(at: number, other: Buffer, start: number, end: number): boolean {
+    const ownStart = this.#startOf(at);
+    const ownEnd = this.#ends[at]!;
+    return ownEnd - ownStart === end - start && other.compare(this.#bytes, ownStart, ownEnd, start, end) === 0;
+  }
+
+  /** Borrowed until the next call. */
+  view(at: number): RecordView | null {
+    const start = this.#startOf(at);
+    const end = this.#ends[at]!;
+    if (start === end) return null;
+    this.#view.read(this.#bytes, start, end);
+    return this.#view;
+  }
+
+  copyOf(at: number): Buffer | null {
+    const start = this.#startOf(at);
+    const end = this.#ends[at]!;
+    return start === end ? null : Buffer.from(this.#bytes.subarray(start, end));
+  }
+
+  #startOf(at: number): number {
+    return at === 0 ? 0 : this.#ends[at - 1]!;
+  }
+
+  #grow(length: number): void {
+    const larger = Buffer.allocUnsafe(Math.max(OWN_BYTES_MIN, 2 * this.#bytes.length, length));
+    this.#bytes.copy(larger);
+    this.#bytes = larger;
   }
 }

@@ -33,6 +33,8 @@ export class WriteGroups {
   readonly #open = new Map<Company, WriteGroup>();
   /** Groups of this turn, those that were full or closed among them. */
   #count = 0;
+  /** Those of them that have not been told that the turn has ended. */
+  #toClose = 0;
   /** Requests that are not being filled. */
   readonly #spare: BatchBytes[] = [];
 
@@ -69,6 +71,7 @@ export class WriteGroups {
       });
       this.#open.set(company, group);
       this.#count++;
+      this.#toClose++;
       this.#context.turn.add(group);
       this.#context.inFlight.add(group);
     } else if (!group.isFor(needed, standIns)) return false;
@@ -77,6 +80,11 @@ export class WriteGroups {
     group.request.end(ReplicaKind.store, writeStore(group.request.bytes, start, head, record));
     group.add(dataKey, sink);
     return true;
+  }
+
+  /** A read has come: what is written from now on is written behind it. */
+  endAll(): void {
+    if (this.#open.size > 0) this.#open.clear();
   }
 
   /** A member that may have stopped needs a stand-in at once. */
@@ -89,7 +97,7 @@ export class WriteGroups {
   close(company: Company, group: WriteGroup): boolean {
     const isWorthIt = this.#count === 1 || group.size >= SIZE_MIN;
     if (this.#open.get(company) === group) this.#open.delete(company);
-    if (this.#open.size === 0) this.#count = 0;
+    if (--this.#toClose === 0) this.#count = 0;
     return isWorthIt;
   }
 

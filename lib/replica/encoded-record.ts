@@ -16,3 +16,8 @@ export const NO_PAIR = -1;
 export function encodedRecordOf(bytes: Uint8Array): EncodedRecord {
   return { bytes, start: 0, end: bytes.length, pairStart: NO_PAIR };
 }
+
+/** A copy of it that is the caller's. */
+export function ownedBytesOf({ bytes, start, end }: EncodedRecord): Buffer {
+  return Buffer.from(bytes.subarray(start, end));
+}

@@ -88,11 +88,12 @@ export class RemoteReplicas {
 
   #sendBatch(batch: BatchWriter): void {
     const { call, payload } = batch.take();
-    this.send(call, payload);
+    this.#sendNow(call, payload);
   }
 
   /** Sends a record (borrowed): for the member itself, or to be kept for another. */
   store(call: MemberCall, what: StoreHead, record: EncodedRecord): void {
+    this.#sendSoonest(call.to);
     const out = this.#peers.begin(call, storeBytesMax(what.dataKey, record.end - record.start));
     if (out === null) return;
     out.at = writeStore(out.bytes, out.at, what, record);
@@ -107,8 +108,19 @@ export class RemoteReplicas {
     this.#peers.end();
   }
 
-  /** Sends what is encoded already; copied. */
+  /** Sends what is encoded already, behind what was to leave soon for the same member; copied. */
   send(call: MemberCall, payload: Uint8Array): void {
+    this.#sendSoonest(call.to);
+    this.#sendNow(call, payload);
+  }
+
+  /** What was to leave soon for this member leaves now: what comes behind it must not overtake it. */
+  #sendSoonest(to: MemberId): void {
+    const batch = this.#batches.get(to);
+    if (batch !== undefined && !batch.isEmpty) this.#sendBatch(batch);
+  }
+
+  #sendNow(call: MemberCall, payload: Uint8Array): void {
     const out = this.#peers.begin(call, payload.length);
     if (out === null) return;
     out.at = copyBytes(payload, 0, payload.length, out.bytes, out.at);

@@ -198,6 +198,11 @@ export class StoredRecords {
     return this.#lsm.hasFailedSync;
   }
 
+  /** Commits that the disk refused so far: what was read before the last of them may have been taken back. */
+  get commitsRefused(): number {
+    return this.#lsm.commitsRefused;
+  }
+
   /** Resolves when all changes so far are in the log. Rejects with IO when they were refused and taken back. */
   committed(): Promise<void> {
     return this.#lsm.committed();
