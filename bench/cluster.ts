@@ -8,6 +8,7 @@
 import { ClusterProcesses } from "../test/e2e/cluster-processes.js";
 import { Servers } from "../test/e2e/server-process.js";
 import type { Options } from "./options.js";
+import { untilQuiet } from "./quiet.js";
 import { type BenchmarkOutcome, type BenchmarkWork, runBenchmark } from "./redis-benchmark.js";
 import { type Bar, outputOf, publish, type Row } from "./report.js";
 import { missingPrograms, redisServer, ServerProcess } from "./server-process.js";
@@ -123,9 +124,14 @@ async function compare(
   { cluster, peer, isOursFirst }: { cluster: ClusterProcesses; peer: ServerProcess; isOursFirst: boolean },
 ): Promise<Sides> {
   const { test, depth, requests } = work;
-  const ours = (): Promise<BenchmarkOutcome> => runWay(work, cluster);
-  const theirs = (): Promise<BenchmarkOutcome> =>
-    runBenchmark({ ...shape(test, depth, requests), port: peer.port, isByCluster: false });
+  const ours = async (): Promise<BenchmarkOutcome> => {
+    await untilQuiet();
+    return runWay(work, cluster);
+  };
+  const theirs = async (): Promise<BenchmarkOutcome> => {
+    await untilQuiet();
+    return runBenchmark({ ...shape(test, depth, requests), port: peer.port, isByCluster: false });
+  };
   if (isOursFirst) {
     const first = await ours();
     return { ours: first, peer: await theirs() };
