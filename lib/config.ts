@@ -53,7 +53,7 @@ export const settings = {
   }),
   announceIp: hostName({
     name: "announce-ip",
-    why: "address that others are told, where it is not the one this node listens on (containers, NAT); by default that of bind",
+    why: "address that others are told, where it is not the one this node listens on (containers, NAT); by default that of bind, or the machine's own where bind is 0.0.0.0",
   }),
   announcePort: integer({
     name: "announce-port",

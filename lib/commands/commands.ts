@@ -16,6 +16,8 @@ export const NOT_AUTHENTICATED = "NOAUTH Authentication required.";
 const NOT_IN_TRANSACTION = "ERR Command not allowed inside a transaction";
 /** Bytes of arguments that one transaction may queue; a client that wants more gets an error and no EXEC. */
 const TRANSACTION_BYTES_MAX = 64 * 1024 * 1024;
+/** Longer ones, which may be no keys at all, are not looked for ahead. */
+const KEY_AHEAD_BYTES_MAX = 1_024;
 /** What an argument takes in memory besides its bytes, about. */
 const ARGUMENT_OVERHEAD_BYTES = 96;
 const TRANSACTION_TOO_LARGE = `ERR a transaction may queue at most ${TRANSACTION_BYTES_MAX} bytes of arguments; use several`;
@@ -68,8 +70,8 @@ export class Commands implements Dispatcher<ClientSession> {
   expect(session: ClientSession, requests: readonly (readonly Buffer[])[]): void {
     const keys = this.#keysAhead;
     keys.length = 0;
-    // Nearly all commands have their key there. Where it is none, looking for it does no harm.
-    for (const args of requests) if (args.length > 1) keys.push(args[1]!);
+    // Nearly all commands have their key there. Where it is none, looking for it does no harm, unless it is long.
+    for (const args of requests) if (args.length > 1 && args[1]!.length <= KEY_AHEAD_BYTES_MAX) keys.push(args[1]!);
     this.#context.keyspace.prefetch(session.scope, keys);
   }
 

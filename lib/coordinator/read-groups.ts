@@ -1,9 +1,8 @@
 /**
  * Plain reads of one turn that ask this node and the same other member, as one: while all goes well, hundreds of them are one
  * request and one answer, and each is told when what that member holds is what was held here when the read came, byte for
- * byte. As soon as
- * anything is not as usual (the member is late or fails, holds something else, has to look at its disk, knows a newer ring)
- * the reads that it concerns go on one by one, as `QuorumRead`.
+ * byte. As soon as anything is not as usual (the member is late or fails, holds something else, has to look at its disk, knows
+ * a newer ring) the reads that it concerns go on one by one, as `QuorumRead`.
  *
  * INVARIANT: each read is told once; it is told a record only when two owners hold that record. What leaves for a member leaves
  * in the order in which it was called: a group takes no more once a write has come.
@@ -119,6 +118,7 @@ class ReadGroup implements TurnWork, Request, MemberCall {
   readonly #sinks: RecordSink[] = [];
   /** Commits that the disk had refused when the group began: what it saw here may have been taken back since. */
   readonly #refusals: number;
+  #isSent = false;
   #sentMs = 0;
 
   constructor(context: QuorumContext, { groups, to, standIns, request, deadlineMs }: GroupOptions) {
@@ -160,9 +160,10 @@ class ReadGroup implements TurnWork, Request, MemberCall {
   }
 
   #send(): void {
+    // A turn may be told of twice: committed, and then lost. By then the request's bytes are another group's.
+    if (this.#isSent) return;
+    this.#isSent = true;
     const { request } = this;
-    // A turn may be told of twice: committed, and then lost.
-    if (request.length === 0) return;
     const { health, remote } = this.#context;
     this.#groups.close(this);
     this.#sentMs = health.nowMs();

@@ -151,21 +151,21 @@ export class StoredRecords {
     if (bytes === null) {
       return record.hasLocalArea
         ? this.#withoutLocalArea(record.bytes, record.start, record.end)
-        : this.#send(record.bytes, record.start, record.end, NO_PAIR);
+        : this.#asSendable(record.bytes, record.start, record.end, NO_PAIR);
     }
     if (pairId === NO_PAIR) return this.#withoutLocalArea(bytes, start, end);
     const { pair } = this.#lsm;
     // Unless something else was put since, or the batch with it written.
-    if (pair.id !== pairId) return this.#send(bytes, start, end, NO_PAIR);
-    return this.#send(pair.bytes, pair.end - (end - start), pair.end, pair.start);
+    if (pair.id !== pairId) return this.#asSendable(bytes, start, end, NO_PAIR);
+    return this.#asSendable(pair.bytes, pair.end - (end - start), pair.end, pair.start);
   }
 
   #withoutLocalArea(bytes: Uint8Array, start: number, end: number): EncodedRecord {
     const sent = forSending(bytes.subarray(start, end));
-    return this.#send(sent, 0, sent.length, NO_PAIR);
+    return this.#asSendable(sent, 0, sent.length, NO_PAIR);
   }
 
-  #send(bytes: Uint8Array, start: number, end: number, pairStart: number): EncodedRecord {
+  #asSendable(bytes: Uint8Array, start: number, end: number, pairStart: number): EncodedRecord {
     const sendable = this.#sendable;
     sendable.bytes = bytes;
     sendable.start = start;

@@ -1,6 +1,7 @@
 /** Plain reads of one turn: they travel together while all goes well, and each by itself as soon as something does not. */
 import { expect } from "chai";
-import type { OperatingError } from "../../lib/errors.js";
+import { OperatingError } from "../../lib/errors.js";
+import type { TurnWork } from "../../lib/replica/turn-end.js";
 import { RingWorld } from "./ring-world.js";
 
 const COUNT = 50;
@@ -110,6 +111,23 @@ describe("plain reads of one turn", () => {
     expect(await world.run(getAll())).to.deep.equal(expected("old"));
     expect((await write).code).to.equal("IO");
     world.node(1).disk.faults.appendFailure = 0;
+  });
+
+  it("of a turn that is lost once it was committed leave the next turn's requests alone", async () => {
+    const { context } = world.node(1);
+    const works: TurnWork[] = [];
+    const add = context.turn.add.bind(context.turn);
+    context.turn.add = (work) => {
+      works.push(work);
+      add(work);
+    };
+    await world.run(getAll());
+    const first = [...works];
+    const reads = getAll();
+    // As when the sync of the first turn's log fails: its bytes are being filled by the second turn's reads.
+    for (const work of first) work.lost(new OperatingError("IO", "the sync failed"));
+    expect(await world.run(reads)).to.deep.equal(expected("old"));
+    expect(await world.timeOf(getAll())).to.be.below(100);
   });
 
   it("are bounded as other requests are, and counted until they are told", async () => {
