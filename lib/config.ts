@@ -276,7 +276,7 @@ export const settings = {
     default: 32 * MB,
     min: 256 * KB,
     max: 1 * GB,
-    why: "pairs kept in memory before they become a table; at most two such, each with a log of up to four times as much",
+    why: "pairs kept in memory before they become a table; at most two such, each with a log of up to eight times as much",
   }),
   blockCacheBytes: bytes({
     name: "block-cache-bytes",

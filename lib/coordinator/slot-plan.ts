@@ -132,8 +132,10 @@ export class SlotPlans {
   /** The data centre of this node. */
   readonly #centre: string;
   #ring: Ring;
-  #bySlot: (SlotPlan | undefined)[] = [];
-  #byOwners = new Map<string, SlotPlan>();
+  /** By slot: which of `#plans` it has, 0 for one that was not asked for yet. Small enough to stay near the processor. */
+  readonly #bySlot = new Uint16Array(SLOTS);
+  #plans: (SlotPlan | null)[] = [null];
+  #byOwners = new Map<string, number>();
   #companies = new Map<string, Company>();
   readonly #companyOf = (others: readonly MemberId[]): Company => {
     const key = [...others].sort().join();
@@ -164,7 +166,8 @@ export class SlotPlans {
   update(ring: Ring): void {
     const before = this.#ring;
     this.#ring = ring;
-    this.#bySlot = [];
+    this.#bySlot.fill(0);
+    this.#plans = [null];
     this.#byOwners = new Map();
     this.#companies = new Map();
     for (let slot = 0; slot < SLOTS; slot++) {
@@ -173,7 +176,7 @@ export class SlotPlans {
   }
 
   of(slot: number): SlotPlan {
-    return this.#bySlot[slot] ?? this.#make(slot);
+    return this.#plans[this.#bySlot[slot]!] ?? this.#make(slot);
   }
 
   /** How many copies there are of each key, seen from this node. */
@@ -199,16 +202,15 @@ export class SlotPlans {
   #make(slot: number): SlotPlan {
     const { old, new: next } = this.#ring.owners(slot);
     const key = `${old.join()}>${next.join()}`;
-    let plan = this.#byOwners.get(key);
-    if (plan === undefined) {
+    let number = this.#byOwners.get(key);
+    if (number === undefined) {
       const place = { selfId: this.#selfId, localCentre: this.#centre, companyOf: this.#companyOf };
-      plan = new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], ...place });
-      this.#byOwners.set(key, plan);
+      number = this.#plans.push(new SlotPlan({ ring: this.#ring, old: [...old], next: [...next], ...place })) - 1;
+      assert(number <= SLOTS, "plans: one a slot");
+      this.#byOwners.set(key, number);
     }
-    assert(this.#bySlot.length <= SLOTS, "plans: one a slot");
-    if (this.#bySlot.length === 0) this.#bySlot = new Array<SlotPlan | undefined>(SLOTS).fill(undefined);
-    this.#bySlot[slot] = plan;
-    return plan;
+    this.#bySlot[slot] = number;
+    return this.#plans[number]!;
   }
 }
 

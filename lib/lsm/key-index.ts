@@ -7,8 +7,9 @@
  * empty, so that probing ends. A place is where the key's chunk stands, negative when that says that the key was removed.
  */
 import { assert } from "../assert.js";
-import { hash32OfString } from "../bytes/hash.js";
-import { isKeyAt } from "./slab.js";
+import { hash32, hash32OfString } from "../bytes/hash.js";
+import { KeysAhead } from "./keys-ahead.js";
+import { areKeyBytesAt, isKeyAt } from "./slab.js";
 
 /** The integers of a slot: hash and place. */
 const WIDTH = 2;
@@ -23,6 +24,7 @@ const LINE_BYTES = 64;
 const PREFETCH_MAX = 512;
 /** What `prefetch` has found so far. */
 const places = new Int32Array(PREFETCH_MAX);
+const NOTHING_AHEAD = new KeysAhead();
 
 export class KeyIndex {
   #slots = newSlots(SLOTS_MIN);
@@ -35,11 +37,12 @@ export class KeyIndex {
   #lastKey: string | null = null;
   #lastAt = 0;
   #lastHash = 0;
-  /** The keys of the last `prefetch`, how many of them were looked for since, and their hashes. */
-  readonly #ahead: string[] = [];
-  #aheadCount = 0;
-  #aheadAt = 0;
+  /** What was foreseen last, in which version, which of it is looked for next, the hashes and the slots, -1: not found. */
+  #ahead = NOTHING_AHEAD;
+  #aheadVersion = -1;
+  #aheadNext = 0;
   readonly #aheadHashes = new Int32Array(PREFETCH_MAX);
+  readonly #aheadSlots = new Int32Array(PREFETCH_MAX);
 
   /** The table itself, for `placesOf`: shared with workers, and only read by them. */
   get slots(): Int32Array {
@@ -53,18 +56,18 @@ export class KeyIndex {
   }
 
   /**
-   * Reads what `find` will read of these keys first, in loops in which no read waits for another: a processor fetches a dozen
-   * distant lines of memory in about the time of one, where `find` after `find` would wait for two each.
+   * Finds these keys ahead of `find`, in loops in which no read waits for another: a processor fetches a dozen distant lines of
+   * memory in about the time of one, where `find` after `find` would wait for two each.
    */
-  prefetch(slab: Uint8Array, keys: readonly string[]): void {
+  prefetch(slab: Uint8Array, ahead: KeysAhead): void {
     const slots = this.#slots;
     const mask = this.#mask;
     const hashes = this.#aheadHashes;
+    const { bytes, starts, keys } = ahead;
     const count = Math.min(keys.length, PREFETCH_MAX);
     for (let at = 0; at < count; at++) {
-      const key = keys[at]!;
-      this.#ahead[at] = key;
-      hashes[at] = hash32OfString(key);
+      const start = starts[at]!;
+      hashes[at] = hash32(bytes, start, start + keys[at]!.length);
     }
     for (let at = 0; at < count; at++) places[at] = slots[((hashes[at]! & mask) << WIDTH_SHIFT) + PLACE]!;
     const last = slab.length - LINE_BYTES - 1;
@@ -75,8 +78,12 @@ export class KeyIndex {
     }
     // So that the reads are not left out.
     places[0] = sum;
-    this.#aheadCount = count;
-    this.#aheadAt = 0;
+    for (let at = 0; at < count; at++) {
+      this.#aheadSlots[at] = this.#slotOf(slab, hashes[at]!, bytes, starts[at]!, keys[at]!.length);
+    }
+    this.#ahead = ahead;
+    this.#aheadVersion = ahead.version;
+    this.#aheadNext = 0;
   }
 
   /** The place stored in a slot that `find` returned. */
@@ -105,15 +112,17 @@ export class KeyIndex {
   /** Takes an added key back. */
   removeAt(at: number): void {
     this.#slots[at + PLACE] = DEAD;
-    this.#lastKey = null;
+    this.#forget();
     this.size--;
   }
 
   /** Where the key's slot is, or the empty one that ends its probe sequence. */
   #search(slab: Uint8Array, key: string): number {
+    const foreseen = this.#foreseen(key);
+    if (foreseen >= 0 && this.#aheadSlots[foreseen]! >= 0) return this.#aheadSlots[foreseen]!;
     if (key === this.#lastKey) return this.#lastAt;
     const slots = this.#slots;
-    const hash = this.#hashOf(key);
+    const hash = foreseen >= 0 ? this.#aheadHashes[foreseen]! : hash32OfString(key) | 0;
     let slot = hash & this.#mask;
     for (;;) {
       const at = slot << WIDTH_SHIFT;
@@ -129,11 +138,26 @@ export class KeyIndex {
     }
   }
 
-  #hashOf(key: string): number {
-    const at = this.#aheadAt;
-    if (at >= this.#aheadCount || key !== this.#ahead[at]) return hash32OfString(key) | 0;
-    this.#aheadAt++;
-    return this.#aheadHashes[at]!;
+  /** Which of the keys ahead it is, the next or the one before (a put nearly always follows a find); -1: none of the two. */
+  #foreseen(key: string): number {
+    const { keys, version } = this.#ahead;
+    if (version !== this.#aheadVersion) return -1;
+    const next = this.#aheadNext;
+    if (next < keys.length && next < PREFETCH_MAX && keys[next] === key) return this.#aheadNext++;
+    return next > 0 && keys[next - 1] === key ? next - 1 : -1;
+  }
+
+  /** The position of the slot of a key that is given by its hash and bytes, or -1. */
+  #slotOf(slab: Uint8Array, hash: number, bytes: Uint8Array, start: number, length: number): number {
+    const slots = this.#slots;
+    const mask = this.#mask;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const at = slot << WIDTH_SHIFT;
+      const place = slots[at + PLACE]!;
+      if (place === 0) return -1;
+      if (slots[at] !== hash || place === DEAD) continue;
+      if (areKeyBytesAt(slab, place < 0 ? -place : place, bytes, start, length)) return at;
+    }
   }
 
   #grow(): void {
@@ -153,7 +177,13 @@ export class KeyIndex {
     this.#slots = slots;
     this.#mask = mask;
     this.#used = this.size;
+    this.#forget();
+  }
+
+  /** Slots have moved, or are gone. */
+  #forget(): void {
     this.#lastKey = null;
+    this.#aheadVersion = -1;
   }
 }
 

@@ -12,7 +12,7 @@ export interface LsmSettings {
   readonly counters: number;
   /**
    * Bytes (keys and values) that one memory table holds before it is flushed; there are at most two. A table whose keys are
-   * overwritten is flushed when its log is four times as long.
+   * overwritten is flushed when its log is eight times as long.
    */
   readonly memoryTableBytes: number;
   /** Entries of one memory table: making the index of far more larger stalls for tens of milliseconds. */
@@ -34,7 +34,7 @@ export interface LsmSettings {
 }
 
 /** The log of a memory table that absorbs overwriting may be so many times as long as the table: it is what a start replays. */
-const LOG_FACTOR = 4;
+const LOG_FACTOR = 8;
 
 /** How full a memory table is that was built from so much log: 1 and more when it should be flushed. */
 export function fillOf(

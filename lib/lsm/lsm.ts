@@ -14,6 +14,7 @@ import type { Log } from "../log.js";
 import { type Backlog, judgeBacklog, Room } from "./backlog.js";
 import { MergeCursor } from "./cursor.js";
 import { keyHashOf } from "./filter.js";
+import type { KeysAhead } from "./keys-ahead.js";
 import { Operation } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
 import type { LogWriter } from "./log-writer.js";
@@ -42,8 +43,11 @@ const NO_BYTES = new Uint8Array(0);
 export class Lsm {
   /** The value of the last `peek` that answered FOUND: borrowed until the next call and the next await. */
   readonly found: Found;
-  /** The pair last put, as the log holds it, until the next change or commit: `id` is another then. */
-  readonly pair: { id: number; bytes: Uint8Array; start: number; end: number } = { id: 0, bytes: NO_BYTES, start: 0, end: 0 };
+  /**
+   * What was put last, the pair as the log holds it: until the next change or commit (`id` is another then), and the next await,
+   * since it may be the caller's.
+   */
+  readonly pair: { id: number; bytes: Uint8Array } = { id: 0, bytes: NO_BYTES };
   /** What the start found in the log. */
   readonly recovery: LogRecovery;
   /** True when the store was new, or was closed in good order and nothing is missing since. */
@@ -116,8 +120,8 @@ export class Lsm {
   }
 
   /** These keys are peeked next: has the processor fetch what memory holds of them, all at once. */
-  prefetch(keys: readonly string[]): void {
-    this.#active.prefetch(keys);
+  prefetch(ahead: KeysAhead): void {
+    this.#active.prefetch(ahead);
   }
 
   /** Looks a key up without waiting; FOUND leaves the value in `found`. Sees this turn's writes. Throws IO and CORRUPT. */
@@ -158,23 +162,24 @@ export class Lsm {
 
   /** Stores a copy of `bytes[start, end)`. Visible at once; written with this turn's batch. */
   put(key: string, bytes: Uint8Array, start: number, end: number): void {
-    this.#put(key, this.#batch.put(key, bytes, start, end));
+    const { pair } = this;
+    const batch = this.#batch;
+    const pairStart = batch.put(key, bytes, start, end);
+    // One view for all who copy it.
+    pair.bytes = batch.bytes.subarray(pairStart, batch.end);
+    pair.id++;
+    this.#active.put(key, pair.bytes, 0, pair.bytes.length);
+    if (!this.#isCommitDue) this.#scheduleCommit();
   }
 
   /** The same of a pair as the log holds it, in `bytes[start, end)`: length and bytes of the key, length and bytes of the value. */
   putPair(key: string, bytes: Uint8Array, start: number, end: number): void {
     assert(pairLengthAt(bytes, start) === key.length, "put: the pair is of this key");
-    this.#put(key, this.#batch.putPair(bytes, start, end));
-  }
-
-  #put(key: string, pairStart: number): void {
     const { pair } = this;
-    const { bytes, end } = this.#batch;
-    this.#active.put(key, bytes, pairStart, end);
+    pair.bytes = bytes.subarray(start, end);
     pair.id++;
-    pair.bytes = bytes;
-    pair.start = pairStart;
-    pair.end = end;
+    this.#batch.putPair(pair.bytes, 0, pair.bytes.length);
+    this.#active.put(key, pair.bytes, 0, pair.bytes.length);
     if (!this.#isCommitDue) this.#scheduleCommit();
   }
 

@@ -10,6 +10,7 @@ import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
 import { KEY_BYTES_MAX } from "./block.js";
 import { KeyIndex, placesOf } from "./key-index.js";
+import type { KeysAhead } from "./keys-ahead.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader } from "./log-format.js";
 import type { SegmentRange } from "./log-recovery.js";
 import type { Found } from "./peek.js";
@@ -35,9 +36,9 @@ export class MemoryTable {
   /** All keys in order: made for a scan, and kept while scans come often enough to be worth it. */
   #sorted: SortedKeys | null = null;
   #addedSinceScan = 0;
-  /** What the batch being built has overwritten. Slots are reused, so that putting allocates nothing here. */
-  readonly #undoKeys: string[] = [];
+  /** The places that the batch being built has set, and what each has replaced. Elements are reused: putting allocates nothing. */
   readonly #undoPlaces: number[] = [];
+  readonly #undoBefore: number[] = [];
   #undoCount = 0;
   /** Chunks that nothing refers to, but perhaps a scan. */
   #retired: number[] = [];
@@ -77,8 +78,8 @@ export class MemoryTable {
   }
 
   /** These keys are looked for next: see KeyIndex. */
-  prefetch(keys: readonly string[]): void {
-    this.#index.prefetch(this.slab.bytes, keys);
+  prefetch(ahead: KeysAhead): void {
+    this.#index.prefetch(this.slab.bytes, ahead);
   }
 
   /** Points `found` at the value at a place that `find` returned. REQUIRES place > 0. */
@@ -108,18 +109,18 @@ export class MemoryTable {
   /** The batch being built was written: it can no longer be undone. */
   seal(): void {
     for (let at = 0; at < this.#undoCount; at++) {
-      const place = this.#undoPlaces[at]!;
-      if (place === UNKNOWN) continue;
-      if (this.pins === 0) this.slab.release(Math.abs(place));
-      else this.#retired.push(Math.abs(place));
+      const before = this.#undoBefore[at]!;
+      if (before === UNKNOWN) continue;
+      if (this.pins === 0) this.slab.release(Math.abs(before));
+      else this.#retired.push(Math.abs(before));
     }
     this.#reuseRetired();
     this.#undoCount = 0;
     this.#cleared = null;
     this.#sealedBytes = this.slab.used;
     this.#hidOlderAtSeal = this.hidesOlder;
-    // One huge batch must not keep its keys alive for ever.
-    if (this.#undoKeys.length > 4096) this.#undoKeys.length = this.#undoPlaces.length = 0;
+    // One huge batch must not keep its memory for ever.
+    if (this.#undoPlaces.length > 4096) this.#undoPlaces.length = this.#undoBefore.length = 0;
   }
 
   /** Takes the batch being built back. */
@@ -162,15 +163,12 @@ export class MemoryTable {
   #set(key: string, place: number): void {
     const index = this.#index;
     const at = index.find(this.slab.bytes, key);
-    this.#undoKeys[this.#undoCount] = key;
+    this.#undoPlaces[this.#undoCount] = place;
+    this.#undoBefore[this.#undoCount++] = at < 0 ? UNKNOWN : index.placeAt(at);
     if (at < 0) {
-      this.#undoPlaces[this.#undoCount++] = UNKNOWN;
       index.add(this.slab.bytes, key, place);
       if (this.#sorted !== null) this.#addSorted(key);
-    } else {
-      this.#undoPlaces[this.#undoCount++] = index.placeAt(at);
-      index.setPlaceAt(at, place);
-    }
+    } else index.setPlaceAt(at, place);
   }
 
   #addSorted(key: string): void {
@@ -183,9 +181,10 @@ export class MemoryTable {
   #undoTo(count: number): void {
     const index = this.#index;
     while (this.#undoCount > count) {
-      const at = index.find(this.slab.bytes, this.#undoKeys[--this.#undoCount]!);
-      const before = this.#undoPlaces[this.#undoCount]!;
-      this.#retired.push(Math.abs(index.placeAt(at)));
+      const chunk = Math.abs(this.#undoPlaces[--this.#undoCount]!);
+      const at = index.find(this.slab.bytes, keyAt(this.slab.bytes, chunk));
+      const before = this.#undoBefore[this.#undoCount]!;
+      this.#retired.push(chunk);
       if (before === UNKNOWN) index.removeAt(at);
       else index.setPlaceAt(at, before);
     }

@@ -112,6 +112,14 @@ export function isKeyAt(bytes: Uint8Array, at: number, key: string): boolean {
   return true;
 }
 
+/** Whether the pair at `at` has the key that stands in `key[start, start + length)`. */
+export function areKeyBytesAt(bytes: Uint8Array, at: number, key: Uint8Array, start: number, length: number): boolean {
+  if (pairLengthAt(bytes, at) !== length) return false;
+  const shift = skipLength(bytes, at) - start;
+  for (let index = start + length - 1; index >= start; index--) if (bytes[index + shift] !== key[index]) return false;
+  return true;
+}
+
 function endOfKey(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!;
   return first < 128 ? at + 1 + first : skipLength(bytes, at) + pairLengthAt(bytes, at);

@@ -3,12 +3,13 @@
  * Reused, so that reading allocates nothing but the keys.
  */
 import { OperatingError } from "../errors.js";
+import { KeysAhead } from "../lsm/keys-ahead.js";
 import { BATCH_CALLS_MAX, BatchReader } from "./call-batch.js";
 import { ReplicaKind, StoreRequest } from "./replica-messages.js";
 
 export class BatchStores {
-  /** Of those that could be read. */
-  readonly dataKeys: string[] = [];
+  /** Of those that could be read, in the bytes of the batch. */
+  readonly dataKeys = new KeysAhead();
   readonly #requests: StoreRequest[] = [];
   readonly #areWhole: boolean[] = [];
   #next = 0;
@@ -16,7 +17,7 @@ export class BatchStores {
   /** Reads those of the next batch. Throws CORRUPT where it is not one. */
   read(payload: Buffer): void {
     const calls = new BatchReader(payload);
-    this.dataKeys.length = 0;
+    this.dataKeys.begin(payload);
     this.#next = 0;
     let count = 0;
     while (calls.next()) if (calls.kind === ReplicaKind.store) this.#read(count++, payload, calls.start, calls.end);
@@ -41,6 +42,6 @@ export class BatchStores {
       return;
     }
     this.#areWhole[at] = true;
-    this.dataKeys.push(request.dataKey);
+    this.dataKeys.add(request.dataKey, request.dataKeyStart);
   }
 }

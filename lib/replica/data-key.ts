@@ -10,9 +10,11 @@
  * of the stored format: docs/FORMATS.md.
  */
 import { assert } from "../assert.js";
+import { copyBytes } from "../bytes/copy.js";
 import { hash32 } from "../bytes/hash.js";
 import { latin1Of } from "../bytes/latin1.js";
 import { SLOTS, slotOf } from "../bytes/slot.js";
+import { KeysAhead } from "../lsm/keys-ahead.js";
 
 export const DATABASES = 16;
 
@@ -37,54 +39,65 @@ export const META_END = String.fromCharCode(SPACE_META + 1);
 /** Builds data keys in one reused buffer. Keys up to `keyBytesMax` bytes. */
 export class DataKeys {
   #scratch = Buffer.alloc(1_024);
-  /** What `ahead` has made and `of` was not asked for yet, in their order. */
+  /** What `ahead` has made, of which keys, which of them `of` is asked for next, and in one buffer the bytes of all. */
+  readonly #ahead = new KeysAhead();
   #keysAhead: readonly Uint8Array[] = [];
-  readonly #madeAhead: string[] = [];
-  #ahead = 0;
+  #nextAhead = 0;
   #databaseAhead = 0;
+  #scratchAhead = Buffer.alloc(4_096);
 
   /** The engine key of a client's key. */
   of(database: number, key: Uint8Array): string {
-    const ahead = this.#ahead;
-    if (ahead === this.#madeAhead.length || this.#keysAhead[ahead] !== key || database !== this.#databaseAhead) {
-      return this.#make(database, key);
+    const next = this.#nextAhead;
+    const { keys } = this.#ahead;
+    if (next < keys.length && this.#keysAhead[next] === key && database === this.#databaseAhead) {
+      this.#nextAhead++;
+      return keys[next]!;
     }
-    this.#ahead++;
-    return this.#madeAhead[ahead]!;
+    const length = DATA_PREFIX + key.length;
+    if (this.#scratch.length < length) this.#scratch = Buffer.alloc(2 * length);
+    writeDataKey(this.#scratch, 0, database, key);
+    return latin1Of(this.#scratch, 0, length);
   }
 
   /**
    * The engine keys of keys that `of` is asked for next, by these same objects and in this order: it need not make them again.
    * Borrowed until the next call; the keys must not change before. Without keys: forgets what was made.
    */
-  ahead(database: number, keys: readonly Uint8Array[]): readonly string[] {
-    const made = this.#madeAhead;
-    made.length = 0;
-    for (const key of keys) made.push(this.#make(database, key));
+  ahead(database: number, keys: readonly Uint8Array[]): KeysAhead {
+    const ahead = this.#ahead;
+    let bytes = 0;
+    for (const key of keys) bytes += DATA_PREFIX + key.length;
+    if (this.#scratchAhead.length < bytes) this.#scratchAhead = Buffer.alloc(2 * bytes);
+    const scratch = this.#scratchAhead;
+    ahead.begin(scratch);
+    let start = 0;
+    for (const key of keys) {
+      writeDataKey(scratch, start, database, key);
+      const end = start + DATA_PREFIX + key.length;
+      ahead.add(latin1Of(scratch, start, end), start);
+      start = end;
+    }
     this.#keysAhead = keys;
     this.#databaseAhead = database;
-    this.#ahead = 0;
-    return made;
+    this.#nextAhead = 0;
+    return ahead;
   }
+}
 
-  #make(database: number, key: Uint8Array): string {
-    assert(database >= 0 && database < DATABASES, "data key: database out of range");
-    const length = DATA_PREFIX + key.length;
-    if (this.#scratch.length < length) this.#scratch = Buffer.alloc(2 * length);
-    const scratch = this.#scratch;
-    const slot = slotOf(key);
-    const hash = hash32(key, 0, key.length);
-    scratch[0] = SPACE_DATA;
-    scratch[1] = slot >>> 8;
-    scratch[2] = slot & 0xff;
-    scratch[3] = database;
-    scratch[4] = hash >>> 24;
-    scratch[5] = (hash >>> 16) & 0xff;
-    scratch[6] = (hash >>> 8) & 0xff;
-    scratch[7] = hash & 0xff;
-    scratch.set(key, DATA_PREFIX);
-    return latin1Of(scratch, 0, length);
-  }
+function writeDataKey(target: Buffer, at: number, database: number, key: Uint8Array): void {
+  assert(database >= 0 && database < DATABASES, "data key: database out of range");
+  const slot = slotOf(key);
+  const hash = hash32(key, 0, key.length);
+  target[at] = SPACE_DATA;
+  target[at + 1] = slot >>> 8;
+  target[at + 2] = slot & 0xff;
+  target[at + 3] = database;
+  target[at + 4] = hash >>> 24;
+  target[at + 5] = (hash >>> 16) & 0xff;
+  target[at + 6] = (hash >>> 8) & 0xff;
+  target[at + 7] = hash & 0xff;
+  copyBytes(key, 0, key.length, target, at + DATA_PREFIX);
 }
 
 /** The first possible data key at a slot, database and hash. */

@@ -67,6 +67,8 @@ export class StoreRequest {
   /** For whom it is kept as a hint; null where the receiver is to hold it itself. */
   target: MemberId | null = null;
   dataKey = "";
+  /** Where in what was read the data key stands. */
+  dataKeyStart = 0;
   /** Borrowed from what was read. Key and record lie there as a pair of the engine. */
   readonly record = { bytes: NO_BYTES as Uint8Array, start: 0, end: 0, pairStart: 0 };
   readonly #cursor: Cursor = { at: 0 };
@@ -86,6 +88,7 @@ export class StoreRequest {
     const { record } = this;
     record.pairStart = cursor.at;
     this.dataKey = readDataKey(bytes, cursor, end);
+    this.dataKeyStart = cursor.at - this.dataKey.length;
     if (readVarint(bytes, cursor, end) !== end - cursor.at) throw cutOff();
     record.bytes = bytes;
     record.start = cursor.at;

@@ -11,6 +11,7 @@ import { SLOTS } from "../bytes/slot.js";
 import { contextOf, decodeRecord, encodeRecord, forSending, withLocalArea } from "../causality/record-encoding.js";
 import { RecordView } from "../causality/record-view.js";
 import type { VersionVector } from "../causality/version-vector.js";
+import type { KeysAhead } from "../lsm/keys-ahead.js";
 import type { Backlog, Lsm, ScanPage, ScanRange } from "../lsm/lsm.js";
 import { Peek } from "../lsm/peek.js";
 import { DATABASES, DataKeys, databaseOfDataKey, slotOfDataKey } from "./data-key.js";
@@ -65,8 +66,8 @@ export class StoredRecords {
   }
 
   /** These keys are peeked next: one wait for memory instead of one each. */
-  prefetch(dataKeys: readonly string[]): void {
-    this.#lsm.prefetch(dataKeys);
+  prefetch(ahead: KeysAhead): void {
+    this.#lsm.prefetch(ahead);
   }
 
   /** The same of clients' keys, which are the next that `keys.of` is asked for, by these objects (see DataKeys). */
@@ -157,7 +158,7 @@ export class StoredRecords {
     const { pair } = this.#lsm;
     // Unless something else was put since, or the batch with it written.
     if (pair.id !== pairId) return this.#asSendable(bytes, start, end, NO_PAIR);
-    return this.#asSendable(pair.bytes, pair.end - (end - start), pair.end, pair.start);
+    return this.#asSendable(pair.bytes, pair.bytes.length - (end - start), pair.bytes.length, 0);
   }
 
   #withoutLocalArea(bytes: Uint8Array, start: number, end: number): EncodedRecord {

@@ -173,7 +173,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   defer(): DeferredReply {
     this.#assertUnanswered();
     const deferred = this.#late.defer(this.session.protocol);
-    this.#waiting = deferred.waiting;
+    this.#waiting = deferred;
     return deferred;
   }
 

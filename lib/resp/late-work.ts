@@ -44,7 +44,9 @@ export class LateWork {
 
   /** Keeps a place for an answer that somebody else will give. */
   defer(protocol: 2 | 3): Deferred {
-    return new Deferred(this.#wait(protocol), this);
+    const deferred = new Deferred(protocol, this);
+    this.#add(deferred);
+    return deferred;
   }
 
   /** The same as `begin` for work that stores something; while there is no room for it, it waits and runs alone. */
@@ -77,10 +79,14 @@ export class LateWork {
   }
 
   #wait(protocol: 2 | 3): Waiting {
-    assert(!this.isBarred, "nothing starts behind work that runs alone");
     const waiting = new Waiting(protocol);
-    this.#queue.wait(waiting);
+    this.#add(waiting);
     return waiting;
+  }
+
+  #add(waiting: Waiting): void {
+    assert(!this.isBarred, "nothing starts behind work that runs alone");
+    this.#queue.wait(waiting);
   }
 
   #startWithRoom(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
@@ -99,7 +105,7 @@ export class LateWork {
   }
 
   #start(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
-    const { reply } = waiting.own;
+    const { reply } = waiting;
     background(
       work(reply, args).then(
         () => this.finish(waiting),
@@ -125,26 +131,21 @@ export class LateWork {
 }
 
 /** A place in the order of a connection's answers. */
-export class Deferred implements DeferredReply {
-  readonly waiting: Waiting;
+export class Deferred extends Waiting implements DeferredReply {
   readonly #late: LateWork;
 
-  constructor(waiting: Waiting, late: LateWork) {
-    this.waiting = waiting;
+  constructor(protocol: 2 | 3, late: LateWork) {
+    super(protocol);
     this.#late = late;
   }
 
-  get reply(): Reply {
-    return this.waiting.own.reply;
-  }
-
   finish(): void {
-    this.#late.finish(this.waiting);
+    this.#late.finish(this);
   }
 
   fail(error: unknown): void {
     failWith(this.reply, error);
-    this.#late.finish(this.waiting);
+    this.#late.finish(this);
   }
 }
 

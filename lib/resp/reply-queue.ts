@@ -59,15 +59,6 @@ export class Segment {
     this.writes.push(start, end);
   }
 
-  /** Says that all the text answers a write whose batch is committed. */
-  markCommitted(): void {
-    if (this.reply.length === 0) return;
-    this.committed ??= [];
-    this.committed.push(0);
-    this.#mark(0);
-    this.#ofTurn = this.writes?.length ?? 0;
-  }
-
   /** Takes all, leaving nothing. */
   take(): Output {
     const output = { text: this.reply.take(), writes: this.writes ?? NONE, committed: this.committed ?? NONE };
@@ -80,6 +71,16 @@ export class Segment {
     this.committed = null;
     this.#turn = -1;
     this.#ofTurn = 0;
+  }
+
+  /** Moves a late answer behind what is here, which is taken in this turn. That of a write is committed. */
+  takeLate(reply: Reply, isWrite: boolean, turn: number): void {
+    this.#turn = turn;
+    const start = this.reply.length;
+    this.reply.takeOver(reply);
+    if (!isWrite || this.reply.length === start) return;
+    (this.committed ??= []).push(start);
+    this.#mark(start);
   }
 
   /** Moves all of `other` behind what is here, which is taken in this turn. */
@@ -103,7 +104,7 @@ export class Segment {
 
 /** A request that is answered later. */
 export class Waiting {
-  readonly own: Segment;
+  readonly reply: Reply;
   /** For the synchronous answers that follow it; null while there is none. */
   after: Segment | null = null;
   /** Its answer claims that something is stored. */
@@ -116,7 +117,7 @@ export class Waiting {
   next: Waiting | null = null;
 
   constructor(protocol: 2 | 3) {
-    this.own = new Segment(protocol);
+    this.reply = new Reply(protocol);
   }
 }
 
@@ -205,9 +206,8 @@ export class ReplyQueue {
     assert(!waiting.isDone, "a request is answered once");
     waiting.isDone = true;
     this.#unanswered--;
-    if (waiting.isMuted) waiting.own.reply.take();
-    else if (waiting.isWrite) waiting.own.markCommitted();
-    this.#heldUpBytes += waiting.own.reply.length;
+    if (waiting.isMuted) waiting.reply.take();
+    this.#heldUpBytes += waiting.reply.length;
     this.#promote();
   }
 
@@ -216,19 +216,22 @@ export class ReplyQueue {
    * may be as long as a reply may be, and many of them would not fit into one string.
    */
   #promote(): void {
-    while (this.#first?.isDone && this.#ready.reply.length < READY_BYTES_ENOUGH) {
+    const ready = this.#ready;
+    while (this.#first?.isDone && ready.reply.length < READY_BYTES_ENOUGH) {
       const first = this.#first;
-      const segment = first.isOwnMoved ? first.after : first.own;
-      if (segment !== null) {
-        this.#heldUpBytes -= segment.reply.length;
-        this.#ready.takeOver(segment, this.#turns.turn);
+      const { reply, after, isWrite } = first;
+      if (!first.isOwnMoved) {
+        this.#heldUpBytes -= reply.length;
+        ready.takeLate(reply, isWrite, this.#turns.turn);
+        first.isOwnMoved = true;
+        if (after !== null) continue;
+      } else if (after !== null) {
+        this.#heldUpBytes -= after.reply.length;
+        ready.takeOver(after, this.#turns.turn);
       }
-      if (first.isOwnMoved) this.#first = first.next;
-      first.isOwnMoved = true;
+      this.#first = first.next;
     }
-    if (this.#first === null) {
-      this.#last = null;
-    }
+    if (this.#first === null) this.#last = null;
   }
 
   /**

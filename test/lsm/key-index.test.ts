@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { KeyIndex, placesOf } from "../../lib/lsm/key-index.js";
+import { KeysAhead } from "../../lib/lsm/keys-ahead.js";
 import { keyAt, Slab } from "../../lib/lsm/slab.js";
 import { WriteBatch } from "../../lib/lsm/write-batch.js";
 
@@ -9,6 +10,17 @@ function add(slab: Slab, key: string): number {
   const batch = new WriteBatch();
   const start = batch.put(key, Buffer.alloc(0), 0, 0);
   return slab.add(batch.bytes, start, batch.end);
+}
+
+/** Has `ahead` hold these keys, with other bytes between them. */
+function foresee(keys: readonly string[], ahead = new KeysAhead()): KeysAhead {
+  ahead.begin(Buffer.from(keys.map((key) => `-${key}`).join(""), "latin1"));
+  let at = 0;
+  for (const key of keys) {
+    ahead.add(key, at + 1);
+    at += 1 + key.length;
+  }
+  return ahead;
 }
 
 const latin1 = fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code));
@@ -26,10 +38,11 @@ describe("the key index", () => {
       fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
         const index = new KeyIndex();
         const slab = new Slab(1 << 16);
+        const foreseen = new KeysAhead();
         const model = new Map<string, number>();
         for (const { kind, key, ahead } of steps) {
           // What comes next is foreseen, or something else is: neither changes anything.
-          if (ahead !== null) index.prefetch(slab.bytes, ahead.length > 2 ? ahead : [key, ...ahead]);
+          if (ahead !== null) index.prefetch(slab.bytes, foresee(ahead.length > 2 ? ahead : [key, ...ahead], foreseen));
           const chunk = add(slab, key);
           const place = kind === "mark removed" ? -chunk : chunk;
           const found = index.find(slab.bytes, key);
@@ -55,15 +68,26 @@ describe("the key index", () => {
     const index = new KeyIndex();
     const slab = new Slab(1 << 20);
     const keys = Array.from({ length: 1_500 }, (_, number) => `k${number}`);
-    index.prefetch(slab.bytes, keys);
+    index.prefetch(slab.bytes, foresee(keys));
     for (const key of keys) index.add(slab.bytes, key, add(slab, key));
     for (const order of [keys, [...keys].reverse(), keys.filter((_, at) => at % 3 !== 1)]) {
-      index.prefetch(slab.bytes, keys);
+      index.prefetch(slab.bytes, foresee(keys));
       for (const key of order) expect(keyAt(slab.bytes, index.placeAt(index.find(slab.bytes, key)))).to.equal(key);
     }
-    index.prefetch(slab.bytes, []);
+    index.prefetch(slab.bytes, foresee([]));
     expect(index.find(slab.bytes, "k1")).to.be.at.least(0);
     expect(index.find(slab.bytes, "absent")).to.equal(-1);
+  });
+
+  it("does not take keys for those that it foresaw once others are foreseen elsewhere by the same object", () => {
+    const slab = new Slab(1 << 16);
+    const frozen = new KeyIndex();
+    for (const key of ["a", "b"]) frozen.add(slab.bytes, key, add(slab, key));
+    const ahead = foresee(["a", "b"]);
+    frozen.prefetch(slab.bytes, ahead);
+    foresee(["b", "c"], ahead);
+    expect(keyAt(slab.bytes, frozen.placeAt(frozen.find(slab.bytes, "b")))).to.equal("b");
+    expect(frozen.find(slab.bytes, "c")).to.equal(-1);
   });
 
   it("keeps many keys that are added, taken back and added again apart", () => {

@@ -2,6 +2,7 @@
  * An engine that answers UNREAD and makes reads and scans wait whenever its seed says so, for everything that is committed:
  * whatever an operation may meet when its key is only on the disk. It also tells what is stored, removed and refused.
  */
+import type { KeysAhead } from "../../lib/lsm/keys-ahead.js";
 import type { Lsm, ScanPage } from "../../lib/lsm/lsm.js";
 import { type Found, Peek } from "../../lib/lsm/peek.js";
 import { viewValue } from "../../lib/lsm/slab.js";
@@ -95,8 +96,8 @@ export class ColdStore {
     return this.#lsm.pair;
   }
 
-  prefetch(keys: readonly string[]): void {
-    this.#lsm.prefetch(keys);
+  prefetch(ahead: KeysAhead): void {
+    this.#lsm.prefetch(ahead);
   }
 
   remove(key: string): void {

@@ -46,7 +46,7 @@ describe("the stores of a batch", () => {
       addRead(batch, "b");
       addStore(batch, "c", "second");
       stores.read(batch.view());
-      expect(stores.dataKeys).to.deep.equal([dataKeyOf("a"), dataKeyOf("c")]);
+      expect(stores.dataKeys.keys).to.deep.equal([dataKeyOf("a"), dataKeyOf("c")]);
       expect(contentsOf(stores, 2)).to.deep.equal([
         [dataKeyOf("a"), `first ${round}`],
         [dataKeyOf("c"), "second"],
@@ -61,7 +61,7 @@ describe("the stores of a batch", () => {
     addDamaged(batch);
     addStore(batch, "b", "whole too");
     stores.read(batch.view());
-    expect(stores.dataKeys).to.deep.equal([dataKeyOf("a"), dataKeyOf("b")]);
+    expect(stores.dataKeys.keys).to.deep.equal([dataKeyOf("a"), dataKeyOf("b")]);
     expect(contentsOf(stores, 3)).to.deep.equal([[dataKeyOf("a"), "whole"], null, [dataKeyOf("b"), "whole too"]]);
   });
 

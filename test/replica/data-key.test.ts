@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
+import { latin1Of } from "../../lib/bytes/latin1.js";
 import { slotOf } from "../../lib/bytes/slot.js";
 import {
   DATA_END,
@@ -35,8 +36,10 @@ describe("data keys", () => {
       fc.property(fc.array(anyKey, { maxLength: 8 }), fc.array(fc.nat({ max: 7 })), anyDatabase, (all, order, database) => {
         const keys = new DataKeys();
         const plain = new DataKeys();
-        const made = [...keys.ahead(3, all)];
-        expect(made).to.deep.equal(all.map((key) => plain.of(3, key)));
+        const made = keys.ahead(3, all);
+        expect(made.keys).to.deep.equal(all.map((key) => plain.of(3, key)));
+        const inBytes = made.starts.map((start, at) => latin1Of(made.bytes, start, start + made.keys[at]!.length));
+        expect(inBytes).to.deep.equal(made.keys);
         for (const at of order) {
           const key = all[at];
           if (key === undefined) expect(keys.of(3, Buffer.from("other"))).to.equal(plain.of(3, Buffer.from("other")));

@@ -24,7 +24,7 @@ describe("large replies", () => {
     const waiting = Array.from({ length: 6 }, () => new Waiting(2));
     for (const [i, one] of waiting.entries()) {
       queue.wait(one);
-      one.own.reply.raw(String(i).repeat(3 * MB));
+      one.reply.raw(String(i).repeat(3 * MB));
       one.isWrite = i % 2 === 1;
       const { reply } = queue.current;
       reply.raw("|");
