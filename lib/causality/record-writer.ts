@@ -6,6 +6,7 @@ import { assert } from "../assert.js";
 import { copyBytes } from "../bytes/copy.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
+import { Views } from "../bytes/views.js";
 import { ACTOR_BYTES, type Actor } from "./actor.js";
 import {
   CONTEXT,
@@ -43,6 +44,7 @@ export class RecordWriter {
   /** The record last written is `bytes[0, end)`, until the next write. */
   bytes: Buffer = Buffer.allocUnsafeSlow(SCRATCH_BYTES);
   end = 0;
+  readonly #views = new Views();
 
   readonly #old = new RecordView();
   readonly #cursor: Cursor = { at: 0 };
@@ -75,6 +77,11 @@ export class RecordWriter {
   remove(mint: Mint, old: Uint8Array | null, oldStart: number, oldEnd: number): void {
     this.#findContext(mint, old, oldStart, oldEnd);
     this.end = this.#writeHead(mint, TYPE_TOMBSTONE | NO_VALUE, 0, 0);
+  }
+
+  /** The record last written, until the next write. */
+  view(): Uint8Array {
+    return this.#views.of(this.bytes, 0, this.end);
   }
 
   /** Writes everything before the value, with room for that; returns where it starts. */

@@ -26,7 +26,7 @@ export class CommandStatistics {
     this.untimed = 0;
     this.#micros += micros * weight;
     this.#buckets ??= new Array<number>(BUCKETS).fill(0);
-    const bucket = micros <= 1 ? 0 : Math.min(BUCKETS - 1, Math.ceil(Math.log2(micros)));
+    const bucket = micros <= 1 ? 0 : Math.min(BUCKETS - 1, 32 - Math.clz32(Math.ceil(micros) - 1));
     this.#buckets[bucket]! += weight;
   }
 

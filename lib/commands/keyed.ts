@@ -99,7 +99,7 @@ export function updateKeys(
 export function putKey(context: CommandContext, call: Call<ClientSession>, valueAt: number, expiryMs: number): void {
   const { keyspace } = context;
   const { scope } = call.session;
-  const later = new LaterOk();
+  const later = new Later<void>(answerOk);
   const start = keyspace.startPut(scope, call.args[1]!, call.args[valueAt]!, expiryMs, later);
   if (start === "done") return call.reply.ok();
   if (start === STARTED) return later.begin(call.defer());
@@ -114,7 +114,7 @@ export type AnswerEntry = (reply: Reply, entry: Entry | null) => void;
 
 /** Answers from the live entry of the key at `args[keyAt]`. */
 export function readKey(context: CommandContext, call: Call<ClientSession>, answer: AnswerEntry, keyAt = 1): void {
-  const later = new LaterEntry(answer);
+  const later = new Later<Entry | null>(answer);
   const entry = context.keyspace.startRead(call.session.scope, call.args[keyAt]!, later);
   if (entry === NOT_IN_MEMORY) readKeyLater(context, call, answer, keyAt);
   else if (entry === STARTED) later.begin(call.defer());
@@ -170,8 +170,13 @@ function readKeysLater<T>(
 }
 
 /** The place of an answer, once the keyspace has begun to look for it. */
-abstract class Later<Result> implements Sink<Result> {
+class Later<Result> implements Sink<Result> {
+  readonly #answer: (reply: Reply, result: Result) => void;
   #deferred: DeferredReply | null = null;
+
+  constructor(answer: (reply: Reply, result: Result) => void) {
+    this.#answer = answer;
+  }
 
   begin(deferred: DeferredReply): void {
     this.#deferred = deferred;
@@ -180,7 +185,7 @@ abstract class Later<Result> implements Sink<Result> {
   onResult(result: Result): void {
     const deferred = this.#deferred!;
     try {
-      this.write(deferred.reply, result);
+      this.#answer(deferred.reply, result);
     } catch (error) {
       return deferred.fail(error);
     }
@@ -190,27 +195,10 @@ abstract class Later<Result> implements Sink<Result> {
   onFailure(error: unknown): void {
     this.#deferred!.fail(error);
   }
-
-  protected abstract write(reply: Reply, result: Result): void;
 }
 
-class LaterOk extends Later<void> {
-  protected write(reply: Reply): void {
-    reply.ok();
-  }
-}
-
-class LaterEntry extends Later<Entry | null> {
-  readonly #answer: AnswerEntry;
-
-  constructor(answer: AnswerEntry) {
-    super();
-    this.#answer = answer;
-  }
-
-  protected write(reply: Reply, entry: Entry | null): void {
-    this.#answer(reply, entry);
-  }
+function answerOk(reply: Reply): void {
+  reply.ok();
 }
 
 /** One read-modify-write on its way: what it decides with, and what it decided. */

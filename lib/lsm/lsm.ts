@@ -8,6 +8,7 @@
  */
 import { assert } from "../assert.js";
 import { background } from "../background.js";
+import { Views } from "../bytes/views.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Log } from "../log.js";
@@ -48,6 +49,7 @@ export class Lsm {
    * since it may be the caller's.
    */
   readonly pair: { id: number; bytes: Uint8Array } = { id: 0, bytes: NO_BYTES };
+  readonly #views = new Views();
   /** What the start found in the log. */
   readonly recovery: LogRecovery;
   /** True when the store was new, or was closed in good order and nothing is missing since. */
@@ -166,7 +168,7 @@ export class Lsm {
     const batch = this.#batch;
     const pairStart = batch.put(key, bytes, start, end);
     // One view for all who copy it.
-    pair.bytes = batch.bytes.subarray(pairStart, batch.end);
+    pair.bytes = batch.viewFrom(pairStart);
     pair.id++;
     this.#active.put(key, pair.bytes, 0, pair.bytes.length);
     if (!this.#isCommitDue) this.#scheduleCommit();
@@ -176,7 +178,7 @@ export class Lsm {
   putPair(key: string, bytes: Uint8Array, start: number, end: number): void {
     assert(pairLengthAt(bytes, start) === key.length, "put: the pair is of this key");
     const { pair } = this;
-    pair.bytes = bytes.subarray(start, end);
+    pair.bytes = this.#views.of(bytes, start, end);
     pair.id++;
     this.#batch.putPair(pair.bytes, 0, pair.bytes.length);
     this.#active.put(key, pair.bytes, 0, pair.bytes.length);
@@ -237,6 +239,7 @@ export class Lsm {
     this.#logBytes += batch.end;
     this.#batches++;
     batch.reset();
+    this.#views.forget();
     this.pair.id++;
     table.seal();
     for (const { resolve } of this.#committing.splice(0)) resolve();

@@ -6,6 +6,7 @@ import { assert } from "../assert.js";
 import { copyBytes } from "../bytes/copy.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { writeVarint } from "../bytes/varint.js";
+import { Views } from "../bytes/views.js";
 import { KEY_BYTES_MAX } from "./block.js";
 import { BATCH_HEADER_BYTES, Operation, OperationReader, zigzag } from "./log-format.js";
 
@@ -16,7 +17,8 @@ const INITIAL_BYTES = 256 * 1024;
 const KEPT_BYTES_MAX = 4 * 1024 * 1024;
 
 export class WriteBatch {
-  bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  bytes: Buffer = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+  readonly #views = new Views();
   /** Where the last operation ends. */
   end = BATCH_HEADER_BYTES;
 
@@ -42,6 +44,11 @@ export class WriteBatch {
     return pair;
   }
 
+  /** What was added last, from `start` on. */
+  viewFrom(start: number): Uint8Array {
+    return this.#views.of(this.bytes, start, this.end);
+  }
+
   remove(key: string): void {
     this.end = this.#begin(Operation.REMOVE, key, 0);
   }
@@ -64,7 +71,10 @@ export class WriteBatch {
   /** Forgets all operations. */
   reset(): void {
     this.end = BATCH_HEADER_BYTES;
-    if (this.bytes.length > KEPT_BYTES_MAX) this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+    if (this.bytes.length > KEPT_BYTES_MAX) {
+      this.bytes = Buffer.allocUnsafeSlow(INITIAL_BYTES);
+      this.#views.forget();
+    }
   }
 
   /** Writes the kind and the key; returns where what follows goes. */

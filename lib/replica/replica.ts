@@ -178,7 +178,8 @@ export class Replica extends StoredRecords {
     if (typeof value === "string") writer.putString(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
     else writer.putBytes(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
     if (old === null || !old.isLive(nowMs)) this.noteAppearance(dataKey);
-    this.put(dataKey, old, writer.bytes, 0, writer.end, before, footprintOfValue(expiryMs));
+    const record = writer.view();
+    this.put(dataKey, old, record, 0, record.length, before, footprintOfValue(expiryMs));
   }
 
   /**
@@ -191,7 +192,8 @@ export class Replica extends StoredRecords {
     if (!this.#keepsTombstones) return this.remove(dataKey);
     const before = footprintOfView(old);
     this.#writer.remove(this.#nextMint(this.#clock.wallMs()), old.bytes, old.start, old.end);
-    this.put(dataKey, old, this.#writer.bytes, 0, this.#writer.end, before, NO_FOOTPRINT);
+    const record = this.#writer.view();
+    this.put(dataKey, old, record, 0, record.length, before, NO_FOOTPRINT);
   }
 
   /**

@@ -172,9 +172,8 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
 
   defer(): DeferredReply {
     this.#assertUnanswered();
-    const deferred = this.#late.defer(this.session.protocol);
-    this.#waiting = deferred;
-    return deferred;
+    this.#waiting = this.#late.defer(this.session.protocol);
+    return this.#waiting;
   }
 
   alone(work: Work, needs: "nothing" | "room" = "nothing"): void {

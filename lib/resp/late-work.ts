@@ -7,14 +7,13 @@
  */
 import { assert } from "../assert.js";
 import { background } from "../background.js";
-import type { DeferredReply } from "./call.js";
 import type { Reply } from "./reply.js";
-import { type ReplyQueue, Waiting } from "./reply-queue.js";
+import { type Finisher, type ReplyQueue, Waiting } from "./reply-queue.js";
 import type { WriteHold } from "./write-hold.js";
 
 export type Work = (reply: Reply, args: readonly Buffer[]) => Promise<void>;
 
-export class LateWork {
+export class LateWork implements Finisher {
   readonly #queue: ReplyQueue;
   readonly #hold: WriteHold;
   readonly #onAnswered: () => void;
@@ -43,10 +42,8 @@ export class LateWork {
   }
 
   /** Keeps a place for an answer that somebody else will give. */
-  defer(protocol: 2 | 3): Deferred {
-    const deferred = new Deferred(protocol, this);
-    this.#add(deferred);
-    return deferred;
+  defer(protocol: 2 | 3): Waiting {
+    return this.#wait(protocol);
   }
 
   /** The same as `begin` for work that stores something; while there is no room for it, it waits and runs alone. */
@@ -79,14 +76,10 @@ export class LateWork {
   }
 
   #wait(protocol: 2 | 3): Waiting {
-    const waiting = new Waiting(protocol);
-    this.#add(waiting);
-    return waiting;
-  }
-
-  #add(waiting: Waiting): void {
     assert(!this.isBarred, "nothing starts behind work that runs alone");
+    const waiting = new Waiting(protocol, this);
     this.#queue.wait(waiting);
+    return waiting;
   }
 
   #startWithRoom(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
@@ -105,14 +98,10 @@ export class LateWork {
   }
 
   #start(waiting: Waiting, work: Work, args: readonly Buffer[]): void {
-    const { reply } = waiting;
     background(
-      work(reply, args).then(
-        () => this.finish(waiting),
-        (error: unknown) => {
-          failWith(reply, error);
-          this.finish(waiting);
-        },
+      work(waiting.reply, args).then(
+        () => waiting.finish(),
+        (error: unknown) => waiting.fail(error),
       ),
     );
   }
@@ -128,30 +117,6 @@ export class LateWork {
     }
     this.#onAnswered();
   }
-}
-
-/** A place in the order of a connection's answers. */
-export class Deferred extends Waiting implements DeferredReply {
-  readonly #late: LateWork;
-
-  constructor(protocol: 2 | 3, late: LateWork) {
-    super(protocol);
-    this.#late = late;
-  }
-
-  finish(): void {
-    this.#late.finish(this);
-  }
-
-  fail(error: unknown): void {
-    failWith(this.reply, error);
-    this.#late.finish(this);
-  }
-}
-
-function failWith(reply: Reply, error: unknown): void {
-  reply.take();
-  reply.fail(error);
 }
 
 /** Copies of borrowed arguments, in one piece of memory. */

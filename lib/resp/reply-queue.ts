@@ -11,6 +11,7 @@
  * its own turn to all answers of that turn, also to those that still stand behind one that is to come.
  */
 import { assert } from "../assert.js";
+import type { DeferredReply } from "./call.js";
 import { Reply } from "./reply.js";
 
 /** Reply text, and which ranges of it (start, end, start, end, ...) answer writes. */
@@ -102,8 +103,13 @@ export class Segment {
   }
 }
 
-/** A request that is answered later. */
-export class Waiting {
+/** Whoever is told that a late answer is complete. */
+export interface Finisher {
+  finish(waiting: Waiting): void;
+}
+
+/** A request that is answered later: its place in the order of a connection's answers. */
+export class Waiting implements DeferredReply {
   readonly reply: Reply;
   /** For the synchronous answers that follow it; null while there is none. */
   after: Segment | null = null;
@@ -115,9 +121,21 @@ export class Waiting {
   /** Its own answer has moved on, what follows it has not yet. */
   isOwnMoved = false;
   next: Waiting | null = null;
+  readonly #finisher: Finisher;
 
-  constructor(protocol: 2 | 3) {
+  constructor(protocol: 2 | 3, finisher: Finisher) {
     this.reply = new Reply(protocol);
+    this.#finisher = finisher;
+  }
+
+  finish(): void {
+    this.#finisher.finish(this);
+  }
+
+  fail(error: unknown): void {
+    this.reply.take();
+    this.reply.fail(error);
+    this.#finisher.finish(this);
   }
 }
 

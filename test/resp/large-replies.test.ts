@@ -21,7 +21,7 @@ describe("large replies", () => {
 
   it("many late answers that become ready at once leave in parts, in order, with their writes marked", () => {
     const queue = new ReplyQueue({ turn: 0 });
-    const waiting = Array.from({ length: 6 }, () => new Waiting(2));
+    const waiting = Array.from({ length: 6 }, () => new Waiting(2, queue));
     for (const [i, one] of waiting.entries()) {
       queue.wait(one);
       one.reply.raw(String(i).repeat(3 * MB));
@@ -30,9 +30,9 @@ describe("large replies", () => {
       reply.raw("|");
       queue.addedSync(0, "no write");
     }
-    for (const one of waiting.slice(1)) queue.finish(one);
+    for (const one of waiting.slice(1)) one.finish();
     expect(queue.readyBytes).to.equal(0);
-    queue.finish(waiting[0]!);
+    waiting[0]!.finish();
     let text = "";
     const marked: string[] = [];
     while (!queue.isEmpty) {
