@@ -43,7 +43,7 @@ const bugs: readonly PlantedBug[] = [
         to: "return this.#count(position, rest);",
       },
     ],
-    worlds: { topology: "cluster", nodes: 7 },
+    worlds: { topology: "cluster", nodes: 4, replicas: 3 },
   },
   {
     name: "a dot is given twice",

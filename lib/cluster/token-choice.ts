@@ -32,8 +32,8 @@ const LANDING = 4;
 const OVER_COST = 20;
 /** How much evenness of first places (who coordinates, whom smart clients ask) counts beside that of copies. */
 const LEAD_COST = 0.3;
-/** One choice in some hundred comes out uneven: then others are tried, and the best is kept. */
-const ATTEMPTS_MAX = 4;
+/** Some choices come out uneven: then others are tried, each among more candidates, and the best is kept. */
+const ATTEMPTS_MAX = 12;
 const FULLEST_AIM = 1.03;
 /**
  * Tokens that one attempt may look at, some tenths of a second: a ring whose only member of a rack has to hold a copy of
@@ -69,23 +69,26 @@ export function tokenCount({ members, joiner, vnodes }: Omit<TokenChoice, "fract
 
 /** The joiner's tokens, ascending. */
 export function chooseTokens(choice: TokenChoice): number[] {
-  let best = attempt(choice);
+  let best = attempt(choice, CANDIDATES);
   for (let attempts = 1; attempts < ATTEMPTS_MAX && best.fullest > FULLEST_AIM && !best.isCostly; attempts++) {
-    const other = attempt(choice);
+    const other = attempt(choice, CANDIDATES * (1 + attempts));
     if (other.fullest < best.fullest) best = other;
   }
   return best.tokens.sort((a, b) => a - b);
 }
 
 /** One set of tokens, and how full the fullest member is with it, against its fair share. */
-function attempt(choice: TokenChoice): { readonly tokens: number[]; readonly fullest: number; readonly isCostly: boolean } {
+function attempt(
+  choice: TokenChoice,
+  candidates: number,
+): { readonly tokens: number[]; readonly fullest: number; readonly isCostly: boolean } {
   const { members, joiner, replicas, fraction } = choice;
   const count = tokenCount(choice);
   const isTaken = new Uint8Array(SLOTS);
   for (const member of members) for (const token of member.tokens) isTaken[token] = 1;
   const peers = members.filter((member) => member.dc === joiner.dc && member.tokens.length > 0);
   const trial = new TrialRing(peers, joiner, { replicas: Math.max(1, replicasOfDc(replicas, joiner.dc)), count });
-  const draws = CANDIDATES * Math.max(1, Math.round((choice.vnodes * joiner.weight) / count));
+  const draws = candidates * Math.max(1, Math.round((choice.vnodes * joiner.weight) / count));
   const tokens: number[] = [];
   while (tokens.length < count) {
     let best = -1;

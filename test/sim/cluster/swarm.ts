@@ -18,6 +18,8 @@ export interface SwarmOptions {
   /** Drawn where it is missing. */
   readonly nodes?: number;
   readonly topology?: Topology;
+  /** Copies of each key, where the nodes are one ring; drawn where it is missing. */
+  readonly replicas?: number;
   readonly appendfsync?: FsyncPolicy;
   readonly operations?: number;
   readonly faults?: "none" | "drawn";
@@ -44,7 +46,8 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   const topology = options.topology ?? "alone";
   const nodes = options.nodes ?? 1 + random.below(topology === "alone" ? NODES_ALONE_MAX : NODES_MAX);
   const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
-  const replicas = String(1 + random.below(Math.min(nodes, 5)));
+  const drawnReplicas = 1 + random.below(Math.min(nodes, 5));
+  const replicas = String(options.replicas ?? drawnReplicas);
   const worldSeed = random.below(2 ** 31);
   const isRestarted = topology === "cluster" && options.start === "restarted";
   const world = await World.start({
