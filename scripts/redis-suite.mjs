@@ -2,9 +2,10 @@
  * Runs parts of Redis's own test suite (the `tests` folder and `runtest` of a Redis 7.0 source tree, which is never part of
  * this project) against the server of this tree, and prints what passed, what failed and what was left out, unit by unit.
  *
- *   node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units a,b] [--tags=LIST] [--debug] [--spawn]
+ *   node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units a,b] [--tags=LIST] [--debug] [--members N] [--spawn]
  *
- * Without --spawn the suite runs in its external mode: each unit against a freshly started server with an empty directory.
+ * Without --spawn the suite runs in its external mode: each unit against a freshly started server with an empty directory, or
+ * against the first of as many members of a ring.
  * With --spawn the suite starts servers itself; the programs it expects in `src` are put into DIR then, so give it a copy.
  * Needs tclsh, and for --spawn redis-cli and redis-benchmark. Ends with code 1 when a test failed or none ran.
  */
@@ -59,6 +60,7 @@ const { values: options } = parseArgs({
     units: { type: "string" },
     tags: { type: "string" },
     debug: { type: "boolean", default: false },
+    members: { type: "string", default: "1" },
     spawn: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
@@ -66,12 +68,13 @@ const { values: options } = parseArgs({
 
 if (options.help || options.suite === undefined) {
   console.error(
-    "usage: node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units unit/expire,unit/scan] [--tags=LIST] [--debug] [--spawn]\n\n" +
+    "usage: node scripts/redis-suite.mjs --suite DIR [--skipfile FILE] [--units unit/expire,unit/scan] [--tags=LIST] [--debug] [--members N] [--spawn]\n\n" +
       "  --suite DIR      unpacked source of Redis 7.0; with --spawn a copy, for programs are put into its src folder\n" +
       "  --skipfile FILE  names of tests to leave out, one a line\n" +
       "  --units LIST     instead of the usual ones\n" +
       "  --tags=LIST      groups of tests in the suite's words, such as '-needs:repl -slow', instead of the usual ones\n" +
       "  --debug          allow DEBUG, and run the tests that need it\n" +
+      "  --members N      run against one of so many members of a ring with three copies of each key\n" +
       "  --spawn          let the suite start the servers",
   );
   process.exit(options.help ? 0 : 2);
@@ -80,6 +83,11 @@ if (options.help || options.suite === undefined) {
 const suite = path.resolve(options.suite);
 if (!fs.existsSync(path.join(suite, "tests/test_helper.tcl"))) {
   process.stderr.write(`--suite ${suite}: there is no tests/test_helper.tcl; name the folder of Redis 7.0's unpacked source\n`);
+  process.exit(2);
+}
+const members = Number(options.members);
+if (!Number.isInteger(members) || members < 1 || (options.spawn && members > 1)) {
+  process.stderr.write("--members: a whole number from 1 on, and not with --spawn\n");
   process.exit(2);
 }
 const skipfile = options.skipfile === undefined ? [] : ["--skipfile", path.resolve(options.skipfile)];
@@ -111,26 +119,10 @@ async function build() {
 
 async function runExternal(unit) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "kindred-suite-"));
-  const port = await freePort();
-  const debug = options.debug ? ["--enable-debug-command", "local"] : [];
-  const server = spawn(
-    process.execPath,
-    [
-      path.join(root, "dist/lib/main.js"),
-      "server",
-      "--port",
-      String(port),
-      "--dir",
-      directory,
-      "--max-pair-bytes",
-      "512mb",
-      ...debug,
-    ],
-    { stdio: ["ignore", "ignore", "inherit"], env: { ...process.env, KINDRED_LOG_LEVEL: "error" } },
-  );
-  const ended = new Promise((resolve) => server.once("close", resolve));
+  const servers = [];
   try {
-    await untilListening(port);
+    for (let at = 0; at < members; at++) servers.push(await startServer(path.join(directory, `${at}`), servers[0]?.peerPort));
+    const { port } = servers[0];
     // One exception ends a run; where not everything is expected to pass, the tests behind it count too.
     const durable = CORE_UNITS.has(unit) && !options.debug ? [] : ["--durable"];
     const tags = options.tags ?? (options.debug ? EXTERNAL_TAGS : `-needs:debug ${EXTERNAL_TAGS}`);
@@ -139,10 +131,28 @@ async function runExternal(unit) {
       ...["--tags", tags, ...durable],
     ]);
   } finally {
-    server.kill("SIGTERM");
-    await ended;
+    for (const { process } of servers) process.kill("SIGTERM");
+    await Promise.all(servers.map(({ ended }) => ended));
     fs.rmSync(directory, { recursive: true, force: true });
   }
+}
+
+/** Resolves when it listens: as a ring of one, or, with the peer port of another, as a member of that one's ring. */
+async function startServer(directory, seedPort) {
+  const port = await freePort();
+  const peerPort = await freePort();
+  const settings = ["--port", String(port), "--peer-port", String(peerPort), "--dir", directory, "--max-pair-bytes", "512mb"];
+  if (members > 1) settings.push("--host", `host-${port}`);
+  if (seedPort !== undefined) settings.push("--seeds", `127.0.0.1:${seedPort}`);
+  if (options.debug) settings.push("--enable-debug-command", "local");
+  const server = spawn(process.execPath, [path.join(root, "dist/lib/main.js"), "server", ...settings], {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, KINDRED_LOG_LEVEL: "error" },
+  });
+  const ended = new Promise((resolve) => server.once("close", resolve));
+  // Who joins listens once it is a member.
+  await untilListening(port);
+  return { port, peerPort, process: server, ended };
 }
 
 function runSpawned(unit) {

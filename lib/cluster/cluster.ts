@@ -392,7 +392,7 @@ export class Cluster {
 
   #onSeedRefusal(address: MemberAddress, refusal: PeerRefusal): void {
     if (refusal.reason === "self") removeAddress(this.#seeds, address, { except: [] });
-    else this.#complain(`${address.host}:${address.port} is a seed, but no member of this cluster: ${messageOf(refusal)}`);
+    else this.#complain(`the seed ${address.host}:${address.port} is of no use: ${messageOf(refusal)}`);
   }
 
   async #fetch(from: MemberId): Promise<void> {

@@ -72,6 +72,11 @@ const inert: Readonly<Record<string, string>> = {
 /** Parameters that Redis answers by name but does not list. Nothing delays the start here. */
 const unlisted: Readonly<Record<string, string>> = { "key-load-delay": "0" };
 
+/** Why some of them stay as they are, where there is more to say than that they do. */
+const reasons: Readonly<Record<string, string>> = {
+  "notify-keyspace-events": "Kindred does not have keyspace notifications yet",
+};
+
 /** The node's settings with the inert parameters beside them; a setting of the node hides an inert one of its name. */
 export function withInertParameters(settings: RuntimeSettings): RuntimeSettings {
   return new SettingsWithInert(settings);
@@ -105,7 +110,7 @@ class SettingsWithInert implements RuntimeSettings {
     for (const change of changes) {
       if (this.#settings.get(change.name) !== null) own.push(change);
       else if (!isSameValue(change, inertValue(change.name))) {
-        return { kind: "refused", name: change.name, reason: IMMUTABLE };
+        return { kind: "refused", name: change.name, reason: reasons[change.name] ?? IMMUTABLE };
       }
     }
     return own.length === 0 ? null : this.#settings.set(own);

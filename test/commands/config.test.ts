@@ -43,6 +43,8 @@ describe("CONFIG", () => {
     const client = new FakeNode().connect();
     expect(await client.send("CONFIG", "SET", "save", "")).to.equal("+OK\r\n");
     expect(await client.send("CONFIG SET maxmemory 0 appendonly yes")).to.equal("+OK\r\n");
+    const unknown = "Kindred does not have keyspace notifications yet";
+    expect(await client.send("CONFIG SET notify-keyspace-events KEA")).to.equal(failed("notify-keyspace-events", unknown));
     expect(await client.send("CONFIG SET appendonly no")).to.equal(failed("appendonly", "can't set immutable config"));
     expect(await client.send("CONFIG SET databases 16")).to.equal(failed("databases", "can't set immutable config"));
   });
