@@ -133,7 +133,10 @@ export class CommandForwarding implements CommandRouting {
       if (deadline.isPast) throw deadline.error();
       // From now on it may take effect, and says so itself when nobody has answered in time.
       deadline.meet();
-      return send(hold);
+      return send(hold).finally(() => {
+        // Still in their turns here.
+        for (const dataKey of dataKeys) this.#requests.refreshes.forget(dataKey);
+      });
     };
     // What follows for these keys on this node finds the command done.
     if (dataKeys.length === 1) return deadline.bound(this.#turns.run(dataKeys[0]!, work));

@@ -36,7 +36,7 @@ import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { RecordSink } from "./quorum-read.js";
 import type { QuorumRequests, WriteSpec } from "./quorum-requests.js";
 import { ReadGroups } from "./read-groups.js";
-import { Refreshes } from "./refreshes.js";
+import type { Refreshes } from "./refreshes.js";
 import { type Agreement, RingFlush } from "./ring-flush.js";
 import { RingWalk } from "./ring-walk.js";
 import { Sent } from "./sent.js";
@@ -71,7 +71,7 @@ export class Coordinator implements Keyspace {
     this.#tokens = options.tokens;
     this.#walk = new RingWalk(options);
     this.#ringFlush = new RingFlush(options);
-    this.#refreshes = new Refreshes(options.requests);
+    this.#refreshes = options.requests.refreshes;
     this.#reads = new ReadGroups(options.context);
     this.#writes = new WriteGroups(options.context);
     this.#deadlineMs = (scope) => this.#local.deadlineMs(scope);
@@ -95,7 +95,7 @@ export class Coordinator implements Keyspace {
     if (this.#isAnsweredHere(plan, scope)) return this.#local.peekAt(scope, dataKey);
     if (this.#local.isTaken(scope, dataKey)) return NOT_IN_MEMORY;
     this.#context.inFlight.requireRoom();
-    this.#writes.endAll();
+    this.#writes.endAll(dataKey);
     const read = new EntryRead(this.#local, scope, dataKey, sink);
     if (!this.#reads.tryAdd(plan, scope, dataKey, read, this.#deadlineMs)) {
       this.#requests.startQuorumRead(plan, scope, dataKey, read);

@@ -10,8 +10,10 @@ import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
+import { BATCHED_BYTES_MAX } from "../replica/call-batch.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import { DurableAnswer } from "../replica/durable-answer.js";
+import { type EncodedRecord, encodedRecordOf, ownedBytesOf } from "../replica/encoded-record.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { MintedDot } from "../replica/replica.js";
 import type { Deadline } from "./deadline.js";
@@ -33,6 +35,7 @@ import type { QuorumContext } from "./quorum-context.js";
 import type { QuorumNeeds } from "./quorum-needs.js";
 import { QuorumRead, type RecordSink } from "./quorum-read.js";
 import { QuorumWrite } from "./quorum-write.js";
+import { Refreshes } from "./refreshes.js";
 import { Sent } from "./sent.js";
 import { ShownContexts } from "./shown-contexts.js";
 import type { SlotPlan, SlotPlans } from "./slot-plan.js";
@@ -45,6 +48,8 @@ const INSTANCE_BYTES = 8;
 const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
 
 export class QuorumRequests {
+  /** What decisions read of others before they are made. */
+  readonly refreshes = new Refreshes(this);
   readonly #local: LocalKeyspace;
   readonly #plans: SlotPlans;
   readonly #context: QuorumContext;
@@ -183,7 +188,16 @@ export class QuorumRequests {
   ): void {
     const { quorum, standIns } = scope.consistency;
     const begin = scope.forwarded?.begin;
-    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, begin, sink }).start();
+    const record = this.#recordNow(dataKey);
+    new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain, begin, record, sink }).start();
+  }
+
+  /** A copy of this node's record of the key; null where memory has none, or a long one: that is not worth a copy. */
+  #recordNow(dataKey: string): EncodedRecord | null {
+    const { replica } = this.#context;
+    if (replica.peek(dataKey) !== "found") return null;
+    const record = replica.encodedAtHand();
+    return record.end - record.start > BATCHED_BYTES_MAX ? null : encodedRecordOf(ownedBytesOf(record));
   }
 
   /** Has a replica make a write; the key's turn is held meanwhile, so that what follows here finds it made. */

@@ -1,6 +1,6 @@
 /** What a write on its way to the replicas of its key is told at its start. */
 import type { MemberId } from "../cluster/member.js";
-import type { MintedDot } from "../replica/replica.js";
+import type { EncodedRecord, MintedDot } from "../replica/replica.js";
 import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
 import type { Sink } from "./keyspace.js";
@@ -24,6 +24,11 @@ export interface QuorumWriteOptions {
    * stands in for the first of them.
    */
   readonly held?: "as a copy" | "as a hint";
+  /**
+   * The record as this write has left it, which is what the owners are sent: what was stored behind it by the end of its turn is
+   * not to be seen by a read that came between. Default: the record as it is then.
+   */
+  readonly record?: EncodedRecord | null;
   /** It was under way already; default: it begins. */
   readonly resume?: WriteSoFar;
   readonly sink: Sink<void>;

@@ -77,6 +77,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   readonly #begin: BeginLimit | undefined;
   readonly #isHint: boolean;
   readonly #resume: WriteSoFar | undefined;
+  /** Until it is launched. */
+  #record: EncodedRecord | null;
   #uncovered: UncoveredSeen | null;
   /** It is being minted once more. */
   #isMinting = false;
@@ -92,6 +94,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#begin = options.begin;
     this.#isHint = options.held === "as a hint";
     this.#resume = options.resume;
+    this.#record = options.record ?? null;
     this.#uncovered = options.resume?.uncovered ?? null;
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
@@ -177,12 +180,10 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     }
     if (late.length === 0) return false;
     // A mark helps nobody to an answer: where nobody else can stand in, it waits until the call has failed.
-    if (this.#nextStandIn(late[0]!.position) === null) {
-      this.hedgeAtMs = this.deadlineMs;
-      return false;
-    }
-    for (const { position, target } of late) this.#standInSoon(position, target);
-    return true;
+    const helps = this.#nextStandIn(late[0]!.position) !== null;
+    if (helps) for (const { position, target } of late) this.#standInSoon(position, target);
+    else this.hedgeAtMs = this.deadlineMs;
+    return helps;
   }
 
   expire(): void {
@@ -193,6 +194,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
 
   #launch(): void {
     this.#withRecord((record) => this.#sendToAll(record));
+    this.#record = null;
     // Last, for it may look into the engine, which ends what is at hand.
     for (const [position, owner] of this.#plan.owners.entries())
       if (this.#hasBefore(owner)) this.#settle(this.#tally.answered(position));
@@ -307,7 +309,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
       switch (replica.peek(this.#dataKey)) {
         case "found":
           this.#noteNewer(replica.record);
-          use(replica.encodedAtHand());
+          use(this.#record ?? replica.encodedAtHand());
           return this.#marks.make();
         case "absent":
           // All was cleared since: there is nothing left to keep.

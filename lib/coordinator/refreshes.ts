@@ -1,7 +1,8 @@
 /**
  * What decisions on a key read of the other replicas before they are made, shared by those that wait for the key's turn at the
  * same time: a read that began after a request came shows everything that was acknowledged before the request came, and what
- * was decided since was decided here. So a key that many want costs one read for all who wait, and not one each.
+ * was decided since was decided here, or is told to `forget`. So a key that many want costs one read for all who wait, and not
+ * one each.
  */
 import type { Deadline } from "./deadline.js";
 import type { Scope } from "./keyspace.js";
@@ -52,6 +53,12 @@ export class Refreshes {
         if (--shared.waiting === 0) this.#reads.delete(dataKey);
       },
     };
+  }
+
+  /** Something was decided on the key elsewhere, in a turn that it had here: what was read before shows nothing of it. */
+  forget(dataKey: string): void {
+    const read = this.#reads.get(dataKey);
+    if (read !== undefined) read.begun = 0;
   }
 
   async #done(read: SharedRead, came: number, { scope, dataKey, deadline }: Wanted): Promise<void> {

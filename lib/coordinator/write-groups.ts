@@ -7,6 +7,7 @@
  * INVARIANT: each write is told once; it is told only when it is stored by as many owners as its quorum asks for; and what an
  * owner did not acknowledge becomes a `QuorumWrite`, which leaves a hint for it.
  */
+import { SLOTS } from "../bytes/slot.js";
 import type { MemberId } from "../cluster/member.js";
 import type { OperatingError } from "../errors.js";
 import { answerLength, BATCH_CALLS_MAX, BATCHED_BYTES_MAX, BatchBytes } from "../replica/call-batch.js";
@@ -35,6 +36,11 @@ export class WriteGroups {
   #count = 0;
   /** Those of them that have not been told that the turn has ended. */
   #toClose = 0;
+  /** A number that the turn has, and, by slot, that of the last turn in which one of its keys was written. */
+  #turn = 1;
+  readonly #writtenIn = new Uint32Array(SLOTS);
+  /** Something written in this turn was read, and may have been written again since: groups are sent as they were then. */
+  #wasRead = false;
   /** Requests that are not being filled. */
   readonly #spare: BatchBytes[] = [];
 
@@ -79,12 +85,15 @@ export class WriteGroups {
     const head = { ringVersion: plan.ring.document.version, hintFor: null, dataKey };
     group.request.end(ReplicaKind.store, writeStore(group.request.bytes, start, head, record));
     group.add(dataKey, sink);
+    this.#writtenIn[slotOfDataKey(dataKey)] = this.#turn;
     return true;
   }
 
-  /** A read has come: what is written from now on is written behind it. */
-  endAll(): void {
-    if (this.#open.size > 0) this.#open.clear();
+  /** A read of this key has come: what is written from now on is written behind it. */
+  endAll(dataKey: string): void {
+    if (this.#toClose === 0) return;
+    this.#open.clear();
+    if (this.#writtenIn[slotOfDataKey(dataKey)] === this.#turn) this.#wasRead = true;
   }
 
   /** A member that may have stopped needs a stand-in at once. */
@@ -93,12 +102,18 @@ export class WriteGroups {
     return others.every((id) => health.isPrompt(id));
   }
 
-  /** The turn has ended: says whether a group of this size is worth sending as one. */
+  /**
+   * The turn has ended: says whether a group of this size is to be sent as one. Sent one by one, writes bring what is stored here
+   * by then, with what was written behind a read in it.
+   */
   close(company: Company, group: WriteGroup): boolean {
-    const isWorthIt = this.#count === 1 || group.size >= SIZE_MIN;
+    const isOne = this.#wasRead || this.#count === 1 || group.size >= SIZE_MIN;
     if (this.#open.get(company) === group) this.#open.delete(company);
-    if (--this.#toClose === 0) this.#count = 0;
-    return isWorthIt;
+    if (--this.#toClose > 0) return isOne;
+    this.#count = 0;
+    this.#wasRead = false;
+    this.#turn = (this.#turn + 1) >>> 0;
+    return isOne;
   }
 
   takeBack(request: BatchBytes): void {
@@ -174,8 +189,8 @@ class WriteGroup implements TurnWork, Request {
 
   committed(): void {
     const { groups, company, plan } = this.#options;
-    const isWorthIt = groups.close(company, this);
-    if (isWorthIt && this.#context.plans.ring === plan.ring) this.#launch(company);
+    const isOne = groups.close(company, this);
+    if (isOne && this.#context.plans.ring === plan.ring) this.#launch(company);
     else this.#separate();
     groups.takeBack(this.request);
   }

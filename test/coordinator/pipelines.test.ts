@@ -98,6 +98,28 @@ describe("a pipeline", () => {
     });
   }
 
+  it("shows a read what was written before it and not what is written behind it, alone in its turn or among many", async () => {
+    const patterns: readonly (readonly Step[])[] = [
+      ["set", "get", "set"],
+      ["set", "get", "set", "get", "set", "get"],
+      ["set", "other", "get", "set"],
+    ];
+    for (const [through, copies] of [1, 2, 3].flatMap((node) => [1, 3, 40].map((count) => [node, count] as const))) {
+      for (const steps of patterns) {
+        const world = await RingWorld.start({ nodes: 3, seed: through });
+        const keys = Array.from({ length: copies }, () => world.key());
+        const client = world.client(through);
+        const { answers: expected } = expectedOf(steps);
+        const works = steps.flatMap((step, at) => keys.map((key) => begin(client, step, key, at)));
+        const answers = await world.run(Promise.all(works));
+        for (let which = 0; which < copies; which++) {
+          const own = answers.filter((_, at) => at % copies === which);
+          expect(own, `${steps.join()} through ${through}, ${copies} at once`).to.deep.equal(expected);
+        }
+      }
+    }
+  });
+
   it("does not show a read what comes behind it, though the member that is asked has stored that before it answers", async () => {
     const world = await RingWorld.start({ nodes: 3 });
     const client = world.client(1, "ALL");

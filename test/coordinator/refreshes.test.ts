@@ -61,6 +61,18 @@ describe("what decisions read first", () => {
     expect(reads).to.have.length(4);
   });
 
+  it("shows nothing of what was decided elsewhere since, in a turn that the key had here", async () => {
+    const [first, second] = [refreshes.ask(QUORUM, "key"), refreshes.ask(QUORUM, "key")];
+    const done = first.done(DEADLINE);
+    reads[0]!.resolve();
+    await done;
+    first.end();
+    refreshes.forget("other");
+    refreshes.forget("key");
+    void second.done(DEADLINE);
+    expect(reads).to.have.length(2);
+  });
+
   it("that failed is nobody else's", async () => {
     const [first, second] = [refreshes.ask(QUORUM, "key"), refreshes.ask(QUORUM, "key")];
     const done = first.done(DEADLINE);

@@ -10,7 +10,7 @@ import { Trace } from "../trace.js";
 import { CausalLedger } from "./causal-ledger.js";
 import { type Disturbance, Disturbances } from "./disturbances.js";
 import { FailureTrap } from "./failure-trap.js";
-import { History, type NodeView, type Operation } from "./history.js";
+import { History, isAnswered, type NodeView, type Operation } from "./history.js";
 import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
 import { clientPort, nodeName, type Topology } from "./node-flags.js";
@@ -52,6 +52,7 @@ const LATE_MS_MAX = 250;
 const RUN_MS_MAX = 600_000;
 /** Longer than the pause between two looks for something to hand over. */
 const SILENCE_MS = 2_500;
+const READ_AGAIN_MS = 200;
 
 export class World {
   readonly seed: number;
@@ -304,7 +305,7 @@ export class World {
       await this.#handedOver(withinMs);
       for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.#sight.ownersOf(key)));
     }
-    if (this.topology === "cluster" && repair !== "by hints") await this.#readAllKeys();
+    if (this.topology === "cluster" && repair !== "by hints") await this.#readAllKeys(withinMs);
     if (!(await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs))) {
       const key = this.ledger.differing(this.ownersOf);
       throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
@@ -319,9 +320,13 @@ export class World {
     throw new Violation(key, `node ${node} still keeps what others lack, ${withinMs} ms after everything was healed`);
   }
 
-  async #readAllKeys(): Promise<void> {
+  /** A read that is refused is made again: a node may be about to link itself with another still. */
+  async #readAllKeys(withinMs: number): Promise<void> {
     const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
-    for (const key of this.ledger.keys) await this.run(reader.tryGet(key));
+    const untilMs = this.nowMs + withinMs;
+    for (const key of this.ledger.keys) {
+      while (!isAnswered(await this.run(reader.tryGet(key))) && this.nowMs < untilMs) await this.pass(READ_AGAIN_MS);
+    }
   }
 
   /** Once all agree, nobody sends records any more. */
