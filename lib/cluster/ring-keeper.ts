@@ -78,16 +78,16 @@ export class RingKeeper {
     return encodeRingAnswer(this.#answer(decodeRingRequest(request)));
   }
 
-  /** Takes over a document that is decided elsewhere. Throws IO. */
+  /** Takes over a document that is decided elsewhere; also one that the disk refused before. Throws IO. */
   learn(document: RingDocument): LearnOutcome {
     const outcome = this.#acceptor.learn(document);
-    if (outcome === "newer") this.#store();
+    if (outcome === "newer" || this.#isUnstored) this.#store();
     return outcome;
   }
 
   /**
    * Makes a change, on top of whatever others changed meanwhile. Resolves by `deadlineMs` on the monotonic clock, a disk that
-   * refuses its own member's vote included.
+   * refuses its own member's vote included; "made" is known here too by then. Rejects with IO when the disk does not take it.
    */
   async change(change: RingChange, deadlineMs: number): Promise<ChangeOutcome> {
     const { clock, memberId, random } = this.#options;

@@ -134,6 +134,23 @@ describe("the keeper of the ring document", () => {
     expect((await world.clock.run(world.change(ids[1]!, settle(2)))).kind).to.equal("made");
   });
 
+  it("takes a document over as soon as its disk does, and calls no change made that is not known here yet", async () => {
+    const world = new World(3, 17);
+    const [id] = [...world.keepers.keys()];
+    const keeper = world.keepers.get(id!)!;
+    const newer = { ...keeper.document, version: 2, databases: [{ database: 1, settings: '{"conflicts":"error"}' }] };
+    world.fullDisks.add(id!);
+    expect(() => keeper.learn(newer)).to.throw(OperatingError, "the disk is full");
+    const refusal = await world.clock.run(world.change(id!, settle(1)).catch((error: unknown) => error));
+    expect(refusal).to.be.instanceOf(OperatingError);
+    expect([keeper.document.version, decodeAcceptorState(world.disks.get(id!)!).decided.version]).to.deep.equal([1, 1]);
+    world.fullDisks.clear();
+    expect(keeper.learn(newer)).to.equal("known");
+    expect(keeper.document).to.equal(newer);
+    expect(decodeAcceptorState(world.disks.get(id!)!).decided).to.deep.equal(newer);
+    expect((await world.clock.run(world.change(id!, settle(1)))).kind).to.equal("made");
+  });
+
   it("refuses what the change refuses, with its reason", async () => {
     const world = new World(3, 13);
     const [id] = [...world.keepers.keys()];
