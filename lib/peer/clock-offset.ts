@@ -11,7 +11,8 @@
  * difference takes over. It rises by no more than `STEP_MS_MAX` worth of ageing between two samples: a pause of any
  * length (the process was stopped) must not make what came during it look fresh.
  *
- * A new link has a new estimate: the peer may have restarted, and with it its clock.
+ * A new link has a new estimate: the peer may have restarted, and with it its clock. A peer whose clock stood still (a paused
+ * virtual machine) is found late from then on; it notices, and makes a new link (outgoing-link.ts).
  */
 const AGEING = 200e-6;
 const STEP_MS_MAX = 5_000;

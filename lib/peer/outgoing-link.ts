@@ -61,6 +61,12 @@ export interface PeerState {
 
 /** A deadline counts as missed after so much silence: a peer that answers others has much to do. */
 const MISSED_MS_MIN = 100;
+/**
+ * A peer takes a deadline to be later than it is, never earlier (clock-offset.ts), so its LATE does not come before it, however
+ * slow the way. One that comes so much too early says that our clock stood still, as that of a paused virtual machine does; by
+ * less a clock that is being set right may be off.
+ */
+const EARLY_MS_MAX = 50;
 /** Time between looks at the deadlines of calls, at least. */
 const EXPIRY_MS_MIN = 1;
 
@@ -340,7 +346,12 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
       case FrameType.failure: {
         const code = refusalOf(bytes[start + CALL_ID_BYTES] ?? 0);
         const text = cleanText(bytes.subarray(Math.min(start + CALL_ID_BYTES + 1, end), end));
-        this.#calls.take(id)?.onFailure(code, text);
+        const call = this.#calls.take(id);
+        if (call === null) return;
+        const isEarly = code === "LATE" && call.deadlineMs - this.#owner.monotonicMs() > EARLY_MS_MAX;
+        call.onFailure(code, text);
+        // On a new link the peer compares the clocks anew.
+        if (isEarly) wire.close("calls are late for the peer before they are here: the clock of this node stood still");
         return;
       }
       case FrameType.pong:

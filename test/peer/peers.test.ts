@@ -173,6 +173,51 @@ describe("peers", () => {
     }
   });
 
+  it("judge deadlines anew, over a new link, when the clock of who calls has stood still", async () => {
+    const world = new World();
+    const [a, b] = await world.pair();
+    for (let pauses = 1; pauses <= 3; pauses++) {
+      a.stop();
+      await world.pass(3_000);
+      a.goOn();
+      a.clock.pauseOf(3_000);
+      await world.pass(10);
+      const refused = a.ask("b", "early", { inMs: 1_000 });
+      await world.pass(200);
+      expect(refused.failure).to.equal("LATE");
+      expect(a.downs.length).to.equal(pauses);
+      const next = a.ask("b", "next", { inMs: 1_000 });
+      await world.pass(5_000);
+      expect(next.answer).to.equal("next");
+      expect(a.downs.length).to.equal(pauses);
+    }
+    expect(a.logged.some((text) => text.includes("stood still"))).to.equal(true);
+    expect(b.downs).to.deep.equal([]);
+  });
+
+  it("keep the link when calls are late by both clocks: a slow way, or a process that was stopped", async () => {
+    const world = new World();
+    const [a, b] = await world.pair({ settings: { silenceMsMax: 60_000 } }, { settings: { idleMsMax: 90_000 } });
+    world.network.setDelay("a", "b", 150);
+    const slow = a.ask("b", "", { inMs: 100 });
+    await world.pass(1_000);
+    world.network.setDelay("a", "b", 0);
+    b.stop();
+    const stopped = a.ask("b", "", { inMs: 500 });
+    await world.pass(10);
+    a.stop();
+    await world.pass(2_000);
+    b.goOn();
+    await world.pass(10);
+    // Its answer is read before the timer that would have told it TIMEOUT.
+    world.network.thaw("a");
+    await world.pass(1);
+    a.goOn();
+    await world.pass(10);
+    expect([slow.failure, stopped.failure]).to.deep.equal(["TIMEOUT", "LATE"]);
+    expect(a.downs).to.deep.equal([]);
+  });
+
   it("are not blamed for silence by a process that was itself stopped", async () => {
     const world = new World();
     const [a, b] = await world.pair({ settings: { silenceMsMax: 3_000 } });

@@ -1,10 +1,13 @@
-/** A process's view of the clock: its own start and wall clock, and no timer fires while it is stopped (SIGSTOP). */
+/**
+ * A process's view of the clock: its own start and wall clock, and no timer fires while it is stopped (SIGSTOP). Its monotonic
+ * clock goes on meanwhile; that of a paused virtual machine stands still (`pauseOf`).
+ */
 import type { Clock, Timer } from "../../lib/host/clock.js";
 import type { SimClock } from "./sim-clock.js";
 
 export class ProcessClock implements Clock {
   readonly #clock: SimClock;
-  readonly #aheadMs: number;
+  #aheadMs: number;
   /** How far its wall clock is ahead of the world's. */
   wallAheadMs = 0;
   #isStopped = false;
@@ -41,6 +44,11 @@ export class ProcessClock implements Clock {
 
   defer(run: () => void): void {
     this.after(0, run);
+  }
+
+  /** The machine was paused for so long without noticing. */
+  pauseOf(ms: number): void {
+    this.#aheadMs -= ms;
   }
 
   stop(): void {
