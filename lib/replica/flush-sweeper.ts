@@ -3,10 +3,11 @@
  * drops what is dead. Until it is through, dead records are also dropped by whoever looks at them (stored-records.ts); from then
  * on there are none, because none is merged any more, and looking costs nothing.
  *
- * That it is through is stored; after a restart in between it begins anew. Hints go when they are handed over: their target
- * lets in nothing that was flushed.
+ * That it is through is stored; after a restart in between it begins anew. So it does when it met damaged records, which it
+ * passes over: looking goes on until then. Hints go when they are handed over: their target lets in nothing that was flushed.
  */
 import { background } from "../background.js";
+import { SLOTS } from "../bytes/slot.js";
 import { RecordView } from "../causality/record-view.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
@@ -14,6 +15,7 @@ import type { Log } from "../log.js";
 import { DATA_END, slotOfDataKey } from "./data-key.js";
 import type { FlushContext } from "./flushes.js";
 import type { MetaStore } from "./meta-store.js";
+import { RareWarning } from "./rare-warning.js";
 import type { Replica } from "./replica.js";
 
 const PAGE_RECORDS = 256;
@@ -35,6 +37,7 @@ export interface FlushSweeperOptions {
 
 export class FlushSweeper {
   readonly #options: FlushSweeperOptions;
+  readonly #warning: RareWarning;
   readonly #view = new RecordView();
   #hasLearned = false;
   #isStopped = false;
@@ -43,6 +46,7 @@ export class FlushSweeper {
 
   constructor(options: FlushSweeperOptions) {
     this.#options = options;
+    this.#warning = new RareWarning(options);
   }
 
   /**
@@ -71,31 +75,34 @@ export class FlushSweeper {
   }
 
   async #run(): Promise<void> {
-    const { replica, meta, clock, log, commitsRefused } = this.#options;
+    const { replica, meta, clock, commitsRefused } = this.#options;
     // Begins in a turn of its own: what has learned goes first.
     await pause(clock, 0);
+    let isComplete = true;
     while (this.#isDirty && !this.#isStopped) {
       this.#isDirty = false;
       const before = commitsRefused();
       try {
-        await this.#sweep();
+        isComplete = await this.#sweep();
         // What others dropped may have been taken back behind the place that was being swept.
         if (commitsRefused() !== before) this.#isDirty = true;
       } catch (error) {
         if (!(error instanceof OperatingError)) throw error;
-        log.warn({ code: error.code }, `what was flushed is not swept yet: ${messageOf(error)}`);
+        this.#warning.say({ code: error.code }, `what was flushed is not swept yet: ${messageOf(error)}`);
         this.#isDirty = true;
         await pause(clock, AFTER_FAILURE_MS);
       }
     }
     if (this.#isStopped) return;
+    if (!isComplete) return replica.sweptTo(SLOTS);
     replica.endSweep();
     meta.put(SWEPT, replica.flushes.digest());
   }
 
-  /** One walk over all records; gives up where there is more to sweep by now. */
-  async #sweep(): Promise<void> {
+  /** One walk over all records; gives up where there is more to sweep by now. False when some were damaged. */
+  async #sweep(): Promise<boolean> {
     const { replica, clock } = this.#options;
+    let isComplete = true;
     for (let from: string | null = ""; from !== null && !this.#isStopped && !this.#isDirty; ) {
       const page = await replica.scan({
         from,
@@ -105,14 +112,28 @@ export class FlushSweeper {
         bytesMax: PAGE_BYTES,
       });
       for (const { key, value } of page.entries) {
-        this.#view.read(value!, 0, value!.length);
-        if (replica.flushes.mayConcern(key, this.#view)) await replica.dropFlushed(key);
+        if (!(await this.#sweepOne(key, value!))) isComplete = false;
       }
       await replica.committed();
       from = page.next;
       if (from !== null && !this.#isDirty) replica.sweptTo(slotOfDataKey(from));
       if (replica.backlog() === "stopped") await replica.room();
       await pause(clock, PAUSE_MS);
+    }
+    return isComplete;
+  }
+
+  /** False when the record is damaged. */
+  async #sweepOne(dataKey: string, record: Buffer): Promise<boolean> {
+    const { replica } = this.#options;
+    try {
+      this.#view.read(record, 0, record.length);
+      if (replica.flushes.mayConcern(dataKey, this.#view)) await replica.dropFlushed(dataKey);
+      return true;
+    } catch (error) {
+      if (!(error instanceof OperatingError && error.code === "CORRUPT")) throw error;
+      this.#warning.say({ code: error.code }, `a record stays that may have been flushed: ${messageOf(error)}`);
+      return false;
     }
   }
 }

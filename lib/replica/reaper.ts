@@ -3,14 +3,15 @@
  * elsewhere expired versions become tombstones, which go when all replicas agree. What the index names is checked against
  * the record first, inside the key's queue.
  *
- * It starts each pass where the last one stopped, because everything before it is gone; when the wall clock goes back, or
- * after a pass that found no more, it looks from the start again now and then.
+ * It starts each pass where the last one stopped, because everything before it is gone, or could not be read; when the wall
+ * clock goes back, or after a pass that found no more, it looks from the start again now and then.
  */
 import { background } from "../background.js";
 import { OperatingError } from "../errors.js";
 import type { Clock, Timer } from "../host/clock.js";
 import type { Log } from "../log.js";
 import { EXPIRY_START, expiryKeyFloor, splitExpiryKey } from "./data-key.js";
+import { RareWarning } from "./rare-warning.js";
 import type { Records, Replica } from "./replica.js";
 
 const PASS_EVERY_MS = 100;
@@ -30,7 +31,7 @@ export interface ReaperOptions {
 export class Reaper {
   readonly #replica: Replica;
   readonly #clock: Clock;
-  readonly #log: Log;
+  readonly #warning: RareWarning;
   #timer: Timer | null = null;
   #running: Promise<void> | null = null;
   #isPaused = false;
@@ -43,7 +44,7 @@ export class Reaper {
   constructor(options: ReaperOptions) {
     this.#replica = options.replica;
     this.#clock = options.clock;
-    this.#log = options.log;
+    this.#warning = new RareWarning(options);
   }
 
   start(): void {
@@ -94,7 +95,7 @@ export class Reaper {
       if (!this.#isPaused) await this.#collect();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      this.#log.warn({ error: error.message }, "expired keys stay for now: they could not be removed");
+      this.#warn(error);
     }
     this.#running = null;
     if (this.#timer !== null) this.#schedule();
@@ -117,8 +118,18 @@ export class Reaper {
     }
   }
 
+  /** A record that cannot be read stays until a later look from the start: those behind it have expired too. */
   async #collectOne(indexKey: string): Promise<void> {
-    await this.#reapInTurn(splitExpiryKey(indexKey).dataKey, () => this.#replica.dropIndexEntry(indexKey));
+    try {
+      await this.#reapInTurn(splitExpiryKey(indexKey).dataKey, () => this.#replica.dropIndexEntry(indexKey));
+    } catch (error) {
+      if (!(error instanceof OperatingError && (error.code === "CORRUPT" || error.code === "IO"))) throw error;
+      this.#warn(error);
+    }
+  }
+
+  #warn(error: OperatingError): void {
+    this.#warning.say({ error: error.message }, "expired keys stay for now: they could not be removed");
   }
 
   /** Looks at the record in its key's turn; `onAbsent` is called where there is none. */

@@ -64,6 +64,48 @@ describe("a replica that is told of a flush", () => {
     expect(await audited(world)).to.deep.equal([]);
   });
 
+  it("sweeps what lies behind a damaged record, and still lets nothing be read of that one", async () => {
+    const world = await member(4);
+    const { replica, lsm } = world;
+    const names = fill(world, 700);
+    put(world, replica.keys.of(1, bytes("other")), "v");
+    const keys = names.map((name) => dataKeyOf(world, name)).sort();
+    const damaged = keys[5]!;
+    const record = sent(world, damaged)!;
+    const context = contextOf(world);
+    put(world, keys[699]!, "later");
+    const sweeper = await sweeperOf(world);
+    lsm.put(damaged, bytes("damaged"), 0, 7);
+    sweeper.learn(context);
+    await world.clock.advance(5_000);
+    expect(await storedKeys(world)).to.have.members([damaged, keys[699]!, replica.keys.of(1, bytes("other"))]);
+    expect([replica.size(0), replica.size(1)], "the damaged one is counted").to.deep.equal([2, 1]);
+    await world.run(sweeper.stop());
+    lsm.put(damaged, record, 0, record.length);
+    expect(valuesAt(world, damaged)).to.deep.equal([]);
+  });
+
+  it("sweeps again after a restart what it could not read before", async () => {
+    const world = await member(5);
+    const key = dataKeyOf(world, fill(world, 10)[3]!);
+    const record = sent(world, key)!;
+    const context = contextOf(world);
+    world.lsm.put(key, bytes("damaged"), 0, 7);
+    const sweeper = await sweeperOf(world);
+    sweeper.learn(context);
+    await world.clock.advance(1_000);
+    expect(await storedKeys(world)).to.deep.equal([key]);
+    await world.run(sweeper.stop());
+    world.lsm.put(key, record, 0, record.length);
+    await world.stop();
+    const next = await world.restart();
+    const { replica, clock, store } = next;
+    const meta = await next.run(MetaStore.open(store.asLsm()));
+    new FlushSweeper({ replica, meta, clock, log: silentLog, commitsRefused: () => store.commitsRefused }).learn(context);
+    await next.clock.advance(1_000);
+    expect(await storedKeys(next)).to.deep.equal([]);
+  });
+
   it("drops what it reads from a slow disk just as well", async () => {
     for (let seed = 10; seed < 30; seed++) {
       const world = await member(seed);

@@ -1,6 +1,8 @@
 import { expect } from "chai";
 import { ContextTokens } from "../../lib/causality/context-token.js";
 import { LocalKeyspace } from "../../lib/coordinator/local-keyspace.js";
+import { silentLog } from "../../lib/log.js";
+import { Reaper } from "../../lib/replica/reaper.js";
 import { bytes, scopeOf, World } from "../model/world.js";
 
 const SCOPE = scopeOf();
@@ -39,5 +41,26 @@ describe("the reaper", () => {
     await world.clock.advance(10);
     expect(coordinator.size(0)).to.equal(1);
     expect((await world.run(coordinator.read(SCOPE, bytes("k"))))?.value).to.equal("new");
+  });
+
+  it("goes on behind a damaged record, and says once a minute that it stays", async () => {
+    const { world, coordinator } = await start();
+    const { clock, replica, lsm } = world;
+    let warnings = 0;
+    const reaper = new Reaper({ replica, clock, log: { ...silentLog, warn: () => void warnings++ } });
+    const expiryMs = clock.wallMs() + 500;
+    for (let at = 0; at < 10; at++) await world.run(coordinator.put(SCOPE, bytes(`k${at}`), bytes("v"), expiryMs + at));
+    const damaged = replica.keys.of(0, bytes("k3"));
+    lsm.put(damaged, bytes("damaged"), 0, 7);
+    await clock.advance(1_000);
+    reaper.start();
+    await clock.advance(1_000);
+    expect([coordinator.size(0), reaper.expiredKeys, warnings]).to.deep.equal([1, 9, 1]);
+    await clock.advance(179_000);
+    expect(warnings).to.be.within(2, 4);
+    await world.run(coordinator.put(SCOPE, bytes("later"), bytes("v"), clock.wallMs() + 500));
+    await clock.advance(1_000);
+    expect(reaper.expiredKeys).to.equal(10);
+    await world.run(reaper.stop());
   });
 });
