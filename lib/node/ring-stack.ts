@@ -327,7 +327,7 @@ export class RingStack {
   /** Takes in what this node is to own by the change under way. */
   async #catchUp(ring: Ring): Promise<void> {
     const { host, live, log, identity } = this.#options;
-    await pullRanges({
+    const { slotsInDoubt } = await pullRanges({
       ring,
       selfIndex: this.cluster.selfIndex,
       peers: this.peers,
@@ -341,6 +341,10 @@ export class RingStack {
       },
       store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
     });
+    if (slotsInDoubt > 0) {
+      const lack = "what fewer than a majority of them had may be missing here";
+      log.warn({ slots: slotsInDoubt }, `joining: not all owners of some slots could be read; ${lack}`);
+    }
     // A store that comes by slots may have minted dots of their keys before, and not have them any more.
     identity.beginEpoch();
   }

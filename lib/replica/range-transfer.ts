@@ -1,8 +1,8 @@
 /**
  * A member takes in the records of the slots that the pending change gives it. Of each slot it reads from the owner that it
  * displaces, whose copy it replaces: with every quorum of the old owners the new ones then form one that knows the same.
- * Where nobody is displaced (the ring has fewer members than copies), or that owner cannot be had, it reads from all old
- * owners that answer.
+ * Where nobody is displaced (the ring has fewer members than copies), it reads from all old owners that answer; likewise where
+ * that owner cannot be had, but then as many have to answer as know together all that a majority had.
  *
  * Records are merged, so what is read twice, or was written meanwhile, does no harm. Slots are asked for in batches: those
  * without records cost next to nothing. A transfer that was cut off by a crash begins anew.
@@ -53,7 +53,7 @@ export interface TransferProgress {
 }
 
 export interface TransferResult extends TransferProgress {
-  /** Slots whose displaced owner, or the majority of whose old owners, did not answer: they may lack acknowledged writes. */
+  /** Slots whose displaced owner, or the majority of whose old owners, did not answer: they may lack writes that only few had. */
   readonly slotsInDoubt: number;
 }
 
@@ -84,6 +84,25 @@ export function planTransfer(ring: Ring, selfIndex: number): TransferPiece[] {
   return [...bySources.values()].flatMap(cutIntoPieces);
 }
 
+/**
+ * Whether those of the other old owners that were read (`read`) know all that a majority of the old owners had, the displaced
+ * one counted: then more than half of them were, of all and of those in its data centre, where majorities are counted too. Pure.
+ */
+export function doWithoutDisplaced(owners: {
+  readonly displaced: number;
+  readonly others: readonly number[];
+  readonly read: readonly number[];
+  readonly centreOf: (owner: number) => string;
+}): boolean {
+  const { displaced, others, read, centreOf } = owners;
+  const isNear = (owner: number): boolean => centreOf(owner) === centreOf(displaced);
+  return isMajority(read, others) && isMajority(read.filter(isNear), others.filter(isNear));
+}
+
+function isMajority(part: readonly number[], whole: readonly number[]): boolean {
+  return whole.length === 0 || 2 * part.length > whole.length;
+}
+
 function cutIntoPieces({ slots, displaced, others }: TransferPiece): TransferPiece[] {
   const pieces: TransferPiece[] = [];
   for (let at = 0; at < slots.length; at += SLOTS_PER_PIECE) {
@@ -93,8 +112,8 @@ function cutIntoPieces({ slots, displaced, others }: TransferPiece): TransferPie
 }
 
 /**
- * Reads all slots that this node is to own. Rejects with UNAVAILABLE when one could be had from nobody, with what `store`
- * rejects with, and with CLOSED when it was cancelled.
+ * Reads all slots that this node is to own. Rejects with UNAVAILABLE when one could not be had from enough of its owners, with
+ * what `store` rejects with, and with CLOSED when it was cancelled.
  */
 export function pullRanges(options: TransferOptions): Promise<TransferResult> {
   return new Transfer(options).run();
@@ -163,19 +182,24 @@ class Transfer {
         `${source.name} gives up slots and cannot be read; the other owners are read instead`,
       );
     }
-    const read = await Promise.all(others.map((other) => this.#readFrom(this.#sourceAt(other), slots)));
-    const answered = read.filter((isRead) => isRead).length;
-    if (answered === 0) throw new OperatingError("UNAVAILABLE", this.#nobodyHas(slots, displaced, others));
-    if (displaced !== null || 2 * answered <= others.length) this.#slotsInDoubt += slots.length;
+    const answers = await Promise.all(others.map((other) => this.#readFrom(this.#sourceAt(other), slots)));
+    const read = others.filter((_, at) => answers[at]);
+    const { members } = this.#options.ring;
+    const isEnough =
+      displaced === null || doWithoutDisplaced({ displaced, others, read, centreOf: (owner) => members[owner]!.dc });
+    if (read.length === 0 || !isEnough) {
+      const missed = others.filter((other) => !read.includes(other));
+      throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, displaced === null ? missed : [displaced, ...missed]));
+    }
+    if (displaced !== null || !isMajority(read, others)) this.#slotsInDoubt += slots.length;
   }
 
-  #nobodyHas(slots: readonly number[], displaced: number | null, others: readonly number[]): string {
-    const owners = displaced === null ? others : [displaced, ...others];
-    const complaints = owners.map((owner) => {
+  #tooFewHave(slots: readonly number[], missed: readonly number[]): string {
+    const complaints = missed.map((owner) => {
       const { name, complaint } = this.#sourceAt(owner);
       return `${name}: ${complaint ?? "no answer"}`;
     });
-    return `${slots.length} slots (${slots[0]} and others) could be read from none of their owners (${complaints.join("; ")})`;
+    return `${slots.length} slots (${slots[0]} and others) could not be read from enough of their owners (${complaints.join("; ")})`;
   }
 
   #sourceAt(index: number): Source {

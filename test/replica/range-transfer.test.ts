@@ -11,7 +11,13 @@ import type { Lsm } from "../../lib/lsm/lsm.js";
 import type { PeerRequest } from "../../lib/peer/peer.js";
 import { DATA_END, slotOfDataKey } from "../../lib/replica/data-key.js";
 import { RangeServer } from "../../lib/replica/range-server.js";
-import { planTransfer, pullRanges, type TransferOptions, type TransferResult } from "../../lib/replica/range-transfer.js";
+import {
+  doWithoutDisplaced,
+  planTransfer,
+  pullRanges,
+  type TransferOptions,
+  type TransferResult,
+} from "../../lib/replica/range-transfer.js";
 import {
   decodeRangePage,
   decodeRangeRequest,
@@ -181,6 +187,21 @@ describe("the plan of a transfer", () => {
     for (const piece of pieces) expect([piece.displaced, piece.others]).to.deep.equal([null, [0, 1]]);
   });
 
+  it("does without the owner that is displaced where the others know all that a majority had", () => {
+    const isEnough = (centres: string, others: readonly number[], read: readonly number[]): boolean =>
+      doWithoutDisplaced({ displaced: 0, others, read, centreOf: (owner) => centres[owner]! });
+    expect(isEnough("aa", [1], [1]), "both of two copies had it").to.equal(true);
+    expect(isEnough("aaa", [1, 2], [2])).to.equal(false);
+    expect(isEnough("aaa", [1, 2], [1, 2])).to.equal(true);
+    expect(isEnough("aaaaa", [1, 2, 3, 4], [1, 3])).to.equal(false);
+    expect(isEnough("aaaaa", [1, 2, 3, 4], [1, 3, 4])).to.equal(true);
+    const six = [1, 2, 3, 4, 5];
+    expect(isEnough("aaabbb", six, [1, 2, 3])).to.equal(true);
+    expect(isEnough("aaabbb", six, [1, 2]), "no majority of all").to.equal(false);
+    expect(isEnough("aaabbb", six, [2, 3, 4, 5]), "none of its data centre").to.equal(false);
+    expect(isEnough("abb", [1, 2], [1, 2]), "the only copy there").to.equal(true);
+  });
+
   it("is empty where nothing is gained", () => {
     expect(planTransfer(joining(4).ring, 0)).to.deep.equal([]);
     expect(planTransfer(new Ring(documentOf(ringOf(numbered(3), { seed: 3 }))), 0)).to.deep.equal([]);
@@ -307,6 +328,17 @@ describe("the transfer of slots to a joiner", () => {
     }
     expect(result.slotsInDoubt).to.be.within(1, result.slots - 1);
     expect(join.warned.some((text) => text.includes("node-3 gives up slots and cannot be read"))).to.equal(true);
+  });
+
+  it("fails when the one that gives way is down and of the others only half can be read: a write may be on neither", async () => {
+    const join = await Join.start(4);
+    for (const down of [1, 2]) join.owners[down]!.node.stop();
+    const error = await failureOf(join.world, join.pull());
+    expect(error.code).to.equal("UNAVAILABLE");
+    expect(error.message).to.match(/from enough of their owners \(node-[23]: .*; node-[23]: /);
+    for (const down of [1, 2]) join.owners[down]!.node.goOn();
+    const result = await join.world.clock.run(join.pull());
+    expect(result.slotsInDoubt).to.equal(0);
   });
 
   it("fails, and says whom it asked, when slots can be had from nobody", async () => {
