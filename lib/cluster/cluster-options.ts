@@ -42,7 +42,7 @@ export interface ClusterOptions {
   /**
    * Asked of a node whose join (or replacement of a member) is the first pending change, once the old owners write to it too:
    * resolves when it holds what it is to own by `ring.next`. Rejects with an `OperatingError`: it is asked again, and again
-   * after a restart.
+   * after a restart. Once `isOvertaken` says so it is of no use any more: another change is under way, or this node stops.
    */
-  readonly catchUp: (ring: Ring) => Promise<void>;
+  readonly catchUp: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
 }

@@ -13,7 +13,15 @@ import type { MemberId } from "./member.js";
 import type { ReplicaCounts } from "./preference-table.js";
 import { Rest } from "./rest.js";
 import type { Ring } from "./ring.js";
-import { correctChange, joinChange, type MemberSelf, type NextStep, nextStep, takeOverChange } from "./ring-changes.js";
+import {
+  correctChange,
+  isSameChange,
+  joinChange,
+  type MemberSelf,
+  type NextStep,
+  nextStep,
+  takeOverChange,
+} from "./ring-changes.js";
 import type { RingDocument } from "./ring-document.js";
 import type { ChangeOutcome } from "./ring-keeper.js";
 import type { RingChange } from "./ring-proposer.js";
@@ -32,8 +40,8 @@ export interface EnrolmentOptions {
   readonly teach: (to: MemberId, document: RingDocument, deadlineMs: number) => Promise<void>;
   /** Whether an answer may be hoped for. */
   readonly isReachable: (id: MemberId) => boolean;
-  /** Resolves when this store holds what the pending change gives it. Rejects with an `OperatingError`: it is tried again. */
-  readonly catchUp: (ring: Ring) => Promise<void>;
+  /** See `ClusterOptions`. */
+  readonly catchUp: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
 }
 
 type Work = Exclude<NextStep, "nothing" | "removed">;
@@ -124,7 +132,7 @@ export class Enrolment {
     const sinceMs = clock.monotonicMs();
     log.info({ version: prepared.document.version }, "joining: fetching what this member is to own");
     await this.#teachOwners(prepared);
-    await catchUp(prepared);
+    await catchUp(prepared, () => this.#isStopped || !isSameChange(prepared.change, ring().change));
     await this.#change(takeOverChange({ memberId: self.id, prepared: prepared.document }));
     const tookMs = Math.round(clock.monotonicMs() - sinceMs);
     log.info({ version: ring().document.version, tookMs }, "joined: this member owns its share");

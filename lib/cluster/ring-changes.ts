@@ -104,6 +104,16 @@ export function misplacementOf(document: RingDocument, self: MemberSelf): string
   return differing.map((label) => `--${label} is ${self[label]}, the ring has ${known[label]}`).join("; ");
 }
 
+/** Whether two documents mean the same pending change, as it may have been corrected meanwhile. */
+export function isSameChange(one: PendingChange | null, other: PendingChange | null): boolean {
+  if (one === null || other === null) return one === other;
+  return one.kind === other.kind && one.since === other.since && subjectOf(one) === subjectOf(other);
+}
+
+function subjectOf(change: PendingChange): MemberId {
+  return change.kind === "leave" ? change.memberId : change.member.id;
+}
+
 function isComing(change: PendingChange, memberId: MemberId): boolean {
   return change.kind !== "leave" && change.member.id === memberId;
 }

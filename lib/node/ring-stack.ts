@@ -2,6 +2,7 @@
  * The layers of a node that know of other nodes, put together: links, membership, hints, and once a ring is known the
  * coordinator over this node's own copies. No logic of its own beyond who is handed what.
  */
+import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { ContextTokens } from "../causality/context-token.js";
 import { decodeRecord } from "../causality/record-encoding.js";
@@ -99,6 +100,8 @@ export class RingStack {
   readonly #turn: TurnEnd;
   readonly #sweeper: FlushSweeper;
   #handoff: Handoff | null = null;
+  /** Resolves when no transfer of slots is under way. */
+  #transferred: Promise<void> = Promise.resolve();
   #peerPort = 0;
   #isAbandoned = false;
 
@@ -146,7 +149,7 @@ export class RingStack {
       holdsKeys: () => Array.from({ length: DATABASES }).some((_, database) => replica.size(database) > 0),
       load: options.load,
       softwareVersion: options.softwareVersion,
-      catchUp: (ring) => this.#catchUp(ring),
+      catchUp: (ring, isOvertaken) => this.#catchUp(ring, isOvertaken),
     });
     const ranges = new RangeServer({ lsm, clock, ringVersion: () => this.cluster.ring.document.version });
     this.peers.serve(ReplicaKind.range, (request) => ranges.serve(request));
@@ -321,15 +324,24 @@ export class RingStack {
     await this.#handoff?.stop();
     await this.#sweeper.stop();
     await this.peers.close();
+    await this.#transferred;
     this.hints.stop();
   }
 
   /** Takes in what this node is to own by the change under way. */
-  async #catchUp(ring: Ring): Promise<void> {
+  #catchUp(ring: Ring, isOvertaken: () => boolean): Promise<void> {
+    const work = this.#transfer(ring, isOvertaken);
+    this.#transferred = work.catch(() => undefined);
+    return work;
+  }
+
+  async #transfer(ring: Ring, isOvertaken: () => boolean): Promise<void> {
     const { host, live, log, identity } = this.#options;
+    const selfIndex = ring.indexOf(this.cluster.selfId);
+    assert(selfIndex !== null, "ring stack: who catches up is the next to be a member");
     const { slotsInDoubt } = await pullRanges({
       ring,
-      selfIndex: this.cluster.selfIndex,
+      selfIndex,
       peers: this.peers,
       clock: host.clock,
       log,
@@ -340,6 +352,7 @@ export class RingStack {
         patienceMs: TRANSFER_PATIENCE_MS,
       },
       store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+      isCancelled: isOvertaken,
     });
     if (slotsInDoubt > 0) {
       const lack = "what fewer than a majority of them had may be missing here";

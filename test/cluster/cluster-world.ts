@@ -35,7 +35,7 @@ export interface NodeOptions {
   readonly settings?: Partial<ClusterSettings>;
   readonly storeId?: string;
   /** Default: at once. */
-  readonly catchUp?: (ring: Ring) => Promise<void>;
+  readonly catchUp?: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
   readonly holdsKeys?: boolean;
   /** Where it listens, if not where it was first. */
   readonly port?: number;
@@ -95,9 +95,9 @@ export class ClusterRun {
       load: () => ({ requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 }),
       softwareVersion: "0.1.0",
       holdsKeys: () => options.holdsKeys ?? false,
-      catchUp: async (ring) => {
+      catchUp: async (ring, isOvertaken) => {
         this.caughtUp.push(ring);
-        await options.catchUp?.(ring);
+        await options.catchUp?.(ring, isOvertaken);
       },
     });
   }

@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import type { RingChange } from "../../lib/cluster/cluster.js";
 import { encodeRingDocument, mintRingDocument } from "../../lib/cluster/ring-document.js";
 import { decodeAcceptorState } from "../../lib/cluster/ring-messages.js";
 import { OperatingError } from "../../lib/errors.js";
@@ -205,6 +206,30 @@ describe("a cluster", () => {
       await world.until(() => joiner.isMember);
       expect(joiner.caughtUp).to.have.length(3);
       expect(joiner.said("the range was not sent")).to.have.length(2);
+    });
+
+    it("tells a joiner when what it fetches is of no use any more: another change is under way, or it stops", async () => {
+      const founder = await world.node("a");
+      const asked: (() => boolean)[] = [];
+      const joiner = await world.node("b", {
+        seeds: ["a"],
+        catchUp: async (_, isOvertaken) => {
+          asked.push(isOvertaken);
+          while (!isOvertaken()) await pause(world.clock, 10);
+          throw new OperatingError("CLOSED", "it was cancelled");
+        },
+      });
+      const change = (make: RingChange): Promise<unknown> =>
+        world.clock.run(founder.cluster.change(make, world.clock.monotonicMs() + 5_000));
+      await world.until(() => asked.length === 1);
+      await change((base) => ({ ...base, databases: [{ database: 1, settings: "{}" }] }));
+      await world.advance(1_000);
+      expect([asked.length, asked[0]!()], "a change of something else").to.deep.equal([1, false]);
+      await change((base) => ({ ...base, pending: [] }));
+      await world.until(() => asked.length === 2);
+      expect([asked[0]!(), asked[1]!()], "it has asked anew to join").to.deep.equal([true, false]);
+      await world.stop(joiner);
+      expect(asked[1]!()).to.equal(true);
     });
 
     it("lets a joiner that was killed before it owned anything go on where it was", async () => {

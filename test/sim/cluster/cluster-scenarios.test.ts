@@ -368,4 +368,19 @@ describe("a simulated cluster", function () {
       }
     });
   }
+
+  it("lets a member that is stopped while it fetches what it is to own stop soon, and join when it is back", async () => {
+    await start({ nodes: 4, latecomers: 1, settings: { replicas: "3", "transfer-rate-bytes": "16384" } });
+    for (let at = 0; at < 200; at++) await world.run(x.set(`old${at}`, `${at}`.padEnd(4_000, "-")));
+    const joiner = world.machines[3]!;
+    await world.bringUp(joiner);
+    const count = (what: string): number => world.logLines.filter((line) => line.includes(what)).length - 2;
+    expect([count("joining: fetching"), count("joined: this member")], "besides the first two").to.deep.equal([1, 0]);
+    const startedMs = world.nowMs;
+    await world.run(joiner.stop());
+    expect(world.nowMs - startedMs).to.be.lessThan(2_000);
+    await world.bringUp(joiner);
+    await world.allJoined({ withinMs: CONVERGENCE_MS_MAX });
+    await judge();
+  });
 });
