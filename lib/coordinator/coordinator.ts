@@ -261,8 +261,8 @@ export class Coordinator implements Keyspace {
   }
 
   /**
-   * Keys that this node keeps are decided on in one step here; others are read first and written afterwards, each superseding
-   * the version that was read.
+   * Keys that this node keeps are decided on in one step here; others are read first and written afterwards, still in their
+   * turn here, each superseding the version that was read.
    */
   async updateMany(
     scopes: readonly Scope[],
@@ -280,7 +280,7 @@ export class Coordinator implements Keyspace {
     const deadline = local.deadline(scopes[0]);
     const elsewhere = new Map<number, ReadElsewhere>();
     const sent = new Sent();
-    const toForward: { readonly at: number; readonly spec: WriteSpec }[] = [];
+    const writes = new Map<string, { readonly scope: Scope; readonly spec: WriteSpec }>();
     const refreshes = dataKeys.map((dataKey, at) => (isOwn[at] ? this.#refreshes.ask(scopes[at]!, dataKey) : null));
     const change = local.changeTogether(scopes, dataKeys, {
       deadline,
@@ -310,19 +310,24 @@ export class Coordinator implements Keyspace {
             const dataKey = dataKeys[at]!;
             local.apply(scopes[at]!, dataKey, lengths[at]!, replica.at(dataKey, records), effect);
             sent.add(this.#requests.replicate(scopes[at]!, dataKey, null, deadline.atMs));
-          } else toForward.push({ at, spec: specOf(effect, elsewhere.get(at)!) });
+          } else writes.set(dataKeys[at]!, { scope: scopes[at]!, spec: specOf(effect, elsewhere.get(at)!) });
         }
       },
+      ...(isOwn.includes(false) && {
+        elsewhere: {
+          dataKeys: new Set(dataKeys.filter((_, at) => !isOwn[at])),
+          write: async (dataKey, hold) => {
+            const write = writes.get(dataKey);
+            if (write === undefined) return;
+            await this.#requests.forwardWrite({ ...write.scope, hold }, dataKey, write.spec, { deadline, turn: "is had" });
+          },
+        },
+      }),
     });
     await change.finally(() => {
       for (const refresh of refreshes) refresh?.end();
     });
-    await Promise.all([
-      sent.all(),
-      ...toForward.map(({ at, spec }) => {
-        return this.#requests.forwardWrite(scopes[at]!, dataKeys[at]!, spec, { deadline, turn: "is had" });
-      }),
-    ]);
+    await sent.all();
   }
 
   /** A request that is run a second time finds what the first run wrote; what that answered is not known here. */

@@ -11,7 +11,8 @@ import type { Hold } from "./keyspace.js";
 export class Turns {
   readonly dataKeys = new Set<string>();
   readonly #ready: Promise<void>[] = [];
-  #releases: (() => void)[] = [];
+  /** By key: of those that are still held. */
+  readonly #releases = new Map<string, () => void>();
 
   /** Asks for the turn of a key; once for each key. Throws BUSY: `release` then gives back what was taken. */
   take(queues: KeyQueues, dataKey: string): void {
@@ -19,7 +20,7 @@ export class Turns {
     const turn = queues.take(dataKey);
     this.dataKeys.add(dataKey);
     this.#ready.push(turn.ready);
-    this.#releases.push(turn.release);
+    this.#releases.set(dataKey, turn.release);
   }
 
   /** Resolves when it is this operation's turn for every key. */
@@ -27,11 +28,20 @@ export class Turns {
     await Promise.all(this.#ready);
   }
 
-  /** Idempotent. */
+  /** Idempotent, as the two others. */
   release(): void {
-    const releases = this.#releases;
-    this.#releases = [];
-    for (const release of releases) release();
+    this.releaseBut(undefined);
+  }
+
+  /** Keeps the turns of `kept`. */
+  releaseBut(kept: ReadonlySet<string> | undefined): void {
+    for (const dataKey of this.#releases.keys()) if (kept === undefined || !kept.has(dataKey)) this.releaseOne(dataKey);
+  }
+
+  releaseOne(dataKey: string): void {
+    const release = this.#releases.get(dataKey);
+    this.#releases.delete(dataKey);
+    release?.();
   }
 }
 

@@ -13,16 +13,15 @@ import { COVERS_ALL, type Covered, distinctVersions } from "../causality/record.
 import { decodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import { OperatingError } from "../errors.js";
-import { type Clock, pause } from "../host/clock.js";
+import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import { KeyLister } from "../replica/key-lister.js";
 import type { KeyQueues } from "../replica/key-queues.js";
 import type { Reaper } from "../replica/reaper.js";
 import type { Records, Replica } from "../replica/replica.js";
-import type { BeginLimit } from "./begin-limit.js";
 import { Deadline } from "./deadline.js";
 import { fingerprintOf } from "./fingerprint.js";
-import { HoldGate, KeyHold, Turns, takeHold } from "./key-hold.js";
+import { HoldGate, KeyHold, takeHold } from "./key-hold.js";
 import { KeyWalk } from "./key-walk.js";
 import {
   type Effect,
@@ -37,6 +36,7 @@ import {
 } from "./keyspace.js";
 import { LocalFlush } from "./local-flush.js";
 import { SiblingsView } from "./siblings-view.js";
+import { type ChangeInTurn, TurnChanges } from "./turn-changes.js";
 
 /** May change while the node runs. */
 export interface CoordinatorSettings {
@@ -56,21 +56,6 @@ export interface LocalKeyspaceOptions {
   readonly reaper?: Pick<Reaper, "collectSoon">;
 }
 
-/** A change of records in their keys' turn. */
-export interface ChangeInTurn {
-  /** Awaited in the keys' turn, before the records are looked at. */
-  readonly prepare?: () => Promise<void>;
-  /** Looks, decides and stores, synchronously. */
-  readonly step: (records: Records) => void;
-  /** Default: `request-timeout` from now. */
-  readonly deadline?: Deadline;
-}
-
-/** While writers outrun the disk each waiting write waits this much longer. */
-const SLOWED_MS = 1;
-/** So many steps are made one after the other before others are heard. */
-const TURN_STEPS_MAX = 64;
-
 export class LocalKeyspace implements LocalOperations {
   readonly #replica: Replica;
   readonly #clock: Clock;
@@ -83,10 +68,10 @@ export class LocalKeyspace implements LocalOperations {
   readonly #walk: KeyWalk;
   readonly #flush: LocalFlush;
   readonly #holdGate = new HoldGate();
+  readonly #changes: TurnChanges;
   /** Reads that found a live value, and that did not: INFO's keyspace_hits and keyspace_misses. */
   hits = 0;
   misses = 0;
-  #stepsOfTurn = 0;
 
   constructor(options: LocalKeyspaceOptions) {
     this.#replica = options.replica;
@@ -98,6 +83,12 @@ export class LocalKeyspace implements LocalOperations {
     const { replica, clock, random } = options;
     this.lister = new KeyLister({ records: replica, clock });
     this.#walk = new KeyWalk({ replica, lister: this.lister, clock, random });
+    this.#changes = new TurnChanges({
+      replica,
+      clock,
+      deadline: (scope) => this.deadline(scope),
+      queuesOf: (scope, dataKey) => this.queuesOf(scope, dataKey),
+    });
     this.#flush = new LocalFlush({
       replica,
       walk: this.#walk,
@@ -413,44 +404,8 @@ export class LocalKeyspace implements LocalOperations {
   }
 
   /** The same for keys of several scopes. */
-  async changeTogether(scopes: readonly Scope[], dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
-    const turns = new Turns();
-    try {
-      for (const [at, dataKey] of dataKeys.entries()) turns.take(this.queuesOf(scopes[at]!, dataKey), dataKey);
-    } catch (error) {
-      turns.release();
-      throw error;
-    }
-    const deadline = change.deadline ?? this.deadline(scopes[0]);
-    const begin = scopes[0]?.forwarded?.begin;
-    await deadline.bound(this.#stepInTurn(turns, dataKeys, { deadline, begin }, change).finally(() => turns.release()));
-  }
-
-  /** Runs one synchronous step when it is the keys' turn, there is room, and their records are at hand. */
-  async #stepInTurn(
-    turns: Turns,
-    dataKeys: readonly string[],
-    { deadline, begin }: { readonly deadline: Deadline; readonly begin: BeginLimit | undefined },
-    { prepare, step }: ChangeInTurn,
-  ): Promise<void> {
-    const replica = this.#replica;
-    await turns.ready();
-    await this.#waitForRoom();
-    await prepare?.();
-    const fetched: Records = new Map();
-    let records = replica.gather(dataKeys, fetched);
-    for (; records === null; records = replica.gather(dataKeys, fetched)) await replica.fetch(dataKeys, fetched);
-    // The client has been told by now that nothing was changed: a late write must not take effect as if it were new.
-    if (deadline.isPast) throw deadline.error();
-    begin?.require();
-    replica.reserve(dataKeys.length);
-    step(records);
-    deadline.meet();
-    // Whoever is next for the keys decides in this very turn, too, unless it has become long.
-    if (++this.#stepsOfTurn < TURN_STEPS_MAX) turns.release();
-    // The answer leaves in a later turn, whose commit says nothing about this one's.
-    await replica.committed();
-    this.#stepsOfTurn = 0;
+  changeTogether(scopes: readonly Scope[], dataKeys: readonly string[], change: ChangeInTurn): Promise<void> {
+    return this.#changes.change(scopes, dataKeys, change);
   }
 
   /**
@@ -466,12 +421,6 @@ export class LocalKeyspace implements LocalOperations {
     } finally {
       hold.release();
     }
-  }
-
-  async #waitForRoom(): Promise<void> {
-    const backlog = this.#replica.backlog();
-    if (backlog === "slow") await pause(this.#clock, SLOWED_MS);
-    if (backlog === "stopped") await this.#replica.room();
   }
 
   /** Until when an operation that begins now may take, on the monotonic clock. */

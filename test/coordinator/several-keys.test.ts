@@ -1,0 +1,67 @@
+/** Commands on several keys, some of which the node that decides may not keep, and what comes right behind them. */
+import { expect } from "chai";
+import { RingWorld } from "./ring-world.js";
+
+const OWN_OR_NOT = [
+  ["another key without a copy", 5],
+  ["a key of the node's own", 4],
+] as const;
+
+describe("a command on several keys", () => {
+  for (const [what, owner] of OWN_OR_NOT) {
+    it(`is not overtaken by what was called behind it: a key without a copy and ${what}`, async () => {
+      const world = await RingWorld.start({ nodes: 5 });
+      const [a, b] = [world.key(1, 2, 3), world.key(owner)];
+      const client = world.client(4);
+      const answered: string[] = [];
+      const works = [
+        client.msetnx(a, "m", b, "m").then((answer) => void answered.push(`MSETNX ${answer}`)),
+        client.set(a, "s").then(() => void answered.push("SET")),
+        client.set(b, "s").then(() => void answered.push("SET")),
+      ];
+      await world.runAll(works);
+      expect(answered).to.include("MSETNX 1");
+      for (const key of [a, b]) expect(await world.run(world.client(1, "ALL").values(key))).to.deep.equal(["s"]);
+    });
+
+    it(`has one winner of two through one node: a key without a copy and ${what}`, async () => {
+      const world = await RingWorld.start({ nodes: 5 });
+      const [a, b] = [world.key(1, 2, 3), world.key(owner)];
+      const client = world.client(4);
+      expect(await world.runAll([client.msetnx(a, "x", b, "x"), client.msetnx(b, "y", a, "y")])).to.deep.equal([1, 0]);
+      for (const key of [a, b]) expect(await world.run(world.client(1, "ALL").values(key))).to.deep.equal(["x"]);
+    });
+  }
+
+  it("has the turn of keys of its node's own no longer than it takes to decide: crossed ones do not wait for each other", async () => {
+    const world = await RingWorld.start({ nodes: 6 });
+    for (let round = 0; round < 10; round++) {
+      const [a, b] = [world.key(1, 2, 3), world.key(4, 5, 6)];
+      const works = [world.client(1).msetnx(a, "1", b, "1"), world.client(4).msetnx(b, "4", a, "4")];
+      expect(await world.timeOf(Promise.all(works))).to.be.below(100);
+      await world.runAll(works);
+    }
+  });
+
+  it("is made by stand-ins where no owner can be reached, also crossed through each of them", async () => {
+    const world = await RingWorld.start({ nodes: 6, replicas: 2 });
+    // Of each key another of those that are left is the first that stands in.
+    const [a, b] = [world.key(1, 2), world.key(4, 5)];
+    for (const owner of [1, 2, 4, 5]) await world.kill(owner);
+    await world.pass(100);
+    for (const key of [a, b]) await world.run(world.client(3).set(key, "before"));
+    const overwrite = (number: number, keys: readonly string[]): Promise<void> => {
+      const { scope, node } = world.client(number);
+      const put = { kind: "put", value: `of ${number}`, expiryMs: 0 } as const;
+      return node.keyspace.updateMany(
+        [scope, scope],
+        keys.map((key) => Buffer.from(key)),
+        () => [put, put],
+      );
+    };
+    const works = [overwrite(3, [a, b]), overwrite(6, [b, a])];
+    expect(await world.timeOf(Promise.all(works))).to.be.below(100);
+    await world.runAll(works);
+    for (const key of [a, b]) expect(await world.run(world.client(3).get(key))).to.be.oneOf(["of 3", "of 6"]);
+  });
+});
