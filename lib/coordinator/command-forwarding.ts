@@ -180,8 +180,11 @@ export class CommandForwarding implements CommandRouting {
     const plan = this.#planOf(dataKeys[0]!);
     const { selfId, health } = this.#context;
     const first = this.#firstOf(plan);
-    // Several keys agree on the first only.
-    if (dataKeys.length > 1) return { candidates: first === null ? [] : [first], here: null };
+    // Several keys agree on the first only. While they waited for their turns, that may have come to be this node.
+    if (dataKeys.length > 1) {
+      const isHere = first === null || first === selfId;
+      return isHere ? { candidates: [], here: runHere } : { candidates: [first], here: null };
+    }
     const { owners, selfPosition } = plan;
     const isSelfOwner = selfPosition >= 0;
     const reachable = owners.filter((owner, at) => {

@@ -7,7 +7,7 @@ import { CommandForwarding } from "../../lib/coordinator/command-forwarding.js";
 import type { Consistency } from "../../lib/coordinator/consistency.js";
 import { Coordinator } from "../../lib/coordinator/coordinator.js";
 import { InFlight } from "../../lib/coordinator/in-flight.js";
-import type { Forwarded, Scope } from "../../lib/coordinator/keyspace.js";
+import type { Forwarded, Hold, Scope } from "../../lib/coordinator/keyspace.js";
 import { LocalKeyspace } from "../../lib/coordinator/local-keyspace.js";
 import type { QuorumContext } from "../../lib/coordinator/quorum-context.js";
 import { QuorumRequests } from "../../lib/coordinator/quorum-requests.js";
@@ -205,7 +205,7 @@ export class RingNode {
     this.replica.keepTombstones();
     this.service.serve();
     requests.serve();
-    this.forwarding.serve((command, forwarded) => this.#runForwarded(command, forwarded));
+    this.forwarding.serve((command, forwarded, hold) => this.#runForwarded(command, forwarded, hold));
     this.handoff.start();
   }
 
@@ -229,9 +229,10 @@ export class RingNode {
   async #runForwarded(
     command: { args: readonly Buffer[]; database: number; consistency: Consistency },
     forwarded: Forwarded,
+    hold: Hold | null,
   ): Promise<string> {
     this.commandsRun++;
-    const scope: Scope = { database: command.database, consistency: command.consistency, hold: null, forwarded };
+    const scope: Scope = { database: command.database, consistency: command.consistency, hold, forwarded };
     const [name, ...args] = command.args.map((arg) => arg.toString("latin1"));
     try {
       return `+${JSON.stringify(await perform(this.keyspace, scope, name as TestCommand, args))}`;

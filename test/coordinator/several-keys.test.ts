@@ -1,5 +1,6 @@
 /** Commands on several keys, some of which the node that decides may not keep, and what comes right behind them. */
 import { expect } from "chai";
+import type { OperatingError } from "../../lib/errors.js";
 import { RingWorld } from "./ring-world.js";
 
 const OWN_OR_NOT = [
@@ -64,4 +65,19 @@ describe("a command on several keys", () => {
     await world.runAll(works);
     for (const key of [a, b]) expect(await world.run(world.client(3).get(key))).to.be.oneOf(["of 3", "of 6"]);
   });
+
+  for (const through of [2, 3]) {
+    it(`is run by node ${through} where it waited for its turn while the members before that died`, async () => {
+      const world = await RingWorld.start({ nodes: 3, replicas: 3 });
+      const [a, b] = [world.key(1, 2, 3), world.key(1, 2, 3)];
+      const client = world.client(through, "ONE");
+      const first = client.msetnx(a, "x", b, "x").catch((error: OperatingError) => error.code);
+      const second = client.msetnx(b, "y", a, "y");
+      for (let number = 1; number < through; number++) await world.kill(number);
+      // What was passed on to the first before that may have been made there; nobody knows.
+      expect(await world.run(first)).to.equal("QUORUM");
+      expect(await world.run(second)).to.equal(1);
+      for (const key of [a, b]) expect(await world.run(client.values(key))).to.deep.equal(["y"]);
+    });
+  }
 });
