@@ -44,6 +44,15 @@ import { StandInWrites } from "./stand-in-writes.js";
 /** What to mint where this node cannot: see `WriteRequest`. */
 export type WriteSpec = Pick<WriteRequest, "covered" | "value" | "expiryMs">;
 
+/** A write on its way to who makes it. */
+interface WriteToMake {
+  readonly scope: Scope & { readonly forwarded: Forwarded };
+  readonly dataKey: string;
+  readonly spec: WriteSpec;
+  /** Whether this node may stand in for the owners. */
+  readonly self: "too" | "left out";
+}
+
 const INSTANCE_BYTES = 8;
 const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
 
@@ -209,7 +218,10 @@ export class QuorumRequests {
   ): Promise<void> {
     const deadline = options.deadline ?? this.#local.deadline(scope);
     const forwarded = scope.forwarded ?? this.#forwardedOf(deadline);
-    const send = (held: Scope): Promise<void> => this.#sendWrite({ ...held, forwarded }, forwarded, dataKey, spec);
+    const send = async (held: Scope): Promise<void> => {
+      const seen = await this.#sendWrite({ scope: { ...held, forwarded }, dataKey, spec, self: "too" });
+      this.#shown.note(dataKey, seen);
+    };
     if (options.turn === "is had") return send(scope);
     const inTurn = this.#local.inTurnOf(scope, [dataKey], async (held) => {
       if (deadline.isPast) throw deadline.error();
@@ -224,42 +236,62 @@ export class QuorumRequests {
     return { writeId: this.nextWriteId(), deadlineMs, stamp: this.#context.replica.nextStamp() };
   }
 
-  #sendWrite(scope: Scope, forwarded: Forwarded, dataKey: string, spec: WriteSpec): Promise<void> {
+  /** Resolves with what was seen of the key where it was made. */
+  #sendWrite(write: WriteToMake): Promise<VersionVector> {
     return new Promise((resolve, reject) => {
       const forward = new Forward(this.#context, {
         kind: ForwardKind.write,
-        route: () => this.#routeOf(scope, forwarded, dataKey, spec),
-        deadlineMs: forwarded.deadlineMs,
+        route: () => this.#routeOf(write),
+        deadlineMs: write.scope.forwarded.deadlineMs,
         repeats: "anywhere",
-        onAnswer: (answer) => {
-          this.#shown.note(dataKey, decodeWritten(answer));
-          resolve();
-        },
+        onAnswer: (answer) => resolve(decodeWritten(answer)),
         onFailure: reject,
       });
       forward.start();
     });
   }
 
-  #routeOf(scope: Scope, { writeId, stamp }: Forwarded, dataKey: string, spec: WriteSpec): Route {
+  #routeOf(write: WriteToMake): Route {
+    const { scope, dataKey, spec, self } = write;
     const plan = this.planOf(dataKey);
-    const { consistency } = scope;
+    const { consistency, forwarded } = scope;
+    const { selfId } = this.#context;
     const owners = this.#reachableOwners(plan);
     const isForStandIn = owners.length === 0;
     const standIns = isForStandIn && consistency.standIns === "sloppy" ? this.#standInsFor(plan, dataKey) : [];
-    const isFirst = isForStandIn && standIns[0] === this.#context.selfId;
-    const candidates = isFirst ? [] : isForStandIn ? standIns.filter((id) => id !== this.#context.selfId) : owners;
-    if (candidates.length === 0 && !isFirst) {
+    const others = standIns.filter((id) => id !== selfId);
+    const isStandIn = self === "too" && standIns.includes(selfId);
+    const isFirst = isStandIn && standIns[0] === selfId;
+    const candidates = isFirst ? [] : isForStandIn ? others : owners;
+    if (candidates.length === 0 && !isStandIn) {
       const needed = plan.needs(consistency.quorum).writes.reduce((sum, count) => sum + count, 0);
       throw new OperatingError("QUORUM", `write reached 0 of ${needed} replicas; it was not made`);
     }
     const ringVersion = plan.ring.document.version;
+    const { writeId, stamp } = forwarded;
     return {
       candidates,
-      here: isFirst ? () => this.#written(this.#standIn.write(scope, dataKey, { ...spec, writeId, stamp })) : null,
+      here: isStandIn ? () => this.#written(this.#standInHere(write, isFirst ? others : [])) : null,
       payloadFor: (spareMs) =>
         encodeWrite({ ringVersion, spareMs, stamp, consistency, dataKey, ...spec, writeId, isForStandIn }),
     };
+  }
+
+  /** Makes a write as a stand-in; where there is no room for it, `next` may have some. */
+  async #standInHere(write: WriteToMake, next: readonly MemberId[]): Promise<VersionVector> {
+    const { scope, dataKey, spec } = write;
+    const { writeId, stamp } = scope.forwarded;
+    try {
+      return await this.#standIn.write(scope, dataKey, { ...spec, writeId, stamp });
+    } catch (error) {
+      if (!(error instanceof OperatingError) || next.length === 0) throw error;
+      if (error.code === "BUSY") return this.#sendWrite({ ...write, self: "left out" });
+      if (error.code !== "UNAVAILABLE") throw error;
+      return this.#sendWrite({ ...write, self: "left out" }).catch(() => {
+        // Whatever the others say, what was kept here may take effect.
+        throw error;
+      });
+    }
   }
 
   /** The owners that can be reached, nearest first, prompt ones before quiet ones. */

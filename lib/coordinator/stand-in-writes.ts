@@ -31,7 +31,10 @@ export class StandInWrites {
     this.#context = options.context;
   }
 
-  /** Resolves at W with what was seen of the key here. REQUIRES a scope that was passed on, with its id. */
+  /**
+   * Resolves at W with what was seen of the key here. Rejects with BUSY where there is no room for it, and with UNAVAILABLE
+   * where there was room for a part of its hints. REQUIRES a scope that was passed on, with its id.
+   */
   async write(
     scope: Scope,
     dataKey: string,
@@ -70,15 +73,12 @@ export class StandInWrites {
     const record = replica.mintApart(before, covered, { value, expiryMs, writeId, stamp });
     const bytes = encodeRecord(record);
     deadline.meet();
+    let isKept = false;
     for (const owner of plan.owners) {
       let outcome = hints.keep(owner, dataKey, bytes, 0, bytes.length);
       if (outcome === "unread") outcome = await hints.keepRead(owner, dataKey, bytes, 0, bytes.length);
-      if (outcome === "full") {
-        throw new OperatingError(
-          "BUSY",
-          "no node that keeps the key can be reached, and there is no room for hints here (hints-max-bytes)",
-        );
-      }
+      if (outcome === "full") throw isKept ? hasRoomForSome() : hasNoRoom();
+      isKept = true;
     }
     await replica.committed();
     return record;
@@ -92,4 +92,19 @@ export class StandInWrites {
       new QuorumWrite(this.#context, { dataKey, quorum, standIns, deadlineMs, plain: null, held: "as a hint", sink }).start();
     });
   }
+}
+
+function hasNoRoom(): OperatingError {
+  return new OperatingError(
+    "BUSY",
+    "no node that keeps the key can be reached, and there is no room for hints here (hints-max-bytes)",
+  );
+}
+
+/** The owners that it was kept for will have it. */
+function hasRoomForSome(): OperatingError {
+  return new OperatingError(
+    "UNAVAILABLE",
+    "no node that keeps the key can be reached, and there is room for hints for some of them only (hints-max-bytes)",
+  );
 }
