@@ -302,12 +302,12 @@ export class QuorumRequests {
     return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
   }
 
-  /** Healthy members after the owners on the ring, this one among them. */
+  /** Healthy members after the owners on the ring, this one among them; none that is about to keep a copy of its own. */
   #standInsFor(plan: SlotPlan, dataKey: string): MemberId[] {
     const { health, selfId } = this.#context;
     const { members, current } = plan.ring;
     const after = [...current.candidatesAfter(slotOfDataKey(dataKey), plan.centreOf(0))].map((index) => members[index]!.id);
-    return after.filter((id) => id === selfId || health.isPrompt(id));
+    return after.filter((id) => !plan.isOwner(id) && (id === selfId || health.isPrompt(id)));
   }
 
   /** A write that another member passes on. */

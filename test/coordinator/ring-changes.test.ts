@@ -62,6 +62,25 @@ describe("while the ring changes", () => {
     await world.run(world.client(first, "ALL").set(key, "w"));
   });
 
+  it("who is about to keep a key does not stand in for those who do, whether asked itself or through another", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const leaving = { kind: "leave", memberId: world.idOf(3), since: 1 } as const;
+    world.pushRing({ ...world.ring.document, version: 2, pending: [leaving] });
+    const key = world.key(1, 2, 3);
+    expect(world.node(5).plans.of(world.slotOf(key)).partners).to.deep.equal([null, null, world.idOf(4)]);
+    for (const owner of [1, 2, 3]) await world.kill(owner);
+    await world.pass(50);
+    for (const through of [4, 5]) {
+      await world.run(world.client(through, "ONE").set(key, `through ${through}`));
+      expect(await world.hinted(5, key, 1, 2, 3)).to.include(`through ${through}`);
+      expect(await world.hinted(4, key, 1, 2, 3)).to.deep.equal([]);
+    }
+    await world.kill(5);
+    await world.pass(50);
+    const failure = await world.failureOf(world.client(4, "ONE").set(key, "nobody"));
+    expect(failure.message).to.equal("write reached 0 of 1 replicas; it was not made");
+  });
+
   it("requests of a node that has not heard of it are done by the newer ring", async () => {
     for (const count of [3, 5]) {
       const { world, document } = await joining(count);
