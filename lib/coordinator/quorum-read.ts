@@ -105,7 +105,10 @@ export class QuorumRead implements Request, ReadOnItsWay {
   /** The same where a member was asked already, and answered this (borrowed). The sink may be called within this call. */
   startWith(from: MemberId, payload: Buffer): void {
     const position = this.#plan.owners.indexOf(from);
-    if (position < 0 || this.#plan.selfPosition < 0 || payload[0] !== AnswerStatus.ok) return this.start();
+    const { selfPosition } = this.#plan;
+    // Who keeps the key, and how many are needed, may be others than when that member was asked.
+    if (position < 0 || selfPosition < 0 || !this.#isPair(position, selfPosition)) return this.start();
+    if (payload[0] !== AnswerStatus.ok) return this.start();
     this.#context.inFlight.add(this);
     this.#askedMs = this.#context.health.nowMs();
     this.#askSelf();
@@ -291,13 +294,18 @@ export class QuorumRead implements Request, ReadOnItsWay {
    * By far most reads: this node and one other are asked, and hold the same bytes.
    */
   #isAgreedByTwo(position: number, isStandIn: boolean, payload: Buffer): boolean {
-    const { groups, reads } = this.#needs;
-    if (!this.#usesOwn || isStandIn || reads.length > 1 || reads[0] !== 2 || groups[position] !== 0) return false;
+    if (!this.#usesOwn || isStandIn || !this.#isPair(position, this.#plan.selfPosition)) return false;
     const own = this.#ownRecord();
     if (!(own instanceof Buffer) || payload.length - 1 !== own.length || payload.compare(own, 0, own.length, 1) !== 0)
       return false;
     this.#deliver(own);
     return true;
+  }
+
+  /** The answers of these two are all that is needed. */
+  #isPair(one: number, other: number): boolean {
+    const { groups, reads } = this.#needs;
+    return reads.length === 1 && reads[0] === 2 && groups[one] === 0 && groups[other] === 0;
   }
 
   /** The slot has other owners by now: asks those. */

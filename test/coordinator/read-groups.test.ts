@@ -2,7 +2,7 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
 import type { TurnWork } from "../../lib/replica/turn-end.js";
-import { RingWorld } from "./ring-world.js";
+import { mintAt, RingWorld } from "./ring-world.js";
 
 const COUNT = 50;
 
@@ -67,6 +67,19 @@ describe("plain reads of one turn", () => {
     // What the member answered is not asked for once more.
     expect(givenSince()).to.equal(COUNT);
     for (const at of [7, 30]) expect(await world.held(1, keys[at]!)).to.deep.equal([wanted[at]]);
+  });
+
+  it("ask as many as the ring that came meanwhile says, where what their member holds differs", async () => {
+    await world.addNode();
+    const four = world.document(4, { replicas: { default: 4, dcs: [] }, version: 2 });
+    mintAt(world, 1, keys[7]!, "new");
+    const reads = getAll();
+    await world.pass(0.3);
+    world.pushRing(four);
+    expect(await world.timeOf(reads)).to.be.below(50);
+    const wanted = expected("old");
+    wanted[7] = "new";
+    expect(await world.run(reads)).to.deep.equal(wanted);
   });
 
   it("go to the other owners when a member has stopped, within the time of a hedge", async () => {
