@@ -48,9 +48,10 @@ export class ReadRepair implements TurnWork, Request {
   hedgeAtMs: number;
   isHedged = false;
   isSettled = false;
-  /** Copies that have to hold it yet, and calls that may still say that one does. */
+  /** Copies that have to hold it yet; calls that may still say that one does, and what this node itself is about to hold. */
   #missing: number;
   #open = 0;
+  #ownOpen = 0;
   readonly #others: number[];
 
   constructor(context: QuorumContext, options: ReadRepairOptions) {
@@ -99,6 +100,7 @@ export class ReadRepair implements TurnWork, Request {
   committed(): void {}
 
   durable(): void {
+    this.#ownOpen--;
     this.#repaired();
   }
 
@@ -107,6 +109,7 @@ export class ReadRepair implements TurnWork, Request {
   }
 
   async #repairOwn(): Promise<void> {
+    this.#ownOpen++;
     const { dataKey, bytes } = this.#options;
     try {
       await this.#context.replica.mergeRead(dataKey, bytes, 0, bytes.length, this.#limit());
@@ -119,16 +122,17 @@ export class ReadRepair implements TurnWork, Request {
 
   /** This node stands in for the owner at `position`. */
   async #keepOwnHint(position: number): Promise<void> {
+    this.#ownOpen++;
     const { dataKey, bytes, plan } = this.#options;
     const { hints, turn } = this.#context;
     const owner = plan.owners[position]!;
     try {
       let kept = hints.keep(owner, dataKey, bytes, 0, bytes.length);
       if (kept === "unread") kept = await hints.keepRead(owner, dataKey, bytes, 0, bytes.length);
-      if (kept === "full") return this.#missed();
+      if (kept === "full") return this.#missedHint();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
-      return this.#missed();
+      return this.#missedHint();
     }
     turn.add(this);
   }
@@ -183,8 +187,13 @@ export class ReadRepair implements TurnWork, Request {
     this.#missed();
   }
 
+  #missedHint(): void {
+    this.#ownOpen--;
+    this.#missed();
+  }
+
   #missed(): void {
-    if (this.isSettled || this.#sendToAnother() || this.#open >= this.#missing) return;
+    if (this.isSettled || this.#sendToAnother() || this.#open + this.#ownOpen >= this.#missing) return;
     this.#fail();
   }
 

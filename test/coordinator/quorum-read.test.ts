@@ -1,7 +1,7 @@
 /** Reads at a quorum: what they find, whom they repair before they answer, and what they do while members are slow. */
 import { expect } from "chai";
 import { CONTEXT } from "../../lib/causality/record-format.js";
-import { RingWorld } from "./ring-world.js";
+import { mintAt, RingWorld } from "./ring-world.js";
 
 /** Has only these nodes store a value, acknowledged at ONE. */
 async function setAt(world: RingWorld, number: number, key: string, value: string): Promise<void> {
@@ -70,6 +70,27 @@ describe("a read at a quorum", () => {
     const failure = await world.failureOf(world.client(1, "STRICT").get(key));
     expect(failure.code).to.equal("QUORUM");
     expect(failure.message).to.contain("too few could be brought up to date");
+  });
+
+  it("does not give a repair up while this node's own copy and another member are being brought up to date", async () => {
+    const world = await RingWorld.start({ nodes: 3 });
+    const key = world.key(1, 2, 3);
+    // Each of the two that are asked lacks what the other has.
+    for (const number of [1, 2]) mintAt(world, number, key, `at ${number}`);
+    await world.pass(5);
+    const { replica } = world.node(1);
+    const { mergeRead } = replica;
+    const [, second, third] = world.nodes.map(({ id }) => id);
+    replica.mergeRead = async (...args) => {
+      // It lasts: meanwhile 2 is late, 3 is brought there besides, and then 2 answers that its disk refused.
+      world.node(2).disk.faults.appendFailure = 1;
+      world.network.setDelay(second!, world.idOf(1), 200);
+      world.network.setDelay(third!, world.idOf(1), 250);
+      await new Promise<void>((resolve) => world.node(1).clock.after(600, resolve));
+      return mergeRead.apply(replica, args);
+    };
+    const read = world.client(1).values(key);
+    expect((await world.run(read)).sort()).to.deep.equal(["at 1", "at 2"]);
   });
 
   it("does not ask more members than it needs, nor repairs what agrees", async () => {
