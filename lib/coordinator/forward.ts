@@ -68,6 +68,8 @@ export class Forward implements Request {
   #isRingAwaited = false;
   #next = 0;
   #open = 0;
+  /** Who was given it last, until that answers or fails. */
+  #holder: MemberId | null = null;
   /** Of the last member that was asked. */
   #sentMs = 0;
   #beginByMs = 0;
@@ -93,7 +95,7 @@ export class Forward implements Request {
   hedge(): boolean {
     const { health, remote, clock } = this.#context;
     const { repeats } = this.#options;
-    const last = this.#route?.candidates[this.#next - 1];
+    const last = this.#holder ?? this.#route?.candidates[this.#next - 1];
     if (last === undefined || repeats === "never") return false;
     const nowMs = clock.monotonicMs();
     const agoMs = nowMs - this.#sentMs;
@@ -172,6 +174,7 @@ export class Forward implements Request {
     const { repeats, kind, deadlineMs, leases } = this.#options;
     const { candidates, here, payloadFor } = this.#route!;
     this.#open++;
+    this.#holder = to;
     this.#sentMs = clock.monotonicMs();
     const isLast = this.#next >= candidates.length && here === null;
     const isBound = repeats === "never" || isLast;
@@ -182,7 +185,7 @@ export class Forward implements Request {
       kind,
       deadlineMs,
       onAnswer: (payload) => this.#onAnswer(to, payload),
-      onFailure: (code, text) => this.#onFailure(code, text),
+      onFailure: (code, text) => this.#onFailure(to, code, text),
     };
     // What the member has all its time for is no part of a lease: who looks at the others must not wait that long for them.
     this.#leaseNumber = isBound || leases === undefined ? 0 : leases.open(to, this.#beginByMs, this.#sentMs);
@@ -192,23 +195,35 @@ export class Forward implements Request {
   #runHere(): boolean {
     const { here } = this.#route!;
     if (here === null || this.#isTriedHere) return false;
+    const { selfId } = this.#context;
     this.#isTriedHere = true;
     this.hedgeAtMs = this.deadlineMs;
     this.#open++;
-    background(here().then((answer) => this.#onAnswer(null, answer)));
+    this.#holder = selfId;
+    background(here().then((answer) => this.#onAnswer(selfId, answer)));
     return true;
   }
 
-  #onAnswer(from: MemberId | null, answer: Buffer): void {
+  #letGo(from: MemberId): void {
     this.#open--;
-    if (from !== null && this.#options.repeats !== "anywhere") this.#context.health.noteDecision(from);
+    if (this.#holder === from) this.#holder = null;
+  }
+
+  /** Another was given it since: what is said now by one that was passed by must not have it decided by a third. */
+  get #isDecidedElsewhere(): boolean {
+    return this.#options.repeats === "in turn" && this.#holder !== null;
+  }
+
+  #onAnswer(from: MemberId, answer: Buffer): void {
+    this.#letGo(from);
+    const isHere = from === this.#context.selfId;
+    if (!isHere && this.#options.repeats !== "anywhere") this.#context.health.noteDecision(from);
     if (this.isSettled) return;
     switch (answer[0]) {
       case ForwardStatus.ok:
         return this.#deliver(answer);
       case ForwardStatus.staleRing:
-        if (from !== null) return this.#routeAnew(from);
-        return this.#goOn();
+        return isHere ? this.#goOn() : this.#routeAnew(from);
       default:
         return this.#onRefused(from, decodeRefused(answer));
     }
@@ -224,13 +239,14 @@ export class Forward implements Request {
     }
   }
 
-  #onRefused(from: MemberId | null, error: OperatingError): void {
-    const { clock } = this.#context;
+  #onRefused(from: MemberId, error: OperatingError): void {
+    const { clock, selfId } = this.#context;
     this.#lastError = error;
+    if (this.#isDecidedElsewhere) return;
     switch (error.code) {
       case "TIMEOUT":
         // It was not begun in time, and never will be. Where it is decided there may be many before it.
-        if (this.#options.repeats !== "in turn" || from === null || this.#isSilent(from)) return this.#goOn();
+        if (this.#options.repeats !== "in turn" || from === selfId || this.#isSilent(from)) return this.#goOn();
         if (clock.monotonicMs() >= this.deadlineMs) return this.#fail();
         this.#patienceMs *= 2;
         return this.#sendTo(from);
@@ -254,21 +270,21 @@ export class Forward implements Request {
 
   /** Others may keep the key by now. */
   #routeAnew(from: MemberId): void {
-    if (this.#isRingAwaited) return;
+    if (this.#isRingAwaited || this.#isDecidedElsewhere) return;
     if (++this.#routes > ROUTES_MAX) return this.#goOn();
     this.#isRingAwaited = true;
     background(
       this.#context.fetchRing(from).then(() => {
         this.#isRingAwaited = false;
-        this.#begin();
+        if (!this.#isDecidedElsewhere) this.#begin();
       }),
     );
   }
 
-  #onFailure(code: MemberFailureCode, text: string): void {
-    this.#open--;
+  #onFailure(from: MemberId, code: MemberFailureCode, text: string): void {
+    this.#letGo(from);
     if (AMBIGUOUS.has(code)) this.#mayHaveRun = true;
-    if (this.isSettled) return;
+    if (this.isSettled || this.#isDecidedElsewhere) return;
     if (code === "BUSY" && this.#options.repeats !== "anywhere") {
       this.#lastError = new OperatingError("BUSY", `the node that decides on the key has too much to do: ${text}; try again`);
       return this.#fail();

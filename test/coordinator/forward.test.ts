@@ -1,7 +1,7 @@
 /** What a client is told of a request that was passed on: never that nothing has changed while somebody may have made it. */
 import { expect } from "chai";
 import { LeasesGiven } from "../../lib/coordinator/decision-leases.js";
-import { Forward } from "../../lib/coordinator/forward.js";
+import { Forward, type Route } from "../../lib/coordinator/forward.js";
 import { encodeRefused, ForwardStatus } from "../../lib/coordinator/forward-messages.js";
 import type { QuorumContext } from "../../lib/coordinator/quorum-context.js";
 import { type ErrorCode, OperatingError } from "../../lib/errors.js";
@@ -20,8 +20,10 @@ let leasedMs = 0;
 function fakeNode(): { readonly context: QuorumContext; readonly calls: MemberCall[] } {
   const calls: MemberCall[] = [];
   const context = {
+    selfId: "self",
     clock: { monotonicMs: () => nowMs },
     inFlight: { add: () => undefined },
+    fetchRing: () => Promise.resolve(),
     turn: { add: (work: TurnWork) => work.committed() },
     health: {
       nowMs: () => nowMs,
@@ -54,14 +56,17 @@ describe("a request that is passed on", () => {
   let told: string;
   let leases: LeasesGiven;
 
-  function pass(repeats: "never" | "in turn" | "anywhere"): void {
+  function pass(
+    repeats: "never" | "in turn" | "anywhere",
+    to: Pick<Route, "candidates" | "here"> = { candidates: ["a", "b"], here: null },
+  ): void {
     const node = fakeNode();
     calls = node.calls;
     told = "";
     leases = new LeasesGiven({ remote: node.context.remote, instance: "instance" });
     forward = new Forward(node.context, {
       kind: 1,
-      route: () => ({ candidates: ["a", "b"], here: null, payloadFor: () => Buffer.alloc(1) }),
+      route: () => ({ ...to, payloadFor: () => Buffer.alloc(1) }),
       deadlineMs: nowMs + 2_000,
       repeats,
       ...(repeats === "in turn" && { leases }),
@@ -168,6 +173,45 @@ describe("a request that is passed on", () => {
     nowMs += 1;
     decision.hedge();
     expect(node.calls.map(({ to }) => to)).to.deep.equal(["a", "a", "b"]);
+  });
+
+  it("is not steered by a member that was passed by while another has it", async () => {
+    const answers: [string, (call: MemberCall) => void][] = [
+      ["too late", ({ onAnswer }) => onAnswer(encodeRefused(new OperatingError("TIMEOUT", "too late")))],
+      ["broken off", ({ onFailure }) => onFailure("UNAVAILABLE", "")],
+      ["too much to do", ({ onFailure }) => onFailure("BUSY", "")],
+      ["made elsewhere", ({ onAnswer }) => onAnswer(encodeRefused(new OperatingError("QUORUM", "made elsewhere")))],
+      ["a newer ring", ({ onAnswer }) => onAnswer(Buffer.from([ForwardStatus.staleRing]))],
+    ];
+    for (const [what, answer] of answers) {
+      for (const here of [null, () => new Promise<Buffer>(() => undefined)]) {
+        pass("in turn", { candidates: here === null ? ["a", "b", "c"] : ["a"], here });
+        nowMs += 250;
+        forward.hedge();
+        const passedOn = calls.length;
+        // It lives after all.
+        areSilent = false;
+        answer(calls[0]!);
+        await Promise.resolve();
+        areSilent = true;
+        expect(calls, what).to.have.length(passedOn);
+        expect(told, what).to.equal("");
+        if (here !== null) continue;
+        calls[1]!.onAnswer(Buffer.from([ForwardStatus.ok]));
+        expect(told, what).to.equal("answered");
+      }
+    }
+  });
+
+  it("goes back to a member that was passed by when those after it have failed", () => {
+    pass("in turn");
+    nowMs += 250;
+    forward.hedge();
+    calls[1]!.onFailure("UNAVAILABLE", "");
+    areSilent = false;
+    refuse(0, "TIMEOUT", "too late");
+    areSilent = true;
+    expect(calls.map(({ to }) => to)).to.deep.equal(["a", "b", "a"]);
   });
 
   it("may take effect when time is up", () => {

@@ -97,6 +97,22 @@ describe("read-modify-writes", () => {
     expect(await world.run(world.client(3).get(key))).to.equal("11");
   });
 
+  it("fail no request when the node that decides wakes just after it was passed by", async () => {
+    for (const sleepMs of [246, 252, 256, 260, 264]) {
+      const world = await RingWorld.start({ nodes: 5 });
+      const key = world.key(1, 2, 3);
+      await world.run(world.client(4).incr(key));
+      world.freeze(1);
+      const works: Promise<number>[] = [];
+      for (const number of [4, 5]) for (let count = 0; count < 30; count++) works.push(world.client(number).incr(key));
+      await world.pass(sleepMs);
+      world.thaw(1);
+      const answers = await outcomesOf(world, works);
+      const distinct = new Set(answers.filter((answer) => typeof answer === "number"));
+      expect(distinct.size, `after ${sleepMs} ms: ${answers.join()}`).to.equal(60);
+    }
+  });
+
   it("decide on what a minority holds only if a majority holds it by the time they answer", async () => {
     const world = await RingWorld.start({ nodes: 5 });
     for (const holder of [1, 2]) {
