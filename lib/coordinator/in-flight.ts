@@ -3,10 +3,16 @@
  * hedge, once; those past their deadline are given up, so that no request waits for ever, whatever it waits for.
  *
  * Hedging costs work exactly when there may be too much of it, so it has a budget: a share of all requests, and what was
- * saved up in quiet times for the moment in which a peer stops.
+ * saved up in quiet times for the moment in which a peer stops. Turning away from one that has stopped costs none of it: all
+ * that waits there would fail, and it does none of the work itself.
  */
+import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
+import type { MemberHealth } from "../replica/member-health.js";
+
+/** True when a member is late with what it was asked `agoMs` ago, and there is budget to ask another. */
+export type Lateness = (member: MemberId, agoMs: number) => boolean;
 
 export interface Request {
   /** Nothing more is expected of anybody. */
@@ -15,8 +21,8 @@ export interface Request {
   readonly hedgeAtMs: number;
   readonly deadlineMs: number;
   isHedged: boolean;
-  /** Has others asked for those who are late. False when nobody is, so far: then it is asked again. */
-  hedge(): boolean;
+  /** Has others asked for those who `isLate` says are late. False when nobody is, so far: then it is asked again. */
+  hedge(isLate: Lateness): boolean;
   expire(): void;
 }
 
@@ -29,22 +35,27 @@ const SAVED_MAX = 2_000;
 
 export class InFlight {
   readonly #clock: Clock;
+  readonly #health: Pick<MemberHealth, "isLate" | "hasStopped">;
   readonly #requestsMax: () => number;
   /** In the order in which they began. */
   readonly #requests: Request[] = [];
   #isTicking = false;
   #saved = SAVED_MAX;
+  /** The request that is being asked to hedge turns away from a member that is slow, not stopped. */
+  #isPaid = false;
   #dueMs = 0;
   /** Writes that travel in groups, beyond the one that each group is. */
   grouped = 0;
   readonly #onTick = (): void => this.#tick();
+  readonly #isLate: Lateness = (member, agoMs) => this.#judge(member, agoMs);
   /** Hedges made, and put off for want of budget; requests given up. */
   hedged = 0;
   spared = 0;
   expired = 0;
 
-  constructor(options: { clock: Clock; requestsMax: () => number }) {
+  constructor(options: { clock: Clock; health: Pick<MemberHealth, "isLate" | "hasStopped">; requestsMax: () => number }) {
     this.#clock = options.clock;
+    this.#health = options.health;
     this.#requestsMax = options.requestsMax;
   }
 
@@ -96,13 +107,21 @@ export class InFlight {
   }
 
   #hedge(request: Request): void {
+    this.#isPaid = false;
+    if (!request.hedge(this.#isLate)) return;
+    request.isHedged = true;
+    if (this.#isPaid) this.#saved--;
+    this.hedged++;
+  }
+
+  #judge(member: MemberId, agoMs: number): boolean {
+    if (this.#health.hasStopped(member)) return true;
+    if (!this.#health.isLate(member, agoMs)) return false;
     if (this.#saved < 1) {
       this.spared++;
-      return;
+      return false;
     }
-    if (!request.hedge()) return;
-    request.isHedged = true;
-    this.#saved--;
-    this.hedged++;
+    this.#isPaid = true;
+    return true;
   }
 }

@@ -14,7 +14,7 @@ import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import type { ReadHead } from "../replica/remote-replicas.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
-import type { Request } from "./in-flight.js";
+import type { Lateness, Request } from "./in-flight.js";
 import { OwnCopy } from "./own-copy.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
@@ -152,14 +152,14 @@ export class QuorumRead implements Request, ReadOnItsWay {
 
   // Request.
 
-  hedge(): boolean {
-    if (this.#isOwnAwaited) return this.#goOnWithoutOwn();
+  hedge(isLate: Lateness): boolean {
+    if (this.#isOwnAwaited) return isLate(this.#context.selfId, 0) && this.#goOnWithoutOwn();
     if (this.#isCompleting) return false;
     const { health } = this.#context;
     const { owners } = this.#plan;
     const agoMs = health.nowMs() - this.#askedMs;
     // Found before anybody is asked: those that are asked in this step are not late yet.
-    const late = [...this.#state.keys()].filter((at) => this.#state[at] === ASKED && health.isLate(owners[at]!, agoMs));
+    const late = [...this.#state.keys()].filter((at) => this.#state[at] === ASKED && isLate(owners[at]!, agoMs));
     let isHedged = false;
     for (const position of late) isHedged = this.#askAnother(position) || isHedged;
     return isHedged;

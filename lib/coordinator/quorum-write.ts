@@ -19,7 +19,7 @@ import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
 import type { Quorum } from "./consistency.js";
-import type { Request } from "./in-flight.js";
+import type { Lateness, Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
@@ -166,17 +166,15 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
 
   // Request: what time says.
 
-  hedge(): boolean {
+  hedge(isLate: Lateness): boolean {
     const { owners, partners } = this.#plan;
-    const { health } = this.#context;
-    const agoMs = health.nowMs() - this.#sentMs;
-    const isLate = (id: MemberId): boolean => health.isLate(id, agoMs);
+    const agoMs = this.#context.health.nowMs() - this.#sentMs;
     const late: { readonly position: number; readonly target: MemberId }[] = [];
     for (let position = 0; position < owners.length; position++) {
       const place = this.#places[position]!;
       const open = place & ~(place >> STOOD_IN);
-      if ((open & OWNER) !== 0 && isLate(owners[position]!)) late.push({ position, target: owners[position]! });
-      if ((open & PARTNER) !== 0 && isLate(partners[position]!)) late.push({ position, target: partners[position]! });
+      if ((open & OWNER) !== 0 && isLate(owners[position]!, agoMs)) late.push({ position, target: owners[position]! });
+      if ((open & PARTNER) !== 0 && isLate(partners[position]!, agoMs)) late.push({ position, target: partners[position]! });
     }
     if (late.length === 0) return false;
     // A mark helps nobody to an answer: where nobody else can stand in, it waits until the call has failed.

@@ -17,7 +17,7 @@ import type { MemberCall } from "../replica/remote-replicas.js";
 import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { Consistency, Quorum } from "./consistency.js";
-import type { Request } from "./in-flight.js";
+import type { Lateness, Request } from "./in-flight.js";
 import type { Scope } from "./keyspace.js";
 import type { QuorumContext } from "./quorum-context.js";
 import { QuorumRead, type RecordSink } from "./quorum-read.js";
@@ -174,9 +174,8 @@ class ReadGroup implements TurnWork, Request, MemberCall {
 
   // Request.
 
-  hedge(): boolean {
-    const { health } = this.#context;
-    if (!health.isLate(this.to, health.nowMs() - this.#sentMs)) return false;
+  hedge(isLate: Lateness): boolean {
+    if (!isLate(this.to, this.#context.health.nowMs() - this.#sentMs)) return false;
     if (!this.#hasOther()) {
       this.hedgeAtMs = this.deadlineMs;
       return false;

@@ -11,7 +11,7 @@ import type { MemberCall, MemberFailureCode } from "../replica/remote-replicas.j
 import type { Limit } from "../replica/replica.js";
 import { AnswerStatus, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
-import type { Request } from "./in-flight.js";
+import type { Lateness, Request } from "./in-flight.js";
 import type { QuorumContext } from "./quorum-context.js";
 import type { SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
@@ -85,7 +85,9 @@ export class ReadRepair implements TurnWork, Request {
 
   // Request.
 
-  hedge(): boolean {
+  hedge(isLate: Lateness): boolean {
+    // It is not asked before that is long enough ago.
+    if (!this.#options.stale.some(({ to }) => isLate(to, Number.POSITIVE_INFINITY))) return false;
     let isSent = false;
     for (let open = this.#open; open > 0; open--) isSent = this.#sendToAnother() || isSent;
     return isSent;

@@ -15,7 +15,7 @@ import { slotOfDataKey } from "../replica/data-key.js";
 import type { MemberCall } from "../replica/remote-replicas.js";
 import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
-import type { Request } from "./in-flight.js";
+import type { Lateness, Request } from "./in-flight.js";
 import { NOBODY, type Scope, type Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
 import { QuorumWrite } from "./quorum-write.js";
@@ -240,10 +240,9 @@ class WriteGroup implements TurnWork, Request {
     return this.#isOver;
   }
 
-  hedge(): boolean {
-    const { health } = this.#context;
-    const agoMs = health.nowMs() - this.#sentMs;
-    if (![...this.#waiting].some((id) => health.isLate(id, agoMs))) return false;
+  hedge(isLate: Lateness): boolean {
+    const agoMs = this.#context.health.nowMs() - this.#sentMs;
+    if (![...this.#waiting].some((id) => isLate(id, agoMs))) return false;
     // Where nobody can stand in, a hedge helps nobody.
     const slot = slotOfDataKey(this.#dataKeys[0]!);
     if (standInFor(this.#context, this.#options.plan, { slot, centre: this.#options.plan.centreOf(0), used: null }) === null) {

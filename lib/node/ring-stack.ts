@@ -195,7 +195,7 @@ export class RingStack {
       hints,
       remote: new RemoteReplicas({ peers }),
       health,
-      inFlight: new InFlight({ clock, requestsMax: () => settings.requestsMax }),
+      inFlight: new InFlight({ clock, health, requestsMax: () => settings.requestsMax }),
       turn: this.#turn,
       clock,
       plans,

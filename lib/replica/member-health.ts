@@ -64,6 +64,11 @@ export class MemberHealth {
     return link?.isUsable === true && link.silentMs < STOPPED_MS;
   }
 
+  /** It was asked something and seems to have stopped, or its link is of no use. False for this node itself. */
+  hasStopped(id: MemberId): boolean {
+    return this.#peers.state(id) !== null && !this.isAnswering(id);
+  }
+
   /** How long nothing has come from it although it was asked something. */
   silentMs(id: MemberId): number {
     return this.#peers.state(id)?.silentMs ?? Number.POSITIVE_INFINITY;

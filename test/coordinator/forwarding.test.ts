@@ -113,6 +113,20 @@ describe("read-modify-writes", () => {
     }
   });
 
+  it("and reads are answered within half a second while an owner is frozen, however many wait for it", async () => {
+    const world = await RingWorld.start({ nodes: 5, settings: { queuedMax: 10_000 } });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(4).incr(key));
+    world.freeze(1);
+    const reads = Array.from({ length: 2_400 }, () => world.client(4).get(key));
+    const incrs = [1, 2, 3].map(() => world.client(4).incr(key));
+    const outcomes = outcomesOf(world, [...incrs, ...reads]);
+    expect(await world.timeOf(outcomes)).to.be.below(500);
+    const [first, second, third, ...values] = await outcomes;
+    expect([first, second, third]).to.deep.equal([2, 3, 4]);
+    for (const value of values) expect(value).to.be.oneOf(["1", "2", "3", "4"]);
+  });
+
   it("decide on what a minority holds only if a majority holds it by the time they answer", async () => {
     const world = await RingWorld.start({ nodes: 5 });
     for (const holder of [1, 2]) {

@@ -206,7 +206,7 @@ describe("a write at a quorum", () => {
     // In one turn: a write that the disk will refuse, and the hedge of the one before.
     world.node(1).disk.faults.appendFailure = 1;
     const refused = world.failureOf(world.client(1).set(key, "refused"));
-    expect(requests[0]!.hedge()).to.equal(true);
+    expect(requests[0]!.hedge(() => true)).to.equal(true);
     expect((await refused).code).to.equal("IO");
     await world.pass(5);
     const hinted = await Promise.all([4, 5].map((number) => world.hinted(number, key, 2, 3)));

@@ -161,7 +161,7 @@ export class RingNode {
       hints,
       remote: new RemoteReplicas({ peers: this.peers }),
       health,
-      inFlight: new InFlight({ clock, requestsMax: () => settings.queuedMax }),
+      inFlight: new InFlight({ clock, health, requestsMax: () => settings.queuedMax }),
       turn,
       clock,
       plans: this.plans,
