@@ -255,11 +255,11 @@ export class LocalKeyspace implements LocalOperations {
   }
 
   scan(scope: Scope, cursor: bigint, count: number): Promise<KeyPage> {
-    return this.#walk.page(scope.database, cursor, count);
+    return this.deadline(scope).bound(this.#walk.page(scope.database, cursor, count));
   }
 
   randomKey(scope: Scope): Promise<string | null> {
-    return this.#walk.randomKey(scope.database);
+    return this.deadline(scope).bound(this.#walk.randomKey(scope.database));
   }
 
   size(database: number): number {
@@ -283,7 +283,7 @@ export class LocalKeyspace implements LocalOperations {
   }
 
   keysInSlot(scope: Scope, slot: number, count: number): Promise<readonly string[]> {
-    return this.#walk.keysInSlot(scope.database, slot, count);
+    return this.deadline(scope).bound(this.#walk.keysInSlot(scope.database, slot, count));
   }
 
   committed(): Promise<void> {

@@ -9,6 +9,7 @@ import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { pause } from "../host/clock.js";
 import { addSlot, type SlotSpan, slotsOf } from "../replica/slot-spans.js";
+import { Deadline } from "./deadline.js";
 import type { QuorumContext } from "./quorum-context.js";
 import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
 import type { SlotPlan } from "./slot-plan.js";
@@ -145,13 +146,16 @@ export class OwnersAsked<Answer> {
   }
 
   async #call(member: MemberId, { spans, hasSpare }: Call): Promise<Answer> {
-    const { clock } = this.#context;
+    const { clock, selfId } = this.#context;
     const { ask, deadlineMs } = this.#options;
     for (;;) {
       const nowMs = clock.monotonicMs();
       const patienceMs = hasSpare ? Math.min(deadlineMs, nowMs + PATIENCE_MS) : deadlineMs;
       try {
-        const answer = await ask(member, spans, patienceMs);
+        const asked = ask(member, spans, patienceMs);
+        // The links keep the deadlines of the others; this node's disk, should it hang, knows none.
+        const isOwn = member === selfId;
+        const answer = await (isOwn ? new Deadline(clock, patienceMs - nowMs).bound(asked) : asked);
         if (answer === null) throw new RingIsOlder(member);
         return answer;
       } catch (error) {
@@ -176,12 +180,12 @@ export class OwnersAsked<Answer> {
       candidates = usable;
     }
     const costOf = (id: MemberId): number => {
-      if (id === selfId) return -1;
       const members = plan.ring.members.length;
       const steps = (plan.ring.indexOf(id)! - (plan.ring.indexOf(selfId) ?? 0) + members) % members;
       const failedMs = this.#options.failures.get(id);
       const isShunned = failedMs !== undefined && clock.monotonicMs() - failedMs < SHUNNED_MS;
-      return isShunned || health.isQuiet(id) ? members + steps : steps;
+      if (isShunned || health.isQuiet(id)) return members + steps;
+      return id === selfId ? -1 : steps;
     };
     return [...candidates].sort((a, b) => costOf(a) - costOf(b));
   }

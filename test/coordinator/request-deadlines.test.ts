@@ -1,5 +1,6 @@
 /** No request stays unanswered past `request-timeout`, whatever hangs; and what is told to have failed for good has. */
 import { expect } from "chai";
+import type { OperatingError } from "../../lib/errors.js";
 import type { RingClient } from "./ring-client.js";
 import { mintAt, RingWorld } from "./ring-world.js";
 
@@ -100,6 +101,39 @@ describe("a request's deadline", () => {
     for (let round = 0; round < 8; round++) times.push(await world.timeOf(world.client(1).set(key, "w")));
     expect(Math.max(...times)).to.be.at.most(TIMEOUT_MS + GRACE_MS);
   });
+
+  for (const nodes of [1, 5]) {
+    it(`holds for requests about all keys while this node's disk hangs, one of ${nodes}`, async () => {
+      const world = await RingWorld.start({ nodes, settings: { requestTimeoutMs: TIMEOUT_MS } });
+      const keys = Array.from({ length: 20 }, () => world.key());
+      for (const key of keys) await world.run(world.client(1, "ALL").set(key, "1"));
+      const slot = world.slotOf(keys[0]!);
+      const { keyspace } = world.node(1);
+      hang(world.node(1));
+      for (const words of ["", "ONE"]) {
+        const { scope } = world.client(1, words);
+        const requests: (() => Promise<unknown>)[] = [
+          async () => {
+            const found: string[] = [];
+            let page = await keyspace.scan(scope, 0n, 100);
+            for (; page.cursor !== 0n; page = await keyspace.scan(scope, page.cursor, 100)) found.push(...page.keys);
+            return found.length + page.keys.length;
+          },
+          async () => keys.includes((await keyspace.randomKey(scope))!),
+          () => keyspace.keysInSlot(scope, slot, 10),
+          () => keyspace.readTotal(scope),
+        ];
+        const expected = [20, true, [keys[0]], 20];
+        for (const [at, request] of requests.entries()) {
+          const outcome = request().catch((error: OperatingError) => error.code);
+          expect(await world.timeOf(outcome), `${words} ${at}`).to.be.at.most(TIMEOUT_MS + GRACE_MS);
+          // The counts are in memory; nobody else has the keys of a ring of one.
+          if (nodes === 1 && at < 3) expect(await outcome).to.equal("TIMEOUT");
+          else expect(await outcome).to.deep.equal(expected[at]);
+        }
+      }
+    });
+  }
 
   it("that passed without a change leaves none, whatever wakes later", async () => {
     const world = await RingWorld.start({ nodes: 5, settings: { requestTimeoutMs: TIMEOUT_MS } });

@@ -21,6 +21,7 @@ import { defaultPeerSettings, Peers } from "../../lib/peer/peer.js";
 import { Handoff } from "../../lib/replica/handoff.js";
 import { Hints } from "../../lib/replica/hints.js";
 import { KeyQueues } from "../../lib/replica/key-queues.js";
+import { KeyService } from "../../lib/replica/key-service.js";
 import { MemberHealth } from "../../lib/replica/member-health.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
 import { recordJobOptions } from "../../lib/replica/record-jobs.js";
@@ -204,6 +205,15 @@ export class RingNode {
     });
     this.replica.keepTombstones();
     this.service.serve();
+    const keys = new KeyService({
+      peers: this.peers,
+      lister: this.local.lister,
+      turn,
+      isStale: (slot, version) => this.plans.isStale(slot, version),
+      ringVersion: () => this.plans.ring.document.version,
+      fetchRing: (from) => this.#fetchRing(from),
+    });
+    keys.serve();
     requests.serve();
     this.forwarding.serve((command, forwarded, hold) => this.#runForwarded(command, forwarded, hold));
     this.handoff.start();
