@@ -3,7 +3,7 @@
  * forgotten with it; commands of that kind are never passed on.
  */
 import { latin1Of } from "../bytes/latin1.js";
-import type { CommandRun } from "../coordinator/command-forwarding.js";
+import type { CommandKeys, CommandRun } from "../coordinator/command-forwarding.js";
 import type { Keyspace } from "../coordinator/keyspace.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
@@ -12,7 +12,7 @@ import { ClientSession } from "./client-session.js";
 import type { CommandRunner } from "./command-runner.js";
 import type { CommandSettings } from "./command-settings.js";
 import type { CommandTable } from "./command-table.js";
-import { TRANSACTION } from "./forwarded-transaction.js";
+import { decodeTransaction, TRANSACTION } from "./forwarded-transaction.js";
 import { executeForwarded } from "./transactions.js";
 
 const NO_CONNECTION: ConnectionControl = {
@@ -24,6 +24,20 @@ const NO_CONNECTION: ConnectionControl = {
   outputBytes: 0,
   push: () => undefined,
 };
+
+/** The keys of a command that is passed on. Throws CORRUPT for what no node sends. */
+export function keysOfForwarded(table: CommandTable): CommandKeys {
+  return (args) => {
+    if (latin1Of(args[0]!) === TRANSACTION) {
+      const { queue, watched } = decodeTransaction(args, table);
+      const keys = queue.flatMap(({ entry, args: words }) => entry.keyPositions(words).map((at) => words[at]!));
+      return [...watched.map(({ key }) => key), ...keys];
+    }
+    const lookup = table.resolve(args);
+    if (lookup.kind !== "found" || !lookup.entry.accepts(args.length)) return [];
+    return lookup.entry.keyPositions(args).map((at) => args[at]!);
+  };
+}
 
 export function runForwarded(options: {
   readonly keyspace: Keyspace;

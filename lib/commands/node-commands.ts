@@ -22,7 +22,7 @@ import { connectionCommands } from "./connection.js";
 import { consistencyCommands } from "./consistency.js";
 import { debugCommands } from "./debug.js";
 import { diagnosticsCommands } from "./diagnostics.js";
-import { runForwarded } from "./forwarded-commands.js";
+import { keysOfForwarded, runForwarded } from "./forwarded-commands.js";
 import { infoCommands } from "./info.js";
 import { type NodeFacts, nodeInfo } from "./info-sections.js";
 import { RateMeter } from "./rate-meter.js";
@@ -99,6 +99,6 @@ export function buildCommands(options: NodeCommandsOptions): NodeCommands {
     ...consistencyCommands({ settings, runner, table, copies, replicasMax }),
     ...clusterCommands(options.cluster),
   ]);
-  options.routing?.serve(runForwarded({ keyspace, table: built, runner, clock, settings }));
+  options.routing?.serve(runForwarded({ keyspace, table: built, runner, clock, settings }), keysOfForwarded(built));
   return { commands: new Commands({ table: built, runner, clients, context, settings }), table: built, clients, rate };
 }

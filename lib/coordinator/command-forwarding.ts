@@ -4,6 +4,7 @@
  */
 import { background } from "../background.js";
 import { latin1Of } from "../bytes/latin1.js";
+import { slotOf } from "../bytes/slot.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
@@ -18,6 +19,7 @@ import {
   encodeRefused,
   encodeReplied,
   ForwardKind,
+  STALE_RING,
 } from "./forward-messages.js";
 import { forwardedBy } from "./forwarded.js";
 import type { Forwarded, Hold, Scope } from "./keyspace.js";
@@ -52,6 +54,9 @@ export interface RoutedCommand {
 export type CommandRun = (command: CommandToRun, forwarded: Forwarded, hold: Hold | null) => Promise<string>;
 export type CommandToRun = Omit<CommandRequest, "ringVersion" | "spareMs" | "leaseNumber" | "stamp" | "writeId">;
 
+/** The keys that the words of such a command name; of what this version does not run for others, none. */
+export type CommandKeys = (args: readonly Buffer[]) => readonly Uint8Array[];
+
 /** What the commands need of it. */
 export interface CommandRouting {
   /** True when what reads this key and decides does not run here. */
@@ -61,7 +66,7 @@ export interface CommandRouting {
   /** Has it run where its keys are decided on. Resolves with the encoded reply; rejects with an `OperatingError`. */
   forward(command: RoutedCommand): Promise<string>;
   /** Once, before anything is passed on. */
-  serve(run: CommandRun): void;
+  serve(run: CommandRun, keysOf: CommandKeys): void;
 }
 
 export class CommandForwarding implements CommandRouting {
@@ -73,6 +78,7 @@ export class CommandForwarding implements CommandRouting {
   readonly #leasesGiven: LeasesGiven;
   readonly #leasesTaken = new LeasesTaken();
   #run: CommandRun | null = null;
+  #keysOf: CommandKeys = () => [];
 
   constructor(options: { requests: QuorumRequests; local: LocalKeyspace; context: QuorumContext }) {
     this.#requests = options.requests;
@@ -143,14 +149,16 @@ export class CommandForwarding implements CommandRouting {
     return deadline.bound(this.#local.inTurnOf(scope, dataKeys, (held) => work(held.hold!)));
   }
 
-  serve(run: CommandRun): void {
+  serve(run: CommandRun, keysOf: CommandKeys): void {
     this.#run = run;
+    this.#keysOf = keysOf;
     this.#context.remote.serve(ForwardKind.command, (request) => this.#onCommand(request));
     this.#context.remote.serve(ForwardKind.lease, ({ payload, deadlineMs }) => this.#leasesTaken.learn(payload, deadlineMs));
   }
 
   #onCommand(request: MemberRequest): void {
     const command = decodeCommand(request.payload);
+    if (this.#isStale(command)) return request.answer(STALE_RING);
     const { writeId, leaseNumber } = command;
     const leasedUntilMs = (): number => this.#leasesTaken.untilMs(writeId, leaseNumber);
     const forwarded = forwardedBy(request, command, this.#context.clock, leasedUntilMs);
@@ -159,6 +167,12 @@ export class CommandForwarding implements CommandRouting {
         this.#context.turn.add(new DurableAnswer(request, answer, encodeRefused)),
       ),
     );
+  }
+
+  /** Who passed it on takes others for the owners of its keys: here it would be decided besides where that is done by now. */
+  #isStale({ ringVersion, args }: CommandRequest): boolean {
+    if (ringVersion >= this.#plans.ring.document.version) return false;
+    return this.#keysOf(args).some((key) => this.#plans.isStale(slotOf(key), ringVersion));
   }
 
   async #runHere(command: CommandToRun, forwarded: Forwarded, hold: Hold | null): Promise<Buffer> {

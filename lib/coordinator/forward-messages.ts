@@ -31,6 +31,9 @@ export const ForwardKind = { write: 5, command: 6, lease: 8 } as const;
 
 export const ForwardStatus = { ok: 0, staleRing: 1, error: 2 } as const;
 
+/** The receiver knows a newer ring, in which the slot has other owners. */
+export const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
+
 /** Numbers on the wire. */
 const CODES: readonly ErrorCode[] = [
   "IO",

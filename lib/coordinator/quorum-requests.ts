@@ -25,7 +25,7 @@ import {
   encodeWrite,
   encodeWritten,
   ForwardKind,
-  ForwardStatus,
+  STALE_RING,
   type WriteRequest,
 } from "./forward-messages.js";
 import { forwardedBy } from "./forwarded.js";
@@ -54,7 +54,6 @@ interface WriteToMake {
 }
 
 const INSTANCE_BYTES = 8;
-const STALE_RING = Buffer.from([ForwardStatus.staleRing]);
 
 export class QuorumRequests {
   /** What decisions read of others before they are made. */

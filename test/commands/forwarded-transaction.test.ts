@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { keysOfForwarded } from "../../lib/commands/forwarded-commands.js";
 import { decodeTransaction, encodeTransaction } from "../../lib/commands/forwarded-transaction.js";
 import { OperatingError } from "../../lib/errors.js";
 import { FakeNode } from "./fake-node.js";
@@ -22,6 +23,15 @@ describe("a transaction that is passed on", () => {
       ["incr", "incr n"],
       ["mget", "mget k n"],
     ]);
+  });
+
+  it("names the keys that it is decided by, as a single command does", () => {
+    const keysOf = (args: readonly Buffer[]): string[] => keysOfForwarded(table)(args).map(String);
+    const watched = [{ database: 3, key: Buffer.from("w"), fingerprint: "1.2" }];
+    expect(keysOf(encodeTransaction([queued("set k v"), queued("mget k n")], watched))).to.deep.equal(["w", "k", "k", "n"]);
+    expect(keysOf(words("msetnx a 1 b 2"))).to.deep.equal(["a", "b"]);
+    expect(keysOf(words("incr"))).to.deep.equal([]);
+    expect(keysOf(words("later-than-this a"))).to.deep.equal([]);
   });
 
   it("is refused when it is cut, has no keys in a command, or numbers that are none", () => {

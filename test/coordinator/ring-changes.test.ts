@@ -115,6 +115,22 @@ describe("while the ring changes", () => {
     expect(world.node(7).plans.ring.document.version).to.equal(2);
   });
 
+  it("a command that was passed on by an older ring is decided where it is by the newer, and nowhere else", async () => {
+    const world = await RingWorld.start({ nodes: 7 });
+    const key = world.key(1, 2, 3);
+    await world.run(world.client(7, "ALL").incr(key));
+    const before = world.node(1).commandsRun;
+    // Each member has the tokens of the one before it.
+    const { members } = world.ring.document;
+    const dealt = members.map((member, at) => ({ ...member, tokens: members[(at + 6) % 7]!.tokens }));
+    world.pushRing({ ...world.ring.document, version: 2, members: dealt }, [1, 2, 3, 4, 5, 6]);
+    expect(world.ownersOf(key)).to.deep.equal([2, 3, 4]);
+    const answers = await world.runAll([7, 1, 6, 7].map((number) => world.client(number).incr(key)));
+    expect(answers.sort()).to.deep.equal([2, 3, 4, 5]);
+    expect(world.node(1).commandsRun).to.equal(before);
+    expect(world.node(7).plans.ring.document.version).to.equal(2);
+  });
+
   it("a read whose repair meets a newer ring begins anew by it", async () => {
     const { world, document } = await joining(3);
     const key = (() => {

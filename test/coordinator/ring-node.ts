@@ -215,7 +215,10 @@ export class RingNode {
     });
     keys.serve();
     requests.serve();
-    this.forwarding.serve((command, forwarded, hold) => this.#runForwarded(command, forwarded, hold));
+    this.forwarding.serve(
+      (command, forwarded, hold) => this.#runForwarded(command, forwarded, hold),
+      ([name, ...words]) => words.filter((_, at) => (`${name}` === "msetnx" ? at % 2 === 0 : at === 0)),
+    );
     this.handoff.start();
   }
 
