@@ -8,6 +8,7 @@ import { SLOTS } from "../bytes/slot.js";
 import type { MemberId } from "../cluster/member.js";
 import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
+import type { RingSight } from "../replica/readdressing.js";
 import { type Copies, LEVELS, type Quorum } from "./consistency.js";
 import { type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
 
@@ -120,6 +121,14 @@ export class SlotPlan {
     return [...this.owners, ...this.partners.flatMap((partner) => partner ?? []), ...this.extras];
   }
 
+  /** Who is to have what this owner from before the change has: its partner, and who comes in addition. */
+  comingFor(owner: MemberId): readonly MemberId[] {
+    const position = this.owners.indexOf(owner);
+    if (position < 0) return [];
+    const partner = this.partners[position]!;
+    return partner === null ? this.extras : [partner, ...this.extras];
+  }
+
   /** Who keeps the slot before or after the change. */
   isOwner(id: MemberId): boolean {
     return this.owners.includes(id) || this.partners.includes(id) || this.extras.includes(id);
@@ -145,12 +154,15 @@ export class SlotPlans {
   };
   /** By slot: the version of the ring in which its owners last became others, as far as this node saw. */
   readonly #changedAt = new Float64Array(SLOTS);
+  /** The newest of these. */
+  #lastChangedAt: number;
 
   constructor(options: { ring: Ring; selfId: MemberId; centre: string }) {
     this.#centre = options.centre;
     this.#ring = options.ring;
     this.#selfId = options.selfId;
     this.#changedAt.fill(options.ring.document.version);
+    this.#lastChangedAt = options.ring.document.version;
   }
 
   get ring(): Ring {
@@ -171,7 +183,9 @@ export class SlotPlans {
     this.#byOwners = new Map();
     this.#companies = new Map();
     for (let slot = 0; slot < SLOTS; slot++) {
-      if (!haveSameOwners(before, ring, slot)) this.#changedAt[slot] = ring.document.version;
+      if (haveSameOwners(before, ring, slot)) continue;
+      this.#changedAt[slot] = ring.document.version;
+      this.#lastChangedAt = ring.document.version;
     }
   }
 
@@ -197,6 +211,16 @@ export class SlotPlans {
   /** True when whoever holds the ring of this version takes others for the owners of the slot. */
   isStale(slot: number, version: number): boolean {
     return version < this.#changedAt[slot]!;
+  }
+
+  /** The ring as hints see it: all owners, before and after the change. */
+  sight(): RingSight {
+    return {
+      version: () => this.#ring.document.version,
+      changedAt: () => this.#lastChangedAt,
+      ownersOf: (slot) => this.of(slot).allOwners(),
+      comingFor: (slot, owner) => this.of(slot).comingFor(owner),
+    };
   }
 
   #make(slot: number): SlotPlan {

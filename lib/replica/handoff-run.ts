@@ -1,7 +1,8 @@
 /**
  * Hands the hints for one target over, until none is left or the target has to be left alone for a while. Hints are sent in
  * the order of their keys, a bounded number at once, and each is deleted when its acknowledgement comes, unless it has
- * changed meanwhile; then it is met again by the next walk.
+ * changed meanwhile; then it is met again by the next walk. Where the target keeps the slot no longer, or is about to give it
+ * up, others are to have the record: readdressing.ts.
  *
  * Only what is committed is sent: what the disk refuses here must not live there.
  */
@@ -17,6 +18,7 @@ import type { PeerCallHead, PeerFailureCode, Peers } from "../peer/peer.js";
 import { encodedRecordOf } from "./encoded-record.js";
 import { HandoffWindow } from "./handoff-window.js";
 import type { Hint, Hints } from "./hints.js";
+import type { Moved, Readdressing, RingSight } from "./readdressing.js";
 import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "./replica-messages.js";
 import type { TokenBucket } from "./token-bucket.js";
 
@@ -35,8 +37,8 @@ export interface HandoffNode {
   readonly clock: Clock;
   readonly log: Log;
   readonly settings: HandoffSettings;
-  /** The version of the ring that is known here. */
-  readonly ringVersion: () => number;
+  readonly ring: Pick<RingSight, "version">;
+  readonly readdressing: Pick<Readdressing, "isForOwner" | "sendOn" | "delivered">;
   /** Holds this node's own records too, which marks stand for. */
   readonly lsm: Pick<Lsm, "read" | "committed" | "commitsRefused">;
 }
@@ -63,7 +65,7 @@ export class HandoffRun {
   readonly #bucket: TokenBucket;
   readonly #onDelivered: () => void;
   readonly #window: HandoffWindow;
-  #delivered = 0;
+  #progress = 0;
   /** Why this run is to end early. */
   #verdict: Exclude<HandoffOutcome, "done"> | null = null;
   /** What is wrong with hints that were refused for a reason of their own: told once. */
@@ -89,9 +91,9 @@ export class HandoffRun {
     return this.#window.inFlight;
   }
 
-  /** Hints that the target took and that are gone here. */
-  get delivered(): number {
-    return this.#delivered;
+  /** Hints that the target took, or that went to others, each time that this was so. */
+  get progress(): number {
+    return this.#progress;
   }
 
   /** Ends the run soon. What is acknowledged from now on stays, and is handed over again one day: the engine may be closed. */
@@ -105,16 +107,16 @@ export class HandoffRun {
     const { hints, log } = this.#node;
     for (;;) {
       const { lastTag } = hints;
-      const before = this.#delivered;
+      const before = this.#progress;
       const met = await this.#walk();
-      while (this.#window.inFlight + this.#removals > 0 && this.#verdict !== "stopped") await this.#woken();
-      if (this.#complaint !== null && this.#delivered === before) {
+      while (this.#removals > 0 || (this.#window.inFlight > 0 && this.#verdict !== "stopped")) await this.#woken();
+      if (this.#complaint !== null && this.#progress === before) {
         log.warn({ target: this.#target }, `hints stay for now: ${this.#complaint}`);
       }
       if (this.#verdict !== null) return this.#verdict;
       if (met === 0) hints.metNone(this.#target, lastTag);
       if (!hints.has(this.#target)) return "done";
-      if (this.#delivered === before) return "refused";
+      if (this.#progress === before) return "refused";
     }
   }
 
@@ -147,9 +149,16 @@ export class HandoffRun {
     for (const [at, hint] of hints.entries()) {
       const record = records[at]!;
       if (record === null) await this.#node.hints.remove(hint);
-      else if (record !== "damaged") parcels.push({ hint, record });
+      else if (record === "damaged") continue;
+      else if (this.#node.readdressing.isForOwner(hint)) parcels.push({ hint, record });
+      else this.#note(await this.#node.readdressing.sendOn(hint));
     }
     return parcels;
+  }
+
+  #note(moved: Moved): void {
+    if (moved === "full") this.#complaint = "there is no room for those that take their place (hints-max-bytes)";
+    else this.#progress++;
   }
 
   /** One damaged record must not keep those behind it from their target. */
@@ -190,7 +199,7 @@ export class HandoffRun {
   }
 
   #begin({ hint, record }: Parcel, sentMs: number): void {
-    const { peers, ringVersion } = this.#node;
+    const { peers, ring } = this.#node;
     const call: PeerCallHead = {
       to: this.#target,
       kind: ReplicaKind.handover,
@@ -200,7 +209,7 @@ export class HandoffRun {
     };
     const out = peers.begin(call, storeBytesMax(hint.dataKey, record.length));
     if (out === null) return;
-    const store = { ringVersion: ringVersion(), hintFor: null, dataKey: hint.dataKey };
+    const store = { ringVersion: ring.version(), hintFor: null, dataKey: hint.dataKey };
     out.at = writeStore(out.bytes, out.at, store, encodedRecordOf(record));
     peers.end();
   }
@@ -243,13 +252,13 @@ export class HandoffRun {
     this.#wakeUp();
   }
 
-  /** It was acknowledged. Where the disk refuses its removal it stays, and there is no use in going on. */
+  /** The target took it. Where the disk refuses its removal it stays, and there is no use in going on. */
   async #remove(hint: Hint): Promise<void> {
     this.#removals++;
     try {
-      await this.#node.hints.remove(hint);
+      const moved = await this.#node.readdressing.delivered(hint);
       await this.#node.lsm.committed();
-      this.#delivered++;
+      this.#note(moved);
       this.#onDelivered();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;

@@ -1,7 +1,7 @@
 /**
  * Looks after the hints that wait here: starts to hand them over when their target is back (at once when its link comes up,
- * else with the next look, each second), drops those that are too old, and re-addresses those of a target that is no member
- * any more. One run a target at a time.
+ * else with the next look, each second), drops those that are too old, and re-addresses those whose target is no member any
+ * more, or keeps their slot no longer, also while it is away. One run a target at a time.
  *
  * Promise: in a quiet cluster, once a target is back all that it missed is handed over; then no hint for it is left, and
  * nothing is sent.
@@ -11,9 +11,9 @@ import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { pause, type Timer } from "../host/clock.js";
 import type { Peers } from "../peer/peer.js";
-import { slotOfDataKey } from "./data-key.js";
 import { type HandoffNode, type HandoffOutcome, HandoffRun, type HandoffSettings } from "./handoff-run.js";
-import type { Hint, Hints } from "./hints.js";
+import type { Hints } from "./hints.js";
+import { Readdressing, type ReaddressingOptions, type RingSight } from "./readdressing.js";
 import { TokenBucket } from "./token-bucket.js";
 
 const LOOK_EVERY_MS = 1_000;
@@ -27,16 +27,14 @@ const SLICE_MS = 3;
 
 export type { HandoffSettings };
 
-export interface HandoffOptions extends HandoffNode {
+export interface HandoffOptions extends Omit<HandoffNode, "readdressing"> {
   readonly peers: Pick<Peers, "begin" | "end" | "isUsable" | "onUp">;
   readonly settings: HandoffSettings & { readonly hintsMaxAgeMs: number };
   readonly self: MemberId;
+  readonly ring: RingSight;
   /** True for members of the ring and who is joining. */
   readonly isMember: (member: MemberId) => boolean;
-  /** Who owns the slot, old and new owners, this node included. */
-  readonly ownersOf: (slot: number) => readonly MemberId[];
-  /** Merges a record into this node's own copy, and resolves when that is stored: for hints that are re-addressed to it. */
-  readonly store: (dataKey: string, bytes: Uint8Array, start: number, end: number) => Promise<void>;
+  readonly store: ReaddressingOptions["store"];
   /** The member knows a newer ring: fetch it. */
   readonly onStaleRing: (from: MemberId) => void;
   /** As people know it. */
@@ -50,22 +48,25 @@ interface Rest {
 }
 
 export class Handoff {
-  /** Since the start: hints that their targets took, and hints of removed members that went to other owners. */
+  /** Hints that their targets took, since the start. */
   handedOver = 0;
-  readdressed = 0;
   readonly #options: HandoffOptions;
+  readonly #readdressing: Readdressing;
   readonly #bucket = new TokenBucket();
   /** What is done for a target just now; null for what is not sending. */
   readonly #runs = new Map<MemberId, HandoffRun | null>();
   readonly #work = new Set<Promise<void>>();
   readonly #rests = new Map<MemberId, Rest>();
   readonly #sweptMs = new Map<MemberId, number>();
+  /** The ring (`changedAt`) by which all hints for a member that is away were last looked through. */
+  readonly #sortedBy = new Map<MemberId, number>();
   #ringVersion = 0;
   #timer: Timer | null = null;
   #isStopped = true;
 
   constructor(options: HandoffOptions) {
     this.#options = options;
+    this.#readdressing = new Readdressing(options);
     options.peers.onUp((peerId) => {
       this.#rests.delete(peerId);
       this.#drive(peerId);
@@ -84,6 +85,11 @@ export class Handoff {
     this.#timer?.cancel();
     for (const run of this.#runs.values()) run?.stop();
     await Promise.all(this.#work);
+  }
+
+  /** Hints that went to other owners than their target, since the start. */
+  get readdressed(): number {
+    return this.#readdressing.readdressed;
   }
 
   /** Hints that are sent and not answered yet. */
@@ -111,10 +117,10 @@ export class Handoff {
   }
 
   #look(): void {
-    const { hints, isMember, ringVersion } = this.#options;
+    const { hints, isMember, ring } = this.#options;
     // Who was refused for the ring that was known here need not wait longer.
-    if (ringVersion() !== this.#ringVersion) this.#rests.clear();
-    this.#ringVersion = ringVersion();
+    if (ring.version() !== this.#ringVersion) this.#rests.clear();
+    this.#ringVersion = ring.version();
     for (const { target } of hints.totals()) this.#drive(target);
     for (const member of hints.dirtySlots.members())
       if (!isMember(member) && !hints.has(member)) hints.dirtySlots.forget(member);
@@ -123,7 +129,7 @@ export class Handoff {
 
   /** Does for a target what there is to do, unless something is being done or it was tried just now. */
   #drive(target: MemberId): void {
-    const { hints, peers, clock, settings } = this.#options;
+    const { hints, peers, clock, settings, ring, isMember } = this.#options;
     if (this.#isStopped || this.#runs.has(target)) return;
     const waiting = hints.totals().find((totals) => totals.target === target);
     if (waiting === undefined) {
@@ -136,13 +142,15 @@ export class Handoff {
     if (isOld && nowMs - (this.#sweptMs.get(target) ?? Number.NEGATIVE_INFINITY) >= SWEEP_EVERY_MS) {
       this.#sweptMs.set(target, nowMs);
       this.#begin(target, null, () => this.#dropOld(target));
-    } else if (!this.#options.isMember(target)) this.#begin(target, null, () => this.#readdress(target));
-    else if (peers.isUsable(target)) {
+    } else if (isMember(target) && peers.isUsable(target)) {
       const onDelivered = (): void => {
         this.handedOver++;
       };
-      const run = new HandoffRun(this.#options, target, { bucket: this.#bucket, onDelivered });
+      const node = { ...this.#options, readdressing: this.#readdressing };
+      const run = new HandoffRun(node, target, { bucket: this.#bucket, onDelivered });
       this.#begin(target, run, () => run.run());
+    } else if (!isMember(target) || this.#sortedBy.get(target) !== ring.changedAt()) {
+      this.#begin(target, null, () => this.#readdress(target));
     }
   }
 
@@ -163,7 +171,7 @@ export class Handoff {
       this.#options.log.warn({ target, error: messageOf(error) }, "hints stay for now: they could not be handed over");
     }
     this.#runs.delete(target);
-    if (run != null && run.delivered > 0) this.#rests.delete(target);
+    if (run != null && run.progress > 0) this.#rests.delete(target);
     if (this.#isStopped) return;
     switch (outcome) {
       case "done":
@@ -197,44 +205,28 @@ export class Handoff {
     return "done";
   }
 
-  /** Addresses the hints for a member that is gone to those who own their slots now. */
+  /** Addresses the hints for a member that does not keep their slots any more to those who do. */
   async #readdress(target: MemberId): Promise<HandoffOutcome> {
-    const { hints, clock } = this.#options;
+    const { hints, clock, ring, isMember } = this.#options;
+    const changedAt = ring.changedAt();
     let isStuck = false;
     for (let from: string | null = null; ; ) {
       const page: Awaited<ReturnType<Hints["page"]>> = await hints.page(target, from);
       let sliceMs = clock.monotonicMs();
       for (const hint of page.hints) {
         if (this.#isStopped) return "stopped";
-        if (await this.#sendOn(hint)) this.readdressed++;
-        else isStuck = true;
+        if (isMember(target) && this.#readdressing.isForOwner(hint)) continue;
+        if ((await this.#readdressing.sendOn(hint)) !== "moved") isStuck = true;
         if (clock.monotonicMs() - sliceMs < SLICE_MS) continue;
         await pause(clock, 0);
         sliceMs = clock.monotonicMs();
       }
-      if (page.next === null) return isStuck ? "refused" : "done";
+      if (page.next === null) break;
       from = page.next;
       await pause(clock, 0);
     }
-  }
-
-  /** False when there was no room for it, or it has changed meanwhile: it stays as it is. */
-  async #sendOn(hint: Hint): Promise<boolean> {
-    const { hints, self, ownersOf, store } = this.#options;
-    const { dataKey, record } = hint;
-    const owners = ownersOf(slotOfDataKey(dataKey));
-    if (owners.length === 0 || owners.includes(hint.target)) return false;
-    if (record !== null && owners.includes(self)) await store(dataKey, record, 0, record.length);
-    for (const owner of owners) {
-      if (owner === self) continue;
-      if (record === null) {
-        if (hints.mark(owner, dataKey) === 0) return false;
-      } else {
-        const kept = hints.keep(owner, dataKey, record, 0, record.length);
-        const isKept = kept === "unread" ? await hints.keepRead(owner, dataKey, record, 0, record.length) : kept;
-        if (isKept === "full") return false;
-      }
-    }
-    return hints.remove(hint);
+    if (isStuck) return "refused";
+    this.#sortedBy.set(target, changedAt);
+    return "done";
   }
 }

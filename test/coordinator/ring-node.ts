@@ -193,9 +193,8 @@ export class RingNode {
       lsm,
       settings: { handoffInFlight: 64, handoffRateBytes: 2 ** 23, hintsMaxAgeMs: settings.hintsMaxAgeMs },
       self: id,
-      ringVersion: () => this.plans.ring.document.version,
+      ring: this.plans.sight(),
       isMember: (member) => this.plans.ring.indexOf(member) !== null,
-      ownersOf: (slot) => this.plans.of(slot).allOwners(),
       store: async (dataKey, bytes, start, end) => {
         await this.replica.mergeRead(dataKey, bytes, start, end, NO_LIMIT);
         await lsm.committed();

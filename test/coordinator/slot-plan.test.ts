@@ -59,6 +59,9 @@ describe("the plan of a slot", () => {
       expect(plan.pairs?.size).to.equal(1);
       expect(plan.extras).to.deep.equal([]);
       expect(plan.allOwners()).to.have.members([...plan.owners, member.id]);
+      const coming = plan.owners.map((owner) => plan.comingFor(owner));
+      expect(coming).to.deep.equal(plan.partners.map((partner) => (partner === null ? [] : [partner])));
+      expect(plan.comingFor(member.id)).to.deep.equal([]);
     }
     expect(moving).to.be.above(0);
   });
@@ -70,6 +73,7 @@ describe("the plan of a slot", () => {
     const plan = new SlotPlans({ ring: growing, selfId: two[0]!.id, centre: "dc1" }).of(5);
     expect(plan.owners).to.have.length(2);
     expect(plan.extras).to.deep.equal([third.id]);
+    for (const owner of plan.owners) expect(plan.comingFor(owner)).to.deep.equal([third.id]);
     expect(plan.pairs).to.equal(undefined);
   });
 
@@ -89,6 +93,9 @@ describe("the plan of a slot", () => {
       expect(own.of(slot).owners).to.deep.equal(after);
     }
     expect(changed).to.be.within(1, SLOTS - 1);
+    const { changedAt } = own.sight();
+    own.update(new Ring(documentOf(grown, { version: 10 })));
+    expect(changedAt()).to.equal(9);
   });
 
   it("counts the copies of each data centre, and serves one without copies from the others", () => {

@@ -122,6 +122,8 @@ export class CopyNode {
   /** Members of the ring, by number. */
   members: readonly number[] = [1, 2, 3, 4];
   owners: readonly number[] = [1, 2, 3];
+  /** Who is to have what an owner has, by that owner. */
+  readonly coming = new Map<number, readonly number[]>();
   /** What becomes of a handover: true when it has been answered. */
   onHandover: (request: PeerRequest, dataKey: string) => boolean = () => false;
   /** Milliseconds that a handover takes here. */
@@ -146,9 +148,13 @@ export class CopyNode {
       log: { ...silentLog, warn: (_, message) => void node.logged.push(message) },
       settings: parts.settings,
       self: node.id,
-      ringVersion: () => this.ringVersion,
+      ring: {
+        version: () => this.ringVersion,
+        changedAt: () => this.ringVersion,
+        ownersOf: () => this.owners.map(idOf),
+        comingFor: (_, owner) => (this.coming.get(Number.parseInt(owner, 16)) ?? []).map(idOf),
+      },
       isMember: (member) => this.members.some((other) => idOf(other) === member),
-      ownersOf: () => this.owners.map(idOf),
       store: (dataKey, bytes, start, end) => this.merge(dataKey, Buffer.from(bytes.subarray(start, end))),
       onStaleRing: (from) => void this.staleRings.push(from),
       nameOf: (member) => `node-${Number.parseInt(member, 16)}`,

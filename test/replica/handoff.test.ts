@@ -230,6 +230,7 @@ describe("the handoff of hints", () => {
   it("re-addresses the hints of a member that was removed to those who own their slots", async () => {
     const world = new World();
     const [a, b, c, d] = (await startAll(world, 4)) as [CopyNode, CopyNode, CopyNode, CopyNode];
+    a.owners = [1, 2, 4];
     await d.stop();
     await world.pass(100);
     keep(a, d, "kept", recordOf("s", 1, "for d"));
@@ -239,6 +240,7 @@ describe("the handoff of hints", () => {
     await world.pass(2_000);
     expect(a.hints.has(d.id)).to.equal(true);
     a.members = [1, 2, 3];
+    a.owners = [1, 2, 3];
     await until(world, () => a.hints.count === 0, 10_000);
     expect(a.handoff.readdressed).to.equal(2);
     expect(await a.valuesOf(keyOf("kept"))).to.deep.equal(["for d", "own"]);
@@ -250,6 +252,110 @@ describe("the handoff of hints", () => {
     expect(a.hints.dirtySlots.members()).to.deep.equal([]);
     await world.pass(5_000);
     await expectQuiet(world, [a, b, c]);
+  });
+
+  for (const target of ["up", "away"] as const) {
+    it(`gives what a member missed that is ${target}, and keeps the slot no longer, to those who do`, async () => {
+      const world = new World();
+      const [a, b, c, d] = (await startAll(world, 4)) as [CopyNode, CopyNode, CopyNode, CopyNode];
+      a.owners = [2, 4];
+      world.network.cutOff([idOf(1)], [idOf(4)]);
+      await world.pass(10_000);
+      keep(a, d, "kept", recordOf("s", 1, "for d"));
+      putAndMark(a, d, "marked", recordOf("a", 2, "own"));
+      await world.pass(2_000);
+      expect(a.hints.count).to.equal(2);
+      // This node itself and another have come in its place.
+      a.owners = [1, 2, 3];
+      a.ringVersion++;
+      if (target === "up") world.network.heal();
+      await until(world, () => a.hints.count === 0, 10_000);
+      for (const owner of [a, b, c]) {
+        expect(await owner.valuesOf(keyOf("kept"))).to.deep.equal(["for d"]);
+        expect(await owner.valuesOf(keyOf("marked"))).to.deep.equal(["own"]);
+      }
+      expect([d.taken.length, a.handoff.readdressed]).to.deep.equal([0, 2]);
+      await expectQuiet(world, [a, b, c]);
+    });
+  }
+
+  it("gives what a member missed that is about to give the slot up to who takes it over, too", async () => {
+    const world = new World();
+    const [a, b, c, d] = (await startAll(world, 4)) as [CopyNode, CopyNode, CopyNode, CopyNode];
+    // Node 3 takes the place of node 2, node 4 comes in addition: they may have read node 2 before the hints came there.
+    a.owners = [2, 3, 4];
+    a.coming.set(2, [3, 4]);
+    keepMany(a, b, 100);
+    for (let at = 0; at < 100; at++) putAndMark(a, b, `mark-${at}`, recordOf("a", at + 1, "own"));
+    await until(world, () => a.hints.count === 0, 10_000);
+    for (const member of [b, c, d]) {
+      for (let at = 0; at < 100; at++) {
+        expect(await member.valuesOf(keyOf(`key-${at}`))).to.deep.equal([`value ${at}`]);
+        expect(await member.valuesOf(keyOf(`mark-${at}`))).to.deep.equal(["own"]);
+      }
+    }
+    expect([a.handoff.handedOver, a.handoff.readdressed]).to.deep.equal([600, 0]);
+    await expectQuiet(world, [a, b, c, d]);
+  });
+
+  it("keeps itself what a member missed whose place it takes over", async () => {
+    const world = new World();
+    const [a, b] = (await startAll(world, 2)) as [CopyNode, CopyNode];
+    a.coming.set(2, [1]);
+    keepMany(a, b, 10);
+    await until(world, () => a.hints.count === 0, 10_000);
+    for (const member of [a, b]) expect(await member.valuesOf(keyOf("key-7"))).to.deep.equal(["value 7"]);
+    await expectQuiet(world, [a, b]);
+  });
+
+  it("stores once more what it took over while the ring changed: who reads its copy may have passed the key", async () => {
+    const world = new World();
+    const [a, b] = (await startAll(world, 2)) as [CopyNode, CopyNode];
+    a.coming.set(2, [1]);
+    const { merge } = a;
+    let merges = 0;
+    a.merge = async (dataKey, record) => {
+      if (++merges === 1) a.ringVersion = b.ringVersion = 2;
+      await merge.call(a, dataKey, record);
+    };
+    keep(a, b, "key", recordOf("s", 1, "v"));
+    await until(world, () => a.hints.count === 0, 10_000);
+    expect([merges, b.taken.length]).to.deep.equal([2, 2]);
+    await expectQuiet(world, [a, b]);
+  });
+
+  it("asks who owns the slot again when a hint was taken", async () => {
+    for (const change of ["taken over", "about to be"] as const) {
+      const world = new World();
+      const [a, b, c] = (await startAll(world, 3)) as [CopyNode, CopyNode, CopyNode];
+      b.handoverMs = 200;
+      a.owners = [2];
+      keep(a, b, "kept", recordOf("s", 1, "v"));
+      putAndMark(a, b, "marked", recordOf("a", 1, "own"));
+      await until(world, () => b.handling === 2, 2_000);
+      a.owners = change === "taken over" ? [3] : [2, 3];
+      if (change === "about to be") a.coming.set(2, [3]);
+      a.ringVersion++;
+      await until(world, () => a.hints.count === 0, 10_000);
+      expect(b.taken.length).to.equal(2);
+      expect(await c.valuesOf(keyOf("kept"))).to.deep.equal(["v"]);
+      expect(await c.valuesOf(keyOf("marked"))).to.deep.equal(["own"]);
+      await expectQuiet(world, [a, b, c]);
+    }
+  });
+
+  it("keeps a hint for which others have to be given one while there is no room, and says so", async () => {
+    const world = new World();
+    const [a, b, c] = (await startAll(world, 3)) as [CopyNode, CopyNode, CopyNode];
+    a.coming.set(2, [3]);
+    keep(a, b, "key", recordOf("s", 1, "v"));
+    a.settings.hintsMaxBytes = a.hints.bytes;
+    await world.pass(60_000);
+    expect([a.hints.has(b.id), b.taken.length < 10]).to.deep.equal([true, true]);
+    expect(a.node.logged.join()).to.include("hints stay for now: there is no room");
+    a.settings.hintsMaxBytes *= 2;
+    await until(world, () => a.hints.count === 0, 60_000);
+    for (const member of [b, c]) expect(await member.valuesOf(keyOf("key"))).to.deep.equal(["v"]);
   });
 
   it("drops what is older than hints may be, and says so", async () => {

@@ -383,4 +383,33 @@ describe("a simulated cluster", function () {
     await world.allJoined({ withinMs: CONVERGENCE_MS_MAX });
     await judge();
   });
+
+  for (const [replicas, away] of [
+    ["1", "is handed what it missed"],
+    ["2", "is handed what it missed"],
+    ["2", "is away"],
+  ] as const) {
+    it(`loses nothing when a member joins while another ${away}, with ${replicas} of each key`, async () => {
+      const written = (at: number): string => `value ${at} ${"v".repeat(80)}`;
+      for (let seed = 1; seed <= JOINS; seed++) {
+        // What waits is handed over slowly, so that the joiner has read the other's copies before that is done.
+        await start({ seed, nodes: 5, latecomers: 1, settings: { replicas, "handoff-rate-bytes": "4kb" } });
+        const missing = world.machines[2]!;
+        missing.kill();
+        await world.pass(1_000);
+        for (let at = 0; at < 200; at++) await world.run(x.set(`k${at}`, written(at)));
+        await world.pass(3_000);
+        expect(world.ledger.waitingHint).not.to.equal(null);
+        if (away !== "is away") await world.bringUp(missing);
+        await world.bringUp(world.machines[4]!);
+        // Longer than a joiner waits for one that it cannot read from.
+        if (away === "is away") await world.pass(20_000);
+        await world.heal();
+        await world.allJoined({ withinMs: CONVERGENCE_MS_MAX });
+        await judge("by hints");
+        for (let at = 0; at < 200; at++) expect(await world.run(x.get(`k${at}`)), `k${at}`).to.equal(written(at));
+        world.close();
+      }
+    });
+  }
 });
