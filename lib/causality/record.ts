@@ -11,6 +11,7 @@ import { hash32 } from "../bytes/hash.js";
 import { writeLatin1 } from "../bytes/latin1.js";
 import { varintLength, writeVarint } from "../bytes/varint.js";
 import { ACTOR_BYTES, type Dot } from "./actor.js";
+import { corruptRecord } from "./record-format.js";
 import { VersionVector } from "./version-vector.js";
 
 export interface Version {
@@ -67,7 +68,7 @@ const HASH_SEED_LOW = 0x72656421;
 
 /**
  * What both sides know together: a version survives when both hold it, or when the side that lacks it has never seen it.
- * Returns `a` itself (else `b` itself) where that side had it all already.
+ * Returns `a` itself (else `b` itself) where that side had it all already. Throws CORRUPT for two that no writes bring about.
  */
 export function merge(a: Record, b: Record): Record {
   const context = a.context.join(b.context);
@@ -91,6 +92,7 @@ export function merge(a: Record, b: Record): Record {
       right++;
     }
   }
+  if (versions.length === 0) throw corruptRecord("it and another of its key supersede each other: a dot was given twice");
   if (context === a.context && isSameList(versions, a.versions)) return a;
   if (b.context.dominates(context) && isSameList(versions, b.versions)) return b;
   return { context, versions };

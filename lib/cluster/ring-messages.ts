@@ -168,7 +168,10 @@ function ballot({ counter, memberId, nonce }: Ballot): Buffer {
 }
 
 function readBallot(part: PartReader): Ballot {
-  return { counter: part.varint(), memberId: part.fixed(MEMBER_ID_BYTES).toString("hex"), nonce: part.varint() };
+  const counter = part.varint();
+  // Whoever is told of one makes a higher one.
+  if (counter === Number.MAX_SAFE_INTEGER) throw corrupt("a ballot is higher than any that is cast");
+  return { counter, memberId: part.fixed(MEMBER_ID_BYTES).toString("hex"), nonce: part.varint() };
 }
 
 function document(value: RingDocument): Buffer {

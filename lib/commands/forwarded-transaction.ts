@@ -8,6 +8,7 @@
 import { latin1Of } from "../bytes/latin1.js";
 import { OperatingError } from "../errors.js";
 import type { QueuedCommand, WatchedKey } from "./client-session.js";
+import { DATABASES } from "./command-settings.js";
 import type { CommandTable } from "./command-table.js";
 
 export const TRANSACTION = "exec";
@@ -32,7 +33,9 @@ export function decodeTransaction(
   };
   const watched: WatchedKey[] = [];
   for (let count = countOf(next()); count > 0; count--) {
-    watched.push({ database: countOf(next()), key: next(), fingerprint: latin1Of(next()) });
+    const database = countOf(next());
+    if (database >= DATABASES) throw damaged();
+    watched.push({ database, key: next(), fingerprint: latin1Of(next()) });
   }
   const queue: QueuedCommand[] = [];
   while (at < words.length) {

@@ -16,6 +16,7 @@ import type { Covered } from "../causality/record.js";
 import {
   contextLength,
   readActor,
+  readAtLeast,
   readContext,
   readStamp,
   STAMP_BYTES,
@@ -24,6 +25,8 @@ import {
 } from "../causality/record-format.js";
 import type { VersionVector } from "../causality/version-vector.js";
 import { type ErrorCode, OperatingError } from "../errors.js";
+import { DATABASES } from "../replica/data-key.js";
+import { readDataKey } from "../replica/replica-messages.js";
 import { type Consistency, LEVELS } from "./consistency.js";
 
 /** `lease` is a notice: see decision-leases.ts. */
@@ -126,7 +129,7 @@ export function decodeWrite(bytes: Buffer): WriteRequest {
   const consistency = readConsistency(bytes, cursor, end);
   const expiryMs = readVarint(bytes, cursor, end);
   const writeId = readText(bytes, cursor, end);
-  const dataKey = readText(bytes, cursor, end);
+  const dataKey = readDataKey(bytes, cursor, end);
   const covered = readCovered(bytes, cursor, end, flags);
   const value = (flags & HAS_VALUE) === 0 ? null : bytes.subarray(cursor.at);
   if (writeId === "") throw damaged();
@@ -171,6 +174,7 @@ export function decodeCommand(bytes: Buffer): CommandRequest {
   const stamp = readStampAt(bytes, cursor, end);
   const protocol = readByte(bytes, cursor, end) === 3 ? 3 : 2;
   const database = readByte(bytes, cursor, end);
+  if (database >= DATABASES) throw damaged();
   const consistency = readConsistency(bytes, cursor, end);
   const writeId = readText(bytes, cursor, end);
   const count = readVarint(bytes, cursor, end);
@@ -258,7 +262,7 @@ function writeCovered(bytes: Buffer, at: number, covered: Covered): number {
 function readCovered(bytes: Buffer, cursor: Cursor, end: number, flags: number): Covered {
   if ((flags & COVERS_VERSION) !== 0) {
     const actor = readActor(bytes, cursor, end);
-    return { kind: "version", dot: { actor, sequence: readVarint(bytes, cursor, end) } };
+    return { kind: "version", dot: { actor, sequence: readAtLeast(bytes, cursor, end, 1) } };
   }
   const context = readContext(bytes, cursor, end);
   return (flags & COVERS_CONTEXT) !== 0 ? { kind: "context", context } : { kind: "all", seen: context };

@@ -14,6 +14,7 @@ import { copyBytes } from "../bytes/copy.js";
 import { hash32 } from "../bytes/hash.js";
 import { latin1Of } from "../bytes/latin1.js";
 import { SLOTS, slotOf } from "../bytes/slot.js";
+import { KEY_BYTES_MAX as ENGINE_KEY_BYTES_MAX } from "../lsm/block.js";
 import { KeysAhead } from "../lsm/keys-ahead.js";
 
 export const DATABASES = 16;
@@ -24,6 +25,8 @@ const SPACE_META = 3;
 
 /** Bytes before the raw key in a data key: space, slot, database, hash. */
 export const DATA_PREFIX = 8;
+/** Longer ones have no place in the engine beside the key of a hint, which has nine bytes more. */
+const DATA_KEY_BYTES_MAX = ENGINE_KEY_BYTES_MAX - 9;
 /** The data key's bytes after its space, up to the raw key. */
 const PLACE_PREFIX = DATA_PREFIX - 1;
 const EXPIRY_PREFIX = 7;
@@ -108,6 +111,13 @@ export function dataKeyFloor(slot: number, database: number, hash: number): stri
 
 export function isDataKey(key: string): boolean {
   return key.charCodeAt(0) === SPACE_DATA;
+}
+
+/** True for what may be the engine key of a client's key, also where another member names it. */
+export function isWholeDataKey(key: string): boolean {
+  const { length } = key;
+  if (length < DATA_PREFIX || length > DATA_KEY_BYTES_MAX || !isDataKey(key)) return false;
+  return slotOfDataKey(key) < SLOTS && databaseOfDataKey(key) < DATABASES;
 }
 
 export function slotOfDataKey(dataKey: string): number {

@@ -9,12 +9,12 @@
  *
  * Spans of slots: slot-spans.ts.
  */
-import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
+import { writeLatin1 } from "../bytes/latin1.js";
 import { SLOTS } from "../bytes/slot.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { OperatingError } from "../errors.js";
-import { DATA_PREFIX, DATABASES, isDataKey } from "./data-key.js";
-import { AnswerStatus } from "./replica-messages.js";
+import { DATABASES } from "./data-key.js";
+import { AnswerStatus, readDataKey } from "./replica-messages.js";
 import { readSpans, type SlotSpan, spansLength, writeSpans } from "./slot-spans.js";
 
 /** Which keys of some slots to tell. */
@@ -112,11 +112,7 @@ export function decodeKeysPage(answer: Buffer): KeysPage {
   if (slot > SLOTS) throw new OperatingError("CORRUPT", "an answer of a peer names slots that there are not");
   const keys: ListedKey[] = [];
   while (cursor.at < answer.length) {
-    const length = readVarint(answer, cursor, answer.length);
-    if (length > answer.length - cursor.at) throw cutOff();
-    const dataKey = latin1Of(answer, cursor.at, cursor.at + length);
-    if (length < DATA_PREFIX || !isDataKey(dataKey)) throw cutOff();
-    cursor.at += length;
+    const dataKey = readDataKey(answer, cursor, answer.length);
     const high = readHash(answer, cursor);
     const low = readHash(answer, cursor);
     keys.push({ dataKey, high, low, expiryMs: readVarint(answer, cursor, answer.length) });

@@ -21,7 +21,7 @@ import type { VersionVector } from "../causality/version-vector.js";
 import { MEMBER_ID_BYTES, type MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { BACKGROUND_KIND_MIN } from "../peer/peer.js";
-import { DATA_PREFIX, isDataKey } from "./data-key.js";
+import { isWholeDataKey } from "./data-key.js";
 import { type EncodedRecord, NO_PAIR } from "./encoded-record.js";
 import { readSpans, slotsOf, spansLength, spansOf, writeSpans } from "./slot-spans.js";
 
@@ -167,9 +167,9 @@ export class ReadRequest {
     const cursor = this.#cursor;
     cursor.at = start;
     this.ringVersion = readVarint(bytes, cursor, end);
-    if (end - cursor.at <= DATA_PREFIX) throw cutOff();
+    if (cursor.at >= end) throw cutOff();
     this.isWithHints = (bytes[cursor.at++]! & WITH_HINTS) !== 0;
-    this.dataKey = latin1Of(bytes, cursor.at, end);
+    this.dataKey = checked(latin1Of(bytes, cursor.at, end));
   }
 }
 
@@ -196,8 +196,7 @@ export function decodeRangeRequest(bytes: Buffer): RangeRequest {
   const ringVersion = readVarint(bytes, cursor, bytes.length);
   const slots = [...slotsOf(readSpans(bytes, cursor))];
   const from = latin1Of(bytes, cursor.at, bytes.length);
-  if (from !== "" && from.length < DATA_PREFIX) throw cutOff();
-  return { ringVersion, slots, from: from === "" ? null : from };
+  return { ringVersion, slots, from: from === "" ? null : checked(from) };
 }
 
 export interface RangePage {
@@ -236,13 +235,17 @@ export function decodeRangePage(answer: Buffer): RangePage {
     records.push({ dataKey, record: answer.subarray(cursor.at, cursor.at + length) });
     cursor.at += length;
   }
-  return { records, next: next === "" ? null : next };
+  return { records, next: next === "" ? null : checked(next) };
 }
 
-function readDataKey(bytes: Buffer, cursor: Cursor, end: number): string {
-  const text = readText(bytes, cursor, end);
-  if (text.length < DATA_PREFIX || !isDataKey(text)) throw cutOff();
-  return text;
+export function readDataKey(bytes: Buffer, cursor: Cursor, end: number): string {
+  return checked(readText(bytes, cursor, end));
+}
+
+/** What is looked up or stored by a key that is none would end this process. */
+function checked(dataKey: string): string {
+  if (!isWholeDataKey(dataKey)) throw new OperatingError("CORRUPT", "a message of a peer names a key that there is not");
+  return dataKey;
 }
 
 function readText(bytes: Buffer, cursor: Cursor, end: number): string {

@@ -425,9 +425,6 @@ export class Replica extends StoredRecords {
     // An expired version comes as what it is: its value would go with the reaper's next pass, and come back with the next merge.
     const fresh = buryExpired(incoming, nowMs);
     const after = before === null ? fresh : merge(before, fresh);
-    if (after.versions.length === 0) {
-      throw new OperatingError("CORRUPT", "two records of a key supersede each other: a dot was given twice");
-    }
     const merged = this.#merged;
     merged.kind = after === before ? "unchanged" : "stored";
     merged.uncoveredStamp = uncoveredStamp(after, incoming.context);

@@ -91,6 +91,24 @@ describe("record", () => {
     );
   });
 
+  it("merge refuses two that have seen and dropped each other's versions, as no writes bring about", () => {
+    const one = supersede(
+      null,
+      { kind: "all", seen: VersionVector.of({ actor: y, sequence: 5 }) },
+      version({ actor: x, sequence: 1 }),
+    );
+    const seen = VersionVector.of({ actor: x, sequence: 2 });
+    const forged = supersede(null, { kind: "all", seen }, version({ actor: y, sequence: 3 }));
+    for (const [a, b] of [
+      [one, forged],
+      [forged, one],
+    ] as const) {
+      expect(() => merge(a, b))
+        .to.throw()
+        .with.property("code", "CORRUPT");
+    }
+  });
+
   it("merge returns the side that had it all already", () => {
     const old = single();
     const changed = supersede(old, COVERS_ALL, version({ actor: y, sequence: 1 }));

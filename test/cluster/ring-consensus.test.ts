@@ -254,6 +254,13 @@ describe("ring messages", () => {
     for (const answer of answers) expect(decodeRingAnswer(encodeRingAnswer(answer))).to.deep.equal(answer);
   });
 
+  it("are refused where a proposer could not go on above them", () => {
+    const last = { ...ballot, counter: Number.MAX_SAFE_INTEGER };
+    expect(() => decodeRingAnswer(encodeRingAnswer({ kind: "preempted", ballot, promised: last })))
+      .to.throw()
+      .with.property("code", "CORRUPT");
+  });
+
   it("keep their form", () => {
     const b = "0300000000000000ab80808080808020";
     const prepare: RingRequest = { kind: "prepare", instance, ballot, base: null };

@@ -49,6 +49,7 @@ describe("a transaction that is passed on", () => {
         );
     expect(bad("exec", "0", "1", "ping")).to.throw(OperatingError);
     expect(bad("exec", "x")).to.throw(OperatingError);
+    expect(bad("exec", "1", "16", "w", "1.2", "3", "set", "k", "v")).to.throw(OperatingError);
     expect(bad("exec", "0", "2", "get", "k", "0")).to.throw(OperatingError);
     expect(bad("exec", "0", "3", "get", "k", "k")).to.throw(OperatingError);
   });

@@ -1,9 +1,11 @@
 import { expect } from "chai";
 import fc from "fast-check";
+import { SLOTS } from "../../lib/bytes/slot.js";
 import { actorOf } from "../../lib/causality/actor.js";
 import type { Covered } from "../../lib/causality/record.js";
 import { VersionVector } from "../../lib/causality/version-vector.js";
 import { type Consistency, LEVELS } from "../../lib/coordinator/consistency.js";
+import { LeasesTaken } from "../../lib/coordinator/decision-leases.js";
 import {
   decodeCommand,
   decodeRefused,
@@ -15,6 +17,8 @@ import {
   encodeWritten,
 } from "../../lib/coordinator/forward-messages.js";
 import { OperatingError } from "../../lib/errors.js";
+import { DataKeys, databaseOfDataKey, slotOfDataKey } from "../../lib/replica/data-key.js";
+import { damage, expectReadOrCorrupt } from "../replica/damage.js";
 
 const dot = fc.record({
   actor: fc
@@ -40,7 +44,14 @@ const consistency = fc.record({
   conflicts: fc.constantFrom("newest" as const, "error" as const),
 });
 const bytes = fc.uint8Array({ maxLength: 40 }).map((array) => Buffer.from(array));
+const keys = new DataKeys();
 const ringVersion = fc.integer({ min: 0, max: 2 ** 40 });
+
+/** Whatever is read names a slot and a database that there are. */
+function decodeKept(bytes: Buffer): void {
+  const { dataKey } = decodeWrite(bytes);
+  expect([slotOfDataKey(dataKey) < SLOTS, databaseOfDataKey(dataKey) < 16]).to.deep.equal([true, true]);
+}
 
 describe("what is passed on to other nodes", () => {
   it("a write comes back as it was", () => {
@@ -49,7 +60,7 @@ describe("what is passed on to other nodes", () => {
       spareMs: fc.integer({ min: 0, max: 2 ** 40 }),
       stamp: fc.integer({ min: 0, max: 2 ** 53 - 1 }),
       consistency,
-      dataKey: fc.uint8Array({ minLength: 8, maxLength: 30 }).map((array) => Buffer.from(array).toString("latin1")),
+      dataKey: fc.tuple(fc.integer({ min: 0, max: 15 }), bytes).map(([database, key]) => keys.of(database, key)),
       covered,
       value: fc.option(bytes, { nil: null }),
       expiryMs: fc.integer({ min: 0, max: 2 ** 45 }),
@@ -100,6 +111,31 @@ describe("what is passed on to other nodes", () => {
     for (let length = 0; length < whole.length; length++) {
       expect(() => decodeCommand(whole.subarray(0, length)), `${length} bytes`).to.throw(OperatingError);
     }
+  });
+
+  it("requests and answers that are altered are read as something else, or refused as damage", () => {
+    const level = { quorum: { kind: "numbers", read: 2, write: 300 }, standIns: "strict", conflicts: "newest" } as const;
+    const head = { ringVersion: 3, spareMs: 0, stamp: 5, consistency: level, writeId: "id" };
+    const context = VersionVector.of({ actor: actorOf("store-01", 2), sequence: 9 });
+    const value = Buffer.from("a value");
+    const written = { ...head, dataKey: keys.of(7, value), value, expiryMs: 90, isForStandIn: false };
+    const version = { kind: "version", dot: context.entries[0]! } as const;
+    const command = { ...head, leaseNumber: 7, protocol: 2, database: 1, args: [value, value] } as const;
+    const messages: readonly (readonly [Buffer, (bytes: Buffer) => unknown])[] = [
+      [encodeWrite({ ...written, covered: { kind: "all", seen: context } }), decodeKept],
+      [encodeWrite({ ...written, covered: version }), decodeKept],
+      [encodeCommand(command), (bytes) => expect(decodeCommand(bytes).database).to.be.below(16)],
+      [encodeWritten(context), decodeWritten],
+      [encodeRefused(new OperatingError("BUSY", "why")), decodeRefused],
+      [Buffer.from("instance\x81\x01", "latin1"), (bytes) => new LeasesTaken().learn(bytes, 1)],
+    ];
+    fc.assert(
+      fc.property(fc.nat(messages.length - 1), damage, (which, damaged) => {
+        const [whole, decode] = messages[which]!;
+        expectReadOrCorrupt(() => decode(damaged(whole)));
+      }),
+      { numRuns: 20_000 },
+    );
   });
 
   it("answers carry a context, or an error with its code", () => {
