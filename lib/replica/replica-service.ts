@@ -38,7 +38,7 @@ export interface ReplicaServiceOptions {
   readonly isAwaitingSync: () => boolean;
 }
 
-const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
+const NEWER_RING = new OperatingError("UNAVAILABLE", "the ring has changed meanwhile");
 const OK = Buffer.from([AnswerStatus.ok]);
 const STALE_RING = Buffer.from([AnswerStatus.staleRing]);
 const FULL = Buffer.from([AnswerStatus.full]);
@@ -133,7 +133,7 @@ export class ReplicaService {
     const { payload } = request;
     const store = this.#store;
     store.read(payload);
-    const { dataKey, target } = store;
+    const { dataKey, target, ringVersion } = store;
     const answer = this.#storeNow(store, this.#options.clock.wallMs());
     if (answer !== null) {
       this.#options.turn.add(new DurableAnswer(request, answer));
@@ -141,19 +141,17 @@ export class ReplicaService {
     }
     const record = Buffer.from(payload.subarray(store.record.start, store.record.end));
     background(
-      target === null ? this.#storeLater(request, dataKey, record) : this.#keepHintLater(request, target, dataKey, record),
+      target === null
+        ? this.#storeLater(request, { dataKey, ringVersion }, record)
+        : this.#keepHintLater(request, target, dataKey, record),
     );
   }
 
   /** Does what was asked for, and gives the answer for when it is durable; null where that takes the disk. */
   #storeNow(store: StoreRequest, nowMs: number): Buffer | null {
-    const { replica, hints, isStale, ringVersion } = this.#options;
+    const { replica, hints } = this.#options;
     const { dataKey, record, target } = store;
-    if (store.ringVersion < ringVersion()) {
-      if (isStale(slotOfDataKey(dataKey), store.ringVersion)) return STALE_RING;
-      // Who sends what was flushed without knowing it is told before it takes the record for stored.
-      if (replica.isFlushed(dataKey, record.bytes, record.start, record.end)) return STALE_RING;
-    }
+    if (this.#isByOlderRing(store, record)) return STALE_RING;
     if (target !== null) {
       const kept = hints.keep(target, dataKey, record.bytes, record.start, record.end);
       if (kept === "unread") return null;
@@ -167,13 +165,37 @@ export class ReplicaService {
     return stamp === 0 ? OK : encodeUncovered({ stamp, context: replica.contextAtHand() });
   }
 
-  async #storeLater(request: PeerRequest, dataKey: string, record: Buffer): Promise<void> {
-    // A merge that comes late does no harm: whoever sent it was told that it may have taken effect.
+  /** By a newer ring the slot has other owners, or what is sent was flushed: the sender is told before it takes it for stored. */
+  #isByOlderRing(
+    sent: { readonly dataKey: string; readonly ringVersion: number },
+    { bytes, start, end }: { readonly bytes: Uint8Array; readonly start: number; readonly end: number },
+  ): boolean {
+    const { replica, isStale, ringVersion } = this.#options;
+    if (sent.ringVersion >= ringVersion()) return false;
+    return isStale(slotOfDataKey(sent.dataKey), sent.ringVersion) || replica.isFlushed(sent.dataKey, bytes, start, end);
+  }
+
+  async #storeLater(
+    request: PeerRequest,
+    sent: { readonly dataKey: string; readonly ringVersion: number },
+    record: Buffer,
+  ): Promise<void> {
+    const whole = { bytes: record, start: 0, end: record.length };
+    const isByOlderRing = (): boolean => this.#isByOlderRing(sent, whole);
+    // In the step that merges: whoever reads this copy for a new owner may have passed the key meanwhile. A merge that comes late
+    // does no other harm: whoever sent it was told that it may have taken effect.
+    const limit: Limit = {
+      get isPast() {
+        return isByOlderRing();
+      },
+      error: () => NEWER_RING,
+    };
     try {
-      const { uncovered } = await this.#options.replica.mergeRead(dataKey, record, 0, record.length, NO_LIMIT);
+      const { uncovered } = await this.#options.replica.mergeRead(sent.dataKey, record, 0, record.length, limit);
       this.#options.turn.add(new DurableAnswer(request, uncovered === null ? OK : encodeUncovered(uncovered)));
       this.stored++;
     } catch (error) {
+      if (error === NEWER_RING) return request.answer(STALE_RING);
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
     }

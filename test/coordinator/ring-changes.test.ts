@@ -1,7 +1,10 @@
 /** Requests while the ring changes: what an older ring is refused for is done by the newer, and pairs of owners count as one. */
 import { expect } from "chai";
 import type { RingDocument } from "../../lib/cluster/ring-document.js";
+import { encodedRecordOf } from "../../lib/replica/encoded-record.js";
+import { AnswerStatus, ReplicaKind, storeBytesMax, writeStore } from "../../lib/replica/replica-messages.js";
 import { memberOf } from "../cluster/members.js";
+import { recordOf } from "../replica/copies.js";
 import { mintAt, RingWorld } from "./ring-world.js";
 
 /** A ring of `count`, linked with one more node, and the document in which that is joining. */
@@ -98,6 +101,35 @@ describe("while the ring changes", () => {
       }
       expect(world.node(1).plans.ring.document.version).to.equal(2);
     }
+  });
+
+  it("a merge that waited for the disk is refused when the slot has other owners since", async () => {
+    const { world, document } = await joining(3);
+    world.pushRing(document, []);
+    let key = world.key();
+    while (!world.ring.isChanging(world.slotOf(key))) key = world.key();
+    const [sender, receiver] = [world.node(1), world.node(2)];
+    const dataKey = world.dataKey(key);
+    await world.run(world.client(2, "ALL").set(key, "before"));
+    receiver.store.coldness = 1;
+    receiver.store.readMsMax = 50;
+    const store = async (ringVersion: number, sequence: number): Promise<number | undefined> => {
+      const record = recordOf("s", sequence, `by ring ${ringVersion}`);
+      const payload = Buffer.alloc(storeBytesMax(dataKey, record.length));
+      const end = writeStore(payload, 0, { ringVersion, hintFor: null, dataKey }, encodedRecordOf(record));
+      const deadlineMs = sender.clock.monotonicMs() + 1_000;
+      const request = { to: receiver.id, kind: ReplicaKind.store, payload: payload.subarray(0, end), deadlineMs };
+      return (await sender.peers.call(request))[0];
+    };
+    const late = store(1, 1);
+    // It has come, and waits.
+    await world.pass(1);
+    // Whoever takes the slot over may read this copy from now on.
+    world.pushRing(document, [2]);
+    expect(await world.run(late)).to.equal(AnswerStatus.staleRing);
+    expect(await world.held(2, key)).to.deep.equal(["before"]);
+    expect(await world.run(store(2, 2))).to.equal(AnswerStatus.uncovered);
+    expect(await world.held(2, key)).to.have.members(["before", "by ring 2"]);
   });
 
   it("a write that was passed on by an older ring is routed anew, whoever keeps the key by now", async () => {
