@@ -220,7 +220,7 @@ export class StoredRecords {
     this.watch.noteChange(dataKey);
   }
 
-  /** Removes an index entry whose record is no longer there or expires at another time. */
+  /** Removes an index entry whose record is no longer there. */
   dropIndexEntry(key: string): void {
     this.#lsm.remove(key);
   }
