@@ -302,7 +302,7 @@ export class Coordinator implements Keyspace {
         });
         const effects = decide(entries);
         for (const [at, effect] of effects.entries()) {
-          if (effect.kind === "put") local.checkPairBytes(lengths[at]! + effect.value.length);
+          if (effect.kind === "put") local.checkPairBytes(lengths[at]!, effect.value.length);
         }
         for (const [at, effect] of effects.entries()) {
           if (effect.kind === "keep") continue;

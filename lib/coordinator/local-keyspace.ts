@@ -35,6 +35,7 @@ import {
   type Siblings,
 } from "./keyspace.js";
 import { LocalFlush } from "./local-flush.js";
+import { checkPairBytes } from "./pair-limit.js";
 import { SiblingsView } from "./siblings-view.js";
 import { type ChangeInTurn, TurnChanges } from "./turn-changes.js";
 
@@ -126,7 +127,7 @@ export class LocalKeyspace implements LocalOperations {
   }
 
   checkPair(key: Uint8Array, value: { readonly length: number }): void {
-    this.checkPairBytes(key.length + value.length);
+    this.checkPairBytes(key.length, value.length);
   }
 
   tryPut(scope: Scope, key: Uint8Array, value: Uint8Array, expiryMs: number): boolean {
@@ -204,7 +205,7 @@ export class LocalKeyspace implements LocalOperations {
       const effects = decide(dataKeys.map((dataKey, at) => this.entryOf(scopes[at]!, replica.at(dataKey, records))));
       assert(effects.length === keys.length, "coordinator: an effect for each key");
       for (const [at, effect] of effects.entries()) {
-        if (effect.kind === "put") this.checkPairBytes(lengths[at]! + effect.value.length);
+        if (effect.kind === "put") this.checkPairBytes(lengths[at]!, effect.value.length);
       }
       // Looked up anew for each effect: an earlier one may have been on this very key.
       for (const [at, effect] of effects.entries()) {
@@ -325,7 +326,7 @@ export class LocalKeyspace implements LocalOperations {
   apply(scope: Scope, dataKey: string, keyBytes: number, old: RecordView | null, effect: Effect): void {
     const replica = this.#replica;
     if (effect.kind === "keep") return;
-    if (effect.kind === "put") this.checkPairBytes(keyBytes + effect.value.length);
+    if (effect.kind === "put") this.checkPairBytes(keyBytes, effect.value.length);
     if (scope.forwarded !== undefined) return this.#applyForwarded(scope.forwarded, dataKey, old, effect);
     switch (effect.kind) {
       case "put":
@@ -436,13 +437,7 @@ export class LocalKeyspace implements LocalOperations {
     return new Deadline(this.#clock, Math.max(0, forwarded.deadlineMs - this.#clock.monotonicMs()), requestTimeoutMs);
   }
 
-  checkPairBytes(length: number): void {
-    const { maxPairBytes } = this.#settings;
-    if (length > maxPairBytes) {
-      throw new OperatingError(
-        "ARGUMENT",
-        `key and value take ${length} bytes together; the limit is ${maxPairBytes} (max-pair-bytes)`,
-      );
-    }
+  checkPairBytes(keyBytes: number, valueBytes: number): void {
+    checkPairBytes(keyBytes, valueBytes, this.#settings.maxPairBytes);
   }
 }

@@ -25,8 +25,10 @@ const SPACE_META = 3;
 
 /** Bytes before the raw key in a data key: space, slot, database, hash. */
 export const DATA_PREFIX = 8;
-/** Longer ones have no place in the engine beside the key of a hint, which has nine bytes more. */
+/** Of those that are stored: the key of a hint, which has nine bytes more, has to find a place in the engine. */
 const DATA_KEY_BYTES_MAX = ENGINE_KEY_BYTES_MAX - 9;
+/** The longest key of a client. */
+export const RAW_KEY_BYTES_MAX = DATA_KEY_BYTES_MAX - DATA_PREFIX;
 /** The data key's bytes after its space, up to the raw key. */
 const PLACE_PREFIX = DATA_PREFIX - 1;
 const EXPIRY_PREFIX = 7;
@@ -113,11 +115,15 @@ export function isDataKey(key: string): boolean {
   return key.charCodeAt(0) === SPACE_DATA;
 }
 
-/** True for what may be the engine key of a client's key, also where another member names it. */
+/** True for what may be looked up as the engine key of a client's key, whoever names it. */
 export function isWholeDataKey(key: string): boolean {
-  const { length } = key;
-  if (length < DATA_PREFIX || length > DATA_KEY_BYTES_MAX || !isDataKey(key)) return false;
+  if (key.length < DATA_PREFIX || !isDataKey(key)) return false;
   return slotOfDataKey(key) < SLOTS && databaseOfDataKey(key) < DATABASES;
+}
+
+/** True for one that may be stored. */
+export function isStorableDataKey(key: string): boolean {
+  return key.length <= DATA_KEY_BYTES_MAX && isWholeDataKey(key);
 }
 
 export function slotOfDataKey(dataKey: string): number {

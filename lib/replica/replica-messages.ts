@@ -21,7 +21,7 @@ import type { VersionVector } from "../causality/version-vector.js";
 import { MEMBER_ID_BYTES, type MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { BACKGROUND_KIND_MIN } from "../peer/peer.js";
-import { isWholeDataKey } from "./data-key.js";
+import { isStorableDataKey, isWholeDataKey } from "./data-key.js";
 import { type EncodedRecord, NO_PAIR } from "./encoded-record.js";
 import { readSpans, slotsOf, spansLength, spansOf, writeSpans } from "./slot-spans.js";
 
@@ -238,14 +238,21 @@ export function decodeRangePage(answer: Buffer): RangePage {
   return { records, next: next === "" ? null : checked(next) };
 }
 
+/** Of a record. What is looked up or stored by a key that is none would end this process. */
 export function readDataKey(bytes: Buffer, cursor: Cursor, end: number): string {
-  return checked(readText(bytes, cursor, end));
+  const dataKey = readText(bytes, cursor, end);
+  if (!isStorableDataKey(dataKey)) throw noSuchKey();
+  return dataKey;
 }
 
-/** What is looked up or stored by a key that is none would end this process. */
+/** To look up: a client may ask for a key that is longer than any there is. */
 function checked(dataKey: string): string {
-  if (!isWholeDataKey(dataKey)) throw new OperatingError("CORRUPT", "a message of a peer names a key that there is not");
+  if (!isWholeDataKey(dataKey)) throw noSuchKey();
   return dataKey;
+}
+
+function noSuchKey(): OperatingError {
+  return new OperatingError("CORRUPT", "a message of a peer names a key that there is not");
 }
 
 function readText(bytes: Buffer, cursor: Cursor, end: number): string {

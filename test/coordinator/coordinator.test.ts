@@ -26,6 +26,22 @@ describe("the coordinator", () => {
     expect(coordinator.peek(SCOPE, OTHER)).to.equal(null);
   });
 
+  it("takes keys as long as the engine has a place for, and refuses longer ones in every form", async () => {
+    const world = await World.start({ settings: { maxPairBytes: 2 ** 20 } });
+    const { coordinator } = world;
+    const [longest, tooLong] = [Buffer.alloc(65_519, "k"), Buffer.alloc(65_520, "k")];
+    // Its place in the index of expiries is longer still.
+    expect(coordinator.tryPut(SCOPE, longest, bytes("v"), world.clock.wallMs() + 1_000)).to.equal(true);
+    expect(liveValueOf(await world.run(coordinator.read(SCOPE, longest)))).to.equal("v");
+    const limit = "the key takes 65520 bytes; the limit is 65519";
+    expect(() => coordinator.tryPut(SCOPE, tooLong, bytes("v"), 0)).to.throw(limit);
+    expect(() => coordinator.tryUpdate(SCOPE, tooLong, () => putting("v"))).to.throw(limit);
+    expect((await world.failureOf(coordinator.put(SCOPE, tooLong, bytes("v"), 0))).message).to.equal(limit);
+    const many = coordinator.updateMany([SCOPE, SCOPE], [OTHER, tooLong], () => [putting("x"), putting("v")]);
+    expect((await world.failureOf(many)).message).to.equal(limit);
+    expect(await world.run(coordinator.read(SCOPE, tooLong))).to.equal(null);
+  });
+
   it("lets a write behind a waiting one wait, and a read too", async () => {
     const world = await World.start();
     const { coordinator } = world;

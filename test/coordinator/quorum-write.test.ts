@@ -212,4 +212,20 @@ describe("a write at a quorum", () => {
     const hinted = await Promise.all([4, 5].map((number) => world.hinted(number, key, 2, 3)));
     expect(hinted.flat().sort()).to.deep.equal(["second", "second"]);
   });
+
+  it("of the longest key is kept for who is away, and a longer one is refused by whoever is asked", async () => {
+    const world = await RingWorld.start({ nodes: 4, settings: { maxPairBytes: 2 ** 20 } });
+    const longest = `{${world.key(1, 2, 3)}}`.padEnd(65_519, "k");
+    await world.kill(2);
+    await world.pass(100);
+    for (const number of [1, 4]) {
+      await world.run(world.client(number).set(longest, `of ${number}`));
+      const failure = await world.failureOf(world.client(number).set(`${longest}k`, "v"));
+      expect(failure.message).to.equal("the key takes 65520 bytes; the limit is 65519");
+      expect(await world.run(world.client(number).get(`${longest}k`))).to.equal(null);
+    }
+    await world.restart(2);
+    await world.untilNoHints();
+    expect(await world.held(2, longest)).to.deep.equal(["of 4"]);
+  });
 });
