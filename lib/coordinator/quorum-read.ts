@@ -342,9 +342,10 @@ export class QuorumRead implements Request, ReadOnItsWay {
 
   #settle(verdict: TallyVerdict): void {
     if (this.isSettled || this.#isCompleting || verdict.kind === "waiting") return;
-    if (verdict.kind === "unavailable") {
-      return this.#fail(this.#quorumError(this.#state.filter((state) => state === ASKED).length));
-    }
+    const open = this.#state.filter((state) => state === ASKED).length;
+    if (verdict.kind === "unavailable") return this.#fail(this.#quorumError(open));
+    // A stand-in that was asked besides a late owner, and keeps nothing, does not answer for it.
+    if (open > 0 && this.#knowsNothing) return;
     this.#isCompleting = true;
     this.#finish(() => this.#complete());
   }
@@ -363,6 +364,11 @@ export class QuorumRead implements Request, ReadOnItsWay {
     this.#fail(error);
   }
 
+  /** Stand-ins that keep nothing for the owners know nothing of the key: that is no answer. */
+  get #knowsNothing(): boolean {
+    return !this.#usesOwn && this.#answers.every(({ isStandIn, bytes }) => isStandIn && bytes === null);
+  }
+
   /** Enough have answered. Compares what they hold. */
   #complete(): void {
     const own = this.#ownRecord();
@@ -373,8 +379,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
       background(this.#completeWithDisk());
       return;
     }
-    // Stand-ins that keep nothing for the owners know nothing of the key: that is no answer.
-    if (own === undefined && this.#answers.every(({ isStandIn, bytes }) => isStandIn && bytes === null)) {
+    if (own === undefined && this.#knowsNothing) {
       return this.#fail(new OperatingError("QUORUM", "read reached none of the nodes that keep the key"));
     }
     const first = own === undefined ? this.#answers[0]!.bytes : own;

@@ -142,6 +142,17 @@ describe("a read at a quorum", () => {
     expect([failure.code, failure.message]).to.deep.equal(["QUORUM", "read reached 0 of 2 replicas"]);
   });
 
+  it("waits for the only owner when the stand-in that was asked besides keeps nothing", async () => {
+    const world = await RingWorld.start({ nodes: 3, replicas: 1 });
+    const key = world.key(1);
+    await world.run(world.client(2, "ONE").set(key, "v"));
+    world.freeze(1);
+    const read = world.client(2, "ONE SLOPPY").get(key);
+    await world.pass(400);
+    world.thaw(1);
+    expect(await world.run(read)).to.equal("v");
+  });
+
   it("asks another owner when this node's own disk hangs", async () => {
     const world = await RingWorld.start({ nodes: 3 });
     const key = world.key(1, 2, 3);
