@@ -5,6 +5,7 @@
  * Folders receive the slice they need, never this file.
  */
 import { addresses, autoPort, copyCounts, hostName, label, name, weight } from "./cluster-setting-kinds.js";
+import { copySettings } from "./copy-settings.js";
 import { OperatingError } from "./errors.js";
 import { bytes, choice, flag, integer, outputLimits, perDatabase, type Setting, text } from "./setting-kinds.js";
 import { tlsProblem, tlsSettings } from "./tls-settings.js";
@@ -45,6 +46,11 @@ export const settings = {
   seeds: addresses({
     name: "seeds",
     why: "members to join through, as host:peer-port; none, or this node first: found a cluster if there is none yet",
+  }),
+  replace: text({
+    name: "replace",
+    default: "",
+    why: "name or id of a member that is gone for good: this node joins in its place and takes over its tokens",
   }),
   clusterSecret: text({
     name: "cluster-secret",
@@ -154,46 +160,7 @@ export const settings = {
     max: 10_000_000,
     why: "requests that may wait for disk or for others on the same key before more are refused with -BUSY",
   }),
-  hintsMaxBytes: bytes({
-    name: "hints-max-bytes",
-    default: GB,
-    min: 0,
-    max: 1_024 * GB,
-    change: "at run time",
-    why: "writes kept for members that are away, all members together; past it they are left to anti-entropy",
-  }),
-  hintsMaxAge: integer({
-    name: "hints-max-age",
-    default: 10_800,
-    min: 1,
-    max: 31_536_000,
-    change: "at run time",
-    why: "seconds after which a write kept for a member that is away is left to anti-entropy",
-  }),
-  handoffInFlight: integer({
-    name: "handoff-in-flight",
-    default: 64,
-    min: 1,
-    max: 4_096,
-    change: "at run time",
-    why: "kept writes that are under way at once to a member that is back",
-  }),
-  handoffRateBytes: bytes({
-    name: "handoff-rate-bytes",
-    default: 8 * MB,
-    min: KB,
-    max: 64 * GB,
-    change: "at run time",
-    why: "bytes a second of kept writes that are handed over, to all members together",
-  }),
-  transferRateBytes: bytes({
-    name: "transfer-rate-bytes",
-    default: 64 * MB,
-    min: KB,
-    max: 64 * GB,
-    change: "at run time",
-    why: "bytes a second that this node reads of the slots that it is to own",
-  }),
+  ...copySettings,
   maxclients: integer({
     name: "maxclients",
     default: 10_000,

@@ -10,12 +10,15 @@ import { type DestinationStream, pino } from "pino";
 import pretty from "pino-pretty";
 import { type RingQuestion, runRing, runStatus, runWhere } from "./cli/inspect-ring.js";
 import { runCheck, runInspect } from "./cli/offline.js";
-import { buildProgram, type ClusterOptions, type NodeOptions } from "./cli/program.js";
+import { buildProgram, type ClusterOptions, type NodeOptions, type RepairOptions } from "./cli/program.js";
 import { runLocalCluster } from "./cli/run-cluster.js";
+import { type DepartureRun, runLeave, runRemove } from "./cli/run-departure.js";
+import { runRepair } from "./cli/run-repair.js";
 import { buildConfig, type Config, type ConfigSource, environmentSource, fileSource, flagSource } from "./config.js";
 import { messageOf, OperatingError } from "./errors.js";
 import type { Clock } from "./host/clock.js";
 import type { Host } from "./host/host.js";
+import { keptAlive } from "./host/keep-alive.js";
 import { NodeChildren, reportReady } from "./host/node-children.js";
 import { NodeClock } from "./host/node-clock.js";
 import { NodeDisk } from "./host/node-disk.js";
@@ -62,6 +65,9 @@ const program = buildProgram(
     status: (options) => runStatus(questionOf(options)),
     ring: (options) => runRing(questionOf(options)),
     where: (key, options) => runWhere(key, questionOf(options)),
+    repair: repairCopies,
+    leave: (options) => keptAlive(runLeave(departureOf(options))),
+    remove: (member, options) => keptAlive(runRemove(member, options, departureOf(options))),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
 );
@@ -101,6 +107,22 @@ function questionOf({ host, port, password, database, isJson, tls }: NodeOptions
     style: { colours: hasColours ? "ansi" : "none" },
     output: print,
   };
+}
+
+function departureOf(options: NodeOptions): DepartureRun {
+  const line = statusLine();
+  return { ...questionOf(options), clock: new NodeClock(), onProgress: line.show, output: line.end };
+}
+
+async function repairCopies(what: RepairOptions, options: NodeOptions): Promise<void> {
+  const line = statusLine();
+  const run = runRepair(what, {
+    ...questionOf(options),
+    clock: new NodeClock(),
+    onProgress: line.show,
+    output: line.end,
+  });
+  if (!(await keptAlive(run))) process.exitCode = EXIT_FAILURE;
 }
 
 async function runCluster(options: ClusterOptions): Promise<void> {
@@ -300,6 +322,17 @@ function progressLine(what: string): { show(done: number, total: number): void; 
     end() {
       if (shown >= 0) process.stdout.write("\n");
     },
+  };
+}
+
+/** One line of a terminal that is written again and again, and what takes its place at the end. */
+function statusLine(): { show(text: string): void; end(text: string): void } {
+  const CLEARED = "\r\x1b[K";
+  return {
+    show: (text) => {
+      if (isTerminal) process.stdout.write(`${CLEARED}  ${text}`);
+    },
+    end: (text) => print(isTerminal ? `${CLEARED}${text}` : text),
   };
 }
 

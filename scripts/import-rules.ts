@@ -48,6 +48,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Of the commands only the shape of what a node answers about its ring.
   "cli/": [
     "config",
+    "commands/cluster-operations",
     "commands/cluster-view",
     "lsm/check",
     "lsm/inspect",
@@ -63,7 +64,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "setting-kinds": [],
   "cluster-setting-kinds": ["setting-kinds"],
   "tls-settings": ["setting-kinds"],
-  config: ["setting-kinds", "cluster-setting-kinds", "tls-settings"],
+  "copy-settings": ["setting-kinds"],
+  config: ["setting-kinds", "cluster-setting-kinds", "copy-settings", "tls-settings"],
   // The composition root.
   "node/": EVERYTHING,
   // The compaction worker's entry: a thread of its own, so it builds its own Disk.

@@ -17,7 +17,22 @@ const CONNECT_MS_MAX = 5_000;
 const ANSWER_MS_MAX = 15_000;
 
 /** Sends a command that answers JSON and resolves with what it holds. Rejects with an `OperatingError` (UNAVAILABLE). */
-export async function askNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<unknown> {
+export function askNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<unknown> {
+  return send(target, request, parsed);
+}
+
+/** Sends a command that answers OK. Rejects with an `OperatingError` (UNAVAILABLE). */
+export async function tellNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<void> {
+  await send(target, request, (reply) => {
+    if (reply !== "OK") throw new Error("no OK");
+  });
+}
+
+async function send<Result>(
+  target: NodeTarget,
+  request: readonly [string, ...string[]],
+  understood: (reply: unknown) => Result,
+): Promise<Result> {
   const address = `${target.host.includes(":") ? `[${target.host}]` : target.host}:${target.port}`;
   // Only where it is needed: it derives a class from String, after which V8 looks up the methods of all strings slowly.
   const { Redis: Client } = await import("ioredis");
@@ -45,7 +60,7 @@ export async function askNode(target: NodeTarget, request: readonly [string, ...
     await logIn(client, target);
     if (target.database !== 0) await client.call("SELECT", String(target.database));
     const [name, ...args] = request;
-    return parsed(await client.call(name, ...args));
+    return understood(await client.call(name, ...args));
   } catch (error) {
     throw new OperatingError("UNAVAILABLE", explained(address, request, broken ?? error), { cause: error });
   } finally {

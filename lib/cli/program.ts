@@ -3,6 +3,7 @@
  * What a subcommand does is handed in, so that this file only translates words into calls.
  */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { SLOTS } from "../bytes/slot.js";
 import { allSettings } from "../config.js";
 import { OperatingError } from "../errors.js";
 import { MEMBERS_MAX, OWN_SETTINGS } from "./cluster-plan.js";
@@ -20,6 +21,17 @@ export interface Actions {
   status(options: NodeOptions): Promise<void>;
   ring(options: NodeOptions): Promise<void>;
   where(key: string, options: NodeOptions): Promise<void>;
+  repair(what: RepairOptions, options: NodeOptions): Promise<void>;
+  leave(options: NodeOptions): Promise<void>;
+  remove(member: string, options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
+}
+
+export interface RepairOptions {
+  /** Null: all. */
+  readonly slot: number | null;
+  /** The other member's name or id; null: all. */
+  readonly peer: string | null;
+  readonly isFull: boolean;
 }
 
 export interface ClusterOptions {
@@ -74,6 +86,15 @@ export function buildProgram(version: string, actions: Actions, output: Output):
       "\nEvery setting may also come from the environment (--max-pair-bytes is KINDRED_MAX_PAIR_BYTES)\nor from the file that --config or KINDRED_CONFIG names. Flags win over the environment, the environment over the file.",
     );
   for (const setting of allSettings()) server.addOption(settingOption(setting));
+  const replace = program
+    .command("replace")
+    .description("run a node that joins in the place of a member that is gone for good: kindred server --replace <member>")
+    .argument("<member>", "its name or id")
+    .addOption(new Option("--config <file>", "JSON file of settings"));
+  for (const setting of allSettings()) if (setting.name !== "replace") replace.addOption(settingOption(setting));
+  replace.action(async (member: string, options: Record<string, string>, command: Command) => {
+    await actions.server(settingsGiven(command, options).set("replace", member), options.config ?? null);
+  });
   // A misspelt subcommand comes here, as an argument of the one that is the default.
   server.allowExcessArguments(true).action(async (options: Record<string, string>, command: Command) => {
     const [word] = command.args;
@@ -162,6 +183,28 @@ function addQuestions(program: Command, actions: Actions): void {
     .argument("<key>", "the key")
     .addOption(whole("--db <number>", "its database", { min: 0, max: DATABASE_MAX }).default(0))
     .action(async (key: string, options: QuestionOptions) => actions.where(key, nodeOptions(options)));
+  question("leave", "have a node give its slots away, leave its cluster and stop; waits until it has").action(
+    async (options: QuestionOptions) => actions.leave(nodeOptions(options)),
+  );
+  question("remove", "take a member that is gone for good, or is still to join, out of the cluster; waits until that is done")
+    .argument("<member>", "its name or id")
+    .addOption(new Option("--force", "also if it is not down: it stops, and the others take over from each other"))
+    .action(async (member: string, { force, ...options }: QuestionOptions & { force?: true }) =>
+      actions.remove(member, { ...nodeOptions(options), isForced: force ?? false }),
+    );
+  question("repair", "compare a node's copies with other members' and make them equal, without waiting for it to do so itself")
+    .addOption(whole("--slot <slot>", "this slot only", { min: 0, max: SLOTS - 1 }))
+    .addOption(new Option("--peer <member>", "with this member only, by its name or id"))
+    .addOption(new Option("--full", "have the node read all its records, and trust no sum that it keeps of them"))
+    .action(async ({ slot, peer, full, ...options }: QuestionOptions & RepairFlags) =>
+      actions.repair({ slot: slot ?? null, peer: peer ?? null, isFull: full ?? false }, nodeOptions(options)),
+    );
+}
+
+interface RepairFlags {
+  readonly slot?: number;
+  readonly peer?: string;
+  readonly full?: true;
 }
 
 interface QuestionOptions {

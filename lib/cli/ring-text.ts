@@ -5,6 +5,7 @@ import type {
   PendingRow,
   RingReply,
   StatusReply,
+  TransferRow,
   WhereReply,
   WhereRow,
   WhereVersion,
@@ -62,7 +63,7 @@ export function statusText(status: StatusReply, style: Style): string {
   return [
     painted(title, "title", style),
     `\n\n${table}${asked}`,
-    paragraph(status.pending.map(pendingText)),
+    paragraph([...status.pending.map(pendingText), ...(status.transfers ?? []).map(transferText)]),
     paragraph(status.warnings.map((text) => `${painted("warning:", "doubtful", style)} ${printable(text)}`)),
   ].join("");
 }
@@ -166,8 +167,14 @@ function titleOf(ring: Pick<RingReply, "clusterId" | "version" | "replicas">): s
   return printable(`${cluster}   ring version ${ring.version}   ${copies}`);
 }
 
+function transferText({ name, isDone, slotsDone, slots, records, bytes: read }: TransferRow): string {
+  const taken = `${count(slotsDone)} of ${plural(slots, "slot", "slots")}, ${plural(records, "record", "records")}, ${bytes(read)}`;
+  return printable(`${name} ${isDone ? "has taken in" : "takes in"} ${taken}`);
+}
+
 function pendingText({ kind, progress, name, replaces, sinceVersion }: PendingRow): string {
-  const what = replaces === null ? `${name} ${kind}s` : `${name} replaces ${replaces.name}`;
+  const alone = kind === "remove" ? `${name} is removed` : `${name} ${kind}s`;
+  const what = replaces === null ? alone : `${name} replaces ${replaces.name}`;
   return printable(`pending: ${what} (${progress}, since version ${sinceVersion})`);
 }
 

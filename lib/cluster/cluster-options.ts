@@ -3,6 +3,7 @@ import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
 import type { Peers } from "../peer/peer.js";
+import type { MemberId } from "./member.js";
 import type { MemberAddress, MemberLoad } from "./member-entry.js";
 import type { ReplicaCounts } from "./preference-table.js";
 import type { Records } from "./records.js";
@@ -18,6 +19,8 @@ export interface ClusterSettings {
   readonly vnodes: number;
   readonly replicas: ReplicaCounts;
   readonly seeds: readonly MemberAddress[];
+  /** Joins in the place of this member, which is gone for good: its id or name. Empty: beside all. */
+  readonly replaces: string;
   /** What others are told: where members, and where clients, reach this node. */
   readonly peerAddress: () => MemberAddress;
   readonly clientAddress: () => MemberAddress;
@@ -40,9 +43,15 @@ export interface ClusterOptions {
   readonly load: () => MemberLoad;
   readonly softwareVersion: string;
   /**
-   * Asked of a node whose join (or replacement of a member) is the first pending change, once the old owners write to it too:
-   * resolves when it holds what it is to own by `ring.next`. Rejects with an `OperatingError`: it is asked again, and again
-   * after a restart. Once `isOvertaken` says so it is of no use any more: another change is under way, or this node stops.
+   * Whether a member (this one too) holds what it is to own by the change that is under way in this ring: asked again until it
+   * does, by the member that drives the change. Rejects with an `OperatingError` where it does not answer.
    */
-  readonly catchUp: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
+  readonly hasTakenIn: (member: MemberId, ring: Ring) => Promise<boolean>;
+  /**
+   * Gives away what this node keeps for others, before it leaves: resolves when nothing is left. Rejects with an
+   * `OperatingError`: it is asked again.
+   */
+  readonly retire: () => Promise<void>;
+  /** This member was removed from its cluster, as it had asked for or not: it is of no use any more. Called once. */
+  readonly onRemoved: () => void;
 }

@@ -24,7 +24,7 @@ import { RecordName } from "./records.js";
 import type { Ring } from "./ring.js";
 import { misplacementOf } from "./ring-changes.js";
 import type { AcceptorState } from "./ring-consensus.js";
-import { decodeRingDocument, foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
+import { comingMembers, decodeRingDocument, foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
 import { type ChangeOutcome, RingKeeper } from "./ring-keeper.js";
 import { decodeAcceptorState, encodeAcceptorState } from "./ring-messages.js";
 import type { RingChange } from "./ring-proposer.js";
@@ -45,6 +45,8 @@ export type { ChangeOutcome } from "./ring-keeper.js";
 export type { ChangeRefusal, RingChange } from "./ring-proposer.js";
 
 const FETCH_MS_MAX = 2_000;
+/** From learning that a member was removed until links with it end. */
+const FORGET_MS = 2_000;
 /** Peers met before this node belongs to a cluster, and complaints that are not repeated. */
 const MET_MAX = 4_096;
 const COMPLAINTS_MAX = 64;
@@ -326,7 +328,7 @@ export class Cluster {
       background(this.fetchRing(peerId));
     });
     gossip.start();
-    const { replicas, vnodes } = settings;
+    const { replicas, vnodes, replaces } = settings;
     this.#enrolment = new Enrolment({
       clock,
       random,
@@ -334,11 +336,13 @@ export class Cluster {
       self,
       replicas,
       vnodes,
+      replaces,
       ring: () => this.ring,
       change: (change, deadlineMs) => this.change(change, deadlineMs),
       teach: (to, document, deadlineMs) => this.#teach(to, document, deadlineMs),
       isReachable: (id) => this.isUsable(id) || this.statusOf(id) !== "down",
-      catchUp: this.#options.catchUp,
+      hasTakenIn: this.#options.hasTakenIn,
+      retire: this.#options.retire,
     });
     this.#enrolment.ringChanged();
     const misplacement = misplacementOf(this.ring.document, self);
@@ -356,7 +360,9 @@ export class Cluster {
       this.#removed.add(id);
       this.#book.forget(id);
       this.#gossip?.remove([id]);
-      if (id !== this.selfId) this.#options.peers.forget(id);
+      if (id === this.selfId) this.#options.onRemoved();
+      // It is told first.
+      else this.#options.clock.after(FORGET_MS, () => this.#options.peers.forget(id));
     }
     if (this.#state === "running") this.#book.saveSoon();
     this.#gossip?.update({ state: this.#memberState });
@@ -436,7 +442,7 @@ export class Cluster {
     const document = this.#keeper?.document;
     if (document === undefined) return false;
     const isIt = (member: { readonly id: MemberId }): boolean => member.id === id;
-    return document.members.some(isIt) || document.pending.some((change) => change.kind !== "leave" && isIt(change.member));
+    return document.members.some(isIt) || comingMembers(document.pending).some(isIt);
   }
 
   get #running(): Gossip {
@@ -453,9 +459,7 @@ export class Cluster {
   #gatherNames(): Map<string, string> {
     const names = new Map<string, string>();
     const document = this.#keeper?.document;
-    for (const change of document?.pending ?? []) {
-      if (change.kind !== "leave") names.set(change.member.storeId, change.member.name);
-    }
+    for (const { storeId, name } of comingMembers(document?.pending ?? [])) names.set(storeId, name);
     for (const { storeId, name } of document?.members ?? []) names.set(storeId, name);
     for (const { contents } of this.#gossip?.membership.members ?? []) {
       if (contents.name !== "") names.set(latin1Of(Buffer.from(contents.storeId, "hex")), contents.name);

@@ -1,7 +1,8 @@
 /**
- * Brings this member and the ring document together: joins the ring, and keeps right what the document says of this member.
- * What is next is decided in ring-changes.ts; this is the time, the messages and the retries. It runs while there is
- * something to do, and again when a newer document says so. A restart goes on where the stored document stands.
+ * Brings this member and the ring document together: joins the ring, keeps right what the document says of this member, and drives
+ * the change that is under way where that is its part. What is next is decided in ring-changes.ts; this is the time, the messages
+ * and the retries. It runs while there is something to do, and again when a newer document says so. A restart goes on where the
+ * stored document stands.
  */
 import { assert, unreachable } from "../assert.js";
 import { background } from "../background.js";
@@ -14,15 +15,16 @@ import type { ReplicaCounts } from "./preference-table.js";
 import { Rest } from "./rest.js";
 import type { Ring } from "./ring.js";
 import {
+  completeChange,
   correctChange,
   isSameChange,
   joinChange,
   type MemberSelf,
   type NextStep,
   nextStep,
-  takeOverChange,
+  replaceChange,
 } from "./ring-changes.js";
-import type { RingDocument } from "./ring-document.js";
+import { comingMember, goingMember, type PendingChange, type RingDocument } from "./ring-document.js";
 import type { ChangeOutcome } from "./ring-keeper.js";
 import type { RingChange } from "./ring-proposer.js";
 
@@ -33,6 +35,8 @@ export interface EnrolmentOptions {
   readonly self: MemberSelf;
   readonly replicas: ReplicaCounts;
   readonly vnodes: number;
+  /** Joins in the place of this member; empty: beside all. */
+  readonly replaces: string;
   /** The newest ring known here. */
   readonly ring: () => Ring;
   readonly change: (change: RingChange, deadlineMs: number) => Promise<ChangeOutcome>;
@@ -41,7 +45,8 @@ export interface EnrolmentOptions {
   /** Whether an answer may be hoped for. */
   readonly isReachable: (id: MemberId) => boolean;
   /** See `ClusterOptions`. */
-  readonly catchUp: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
+  readonly hasTakenIn: (member: MemberId, ring: Ring) => Promise<boolean>;
+  readonly retire: () => Promise<void>;
 }
 
 type Work = Exclude<NextStep, "nothing" | "removed">;
@@ -53,6 +58,10 @@ const TEACHING_MS_MAX = 10_000;
 const TEACHING_PAUSE_MS = 200;
 /** A newer document ends the wait for those before us; this is for one that was missed. */
 const WAIT_MS = 5_000;
+/** Between two questions how far those are who gain slots, and until it is said who is waited for. */
+const ASK_PAUSE_MS = 200;
+const ASK_PAUSE_MS_MAX = 2_000;
+const SAY_AFTER_MS = 10_000;
 const PAUSE_MS_MIN = 500;
 const PAUSE_MS_MAX = 15_000;
 
@@ -82,7 +91,8 @@ export class Enrolment {
 
   #next(): NextStep {
     const { self, replicas, ring } = this.#options;
-    return nextStep(ring().document, { self, replicas });
+    const isUp = (id: MemberId): boolean => id === self.id || this.#options.isReachable(id);
+    return nextStep(ring().document, { self, replicas, isUp });
   }
 
   async #run(): Promise<void> {
@@ -106,17 +116,18 @@ export class Enrolment {
   }
 
   async #take(step: Work): Promise<void> {
-    const { self, replicas, vnodes, random, log } = this.#options;
+    const { self, replicas, vnodes, replaces, random, log } = this.#options;
     switch (step) {
       case "ask":
-        await this.#change(joinChange({ self, vnodes, fraction: () => random.fraction() }));
+        if (replaces !== "") await this.#change(replaceChange({ self, replaces }));
+        else await this.#change(joinChange({ self, vnodes, fraction: () => random.fraction() }));
         return;
       case "wait":
         this.#sayWait();
         await this.#rest.take(WAIT_MS);
         return;
-      case "take over":
-        return this.#takeOver();
+      case "drive":
+        return this.#drive();
       case "correct":
         await this.#change(correctChange({ self, replicas }));
         log.info({}, "the ring names this member as it is now");
@@ -126,28 +137,59 @@ export class Enrolment {
     }
   }
 
-  async #takeOver(): Promise<void> {
-    const { ring, catchUp, self, log, clock } = this.#options;
+  async #drive(): Promise<void> {
+    const { ring, self, log, clock, retire } = this.#options;
     const prepared = ring();
+    const change = prepared.change!;
     const sinceMs = clock.monotonicMs();
-    log.info({ version: prepared.document.version }, "joining: fetching what this member is to own");
+    const what = describe(change, prepared);
+    log.info({ version: prepared.document.version, slots: [...prepared.changingSlots()].length }, `${what}: slots move`);
     await this.#teachOwners(prepared);
-    await catchUp(prepared, () => this.#isStopped || !isSameChange(prepared.change, ring().change));
-    await this.#change(takeOverChange({ memberId: self.id, prepared: prepared.document }));
+    if (!(await this.#untilTakenIn(prepared, what))) return;
+    if (change.kind === "leave" && change.memberId === self.id) await retire();
+    await this.#change(completeChange(prepared.document));
     const tookMs = Math.round(clock.monotonicMs() - sinceMs);
-    log.info({ version: ring().document.version, tookMs }, "joined: this member owns its share");
+    log.info({ version: ring().document.version, tookMs }, `${what}: done`);
+  }
+
+  /** Resolves when all who gain slots hold what they are to own; with false when that change is not under way any more. */
+  async #untilTakenIn(prepared: Ring, what: string): Promise<boolean> {
+    const { ring, clock, log, hasTakenIn } = this.#options;
+    const waiting = new Map(prepared.gainers().map((index) => [prepared.members[index]!.id, prepared.members[index]!.name]));
+    let sayMs = clock.monotonicMs() + SAY_AFTER_MS;
+    for (let pauseMs = ASK_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, ASK_PAUSE_MS_MAX)) {
+      const complaints: string[] = [];
+      const ask = async (id: MemberId): Promise<void> => {
+        try {
+          if (await hasTakenIn(id, prepared)) waiting.delete(id);
+        } catch (error) {
+          if (!(error instanceof OperatingError)) throw error;
+          complaints.push(`${waiting.get(id)}: ${messageOf(error)}`);
+        }
+      };
+      await Promise.all([...waiting.keys()].map(ask));
+      if (this.#isStopped) throw new OperatingError("CLOSED", "this node is stopping");
+      if (!isSameChange(prepared.change, ring().change)) return false;
+      if (waiting.size === 0) return true;
+      if (clock.monotonicMs() >= sayMs) {
+        sayMs = clock.monotonicMs() + SAY_AFTER_MS;
+        log.info({ waitingFor: [...waiting.values()], complaints }, `${what}: not all have taken in their slots yet`);
+      }
+      await this.#rest.take(pauseMs);
+    }
   }
 
   /**
-   * Returns when the old owners write to this member too: those that can be reached all know of the change, or some were
+   * Returns when the old owners write to the new ones too: those that can be reached all know of the change, or some were
    * waited for long enough and every slot that moves has a majority of owners that do. So whatever is written from now
-   * on reaches this member, and what was written before can be fetched.
+   * on reaches the new owners, and what was written before can be fetched.
    */
   async #teachOwners(ring: Ring): Promise<void> {
     const { clock, self, teach, isReachable } = this.#options;
     const { document } = ring;
     const untilMs = clock.monotonicMs() + TEACHING_MS_MAX;
-    const taught = new Set<MemberId>();
+    // This member knows.
+    const taught = new Set<MemberId>([self.id]);
     const teachOne = async (id: MemberId): Promise<void> => {
       try {
         await teach(id, document, clock.monotonicMs() + TEACH_MS_MAX);
@@ -156,7 +198,10 @@ export class Enrolment {
         if (!(error instanceof OperatingError)) throw error;
       }
     };
-    const others = document.members.map((member) => member.id).filter((id) => id !== self.id);
+    const { change } = ring;
+    // Who is gone for good is asked nothing.
+    const gone = change?.kind === "remove" || change?.kind === "replace" ? change.memberId : null;
+    const others = document.members.map((member) => member.id).filter((id) => id !== self.id && id !== gone);
     for (;;) {
       await Promise.all(others.filter((id) => !taught.has(id)).map(teachOne));
       const missing = others.filter((id) => !taught.has(id) && isReachable(id));
@@ -166,7 +211,7 @@ export class Enrolment {
     }
     const slots = slotsWithout(ring, taught);
     if (slots > 0) {
-      const few = `${taught.size} of ${others.length} members know of the join`;
+      const few = `${taught.size} of ${others.length + 1} members know of the change`;
       throw new OperatingError("UNAVAILABLE", `${few}, which is no majority of the owners of ${slots} slots`);
     }
   }
@@ -192,8 +237,7 @@ export class Enrolment {
   #sayWait(): void {
     const first = this.#options.ring().document.pending[0];
     assert(first !== undefined, "enrolment: who waits, waits for somebody");
-    const who = first.kind === "leave" ? first.memberId : first.member.name;
-    const said = `waiting to join until the ${first.kind} of ${who} is done`;
+    const said = `waiting until this is done: ${describe(first, this.#options.ring())}`;
     if (said !== this.#said) this.#options.log.info({ pending: this.#options.ring().document.pending.length }, said);
     this.#said = said;
   }
@@ -202,12 +246,31 @@ export class Enrolment {
 const FAILED: Readonly<Record<Work, string>> = {
   ask: "asking to join the ring failed",
   wait: "waiting to join the ring failed",
-  "take over": "joining the ring failed",
+  drive: "changing who owns what failed",
   correct: "correcting what the ring says of this member failed",
 };
 
 function isDone(step: NextStep): step is Exclude<NextStep, Work> {
   return step === "nothing" || step === "removed";
+}
+
+/** For people. */
+function describe(change: PendingChange, { document }: Ring): string {
+  const going = goingMember(change);
+  const gone = document.members.find(({ id }) => id === going)?.name ?? going;
+  const coming = comingMember(change)?.name;
+  switch (change.kind) {
+    case "join":
+      return `${coming} joins`;
+    case "leave":
+      return `${gone} leaves`;
+    case "remove":
+      return `${gone} is removed`;
+    case "replace":
+      return `${coming} replaces ${gone}`;
+    default:
+      return unreachable(change);
+  }
 }
 
 /** How many slots that change owners have no majority of old ones among `ids`. */

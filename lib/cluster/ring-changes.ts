@@ -1,11 +1,21 @@
 /**
- * What a member asks of the ring document on its own behalf: to join, to take over what it waits for, to be written as it is.
- * Pure. Each change is idempotent, as `RingChange` requires: where it is made already it changes nothing.
+ * How members come and go: what is asked of the ring document, and by whom. Pure. Each change is idempotent, as `RingChange`
+ * requires: where it is made already it changes nothing.
+ *
+ * A change is added to the pending ones; the first of them is under way. One member drives it: when all who gain slots by it
+ * hold what they are to own, it completes it.
  */
 import { isSameReplicas } from "./hello-settings.js";
 import type { Member, MemberId } from "./member.js";
 import type { ReplicaCounts } from "./preference-table.js";
-import { membersAfter, type PendingChange, type RingDocument } from "./ring-document.js";
+import {
+  comingMember,
+  comingMembers,
+  goingMember,
+  membersAfter,
+  type PendingChange,
+  type RingDocument,
+} from "./ring-document.js";
 import type { RingChange } from "./ring-proposer.js";
 import { chooseTokens, tokenCount } from "./token-choice.js";
 
@@ -16,32 +26,45 @@ export type MemberSelf = Omit<Member, "tokens" | "unknown">;
 export type NextStep =
   /** To have itself added to the pending changes. */
   | "ask"
-  /** Others are before it. */
+  /** Others are before it, or another member drives what is under way and might die. */
   | "wait"
-  /** Its change is under way: to fetch what it is to own, and to become an owner. */
-  | "take over"
+  /** It drives the change that is under way. */
+  | "drive"
   /** The document names it otherwise than it is. */
   | "correct"
   | "nothing"
   /** It was removed, and may not come back under its id. */
   | "removed";
 
-export function nextStep(document: RingDocument, own: { self: MemberSelf; replicas: ReplicaCounts }): NextStep {
+export function nextStep(
+  document: RingDocument,
+  own: { readonly self: MemberSelf; readonly replicas: ReplicaCounts; readonly isUp: (id: MemberId) => boolean },
+): NextStep {
   const { id } = own.self;
   if (document.removed.includes(id)) return "removed";
   if (correct(document, own) !== document) return "correct";
-  if (document.members.some((member) => member.id === id)) return "nothing";
-  const place = document.pending.findIndex((change) => isComing(change, id));
-  return place < 0 ? "ask" : place === 0 ? "take over" : "wait";
+  if (driverOf(document, own.isUp) === id) return "drive";
+  if (document.members.some((member) => member.id === id)) {
+    // Whoever drives the removal of a member may go itself.
+    return document.pending[0]?.kind === "remove" ? "wait" : "nothing";
+  }
+  return document.pending.some((change) => comingMember(change)?.id === id) ? "wait" : "ask";
+}
+
+/** Who drives the change that is under way: who comes or leaves; of those that a removed member leaves behind the first that is up. */
+export function driverOf({ members, pending }: RingDocument, isUp: (id: MemberId) => boolean): MemberId | null {
+  const change = pending[0];
+  if (change === undefined) return null;
+  if (change.kind !== "remove") return comingMember(change)?.id ?? goingMember(change);
+  return members.find(({ id }) => id !== change.memberId && isUp(id))?.id ?? null;
 }
 
 /** Adds a pending join with tokens of its own. `fraction`: the Random seam's. */
 export function joinChange(joining: { self: MemberSelf; vnodes: number; fraction: () => number }): RingChange {
   const { self, vnodes, fraction } = joining;
   return (base) => {
-    if (base.members.some((member) => member.id === self.id)) return base;
-    if (base.pending.some((change) => isComing(change, self.id))) return base;
-    if (base.removed.includes(self.id)) return { refused: `member ${self.id} was removed; it may join with a new id only` };
+    const known = standing(base, self.id);
+    if (known !== null) return known;
     const choice = { members: tokenHolders(base), joiner: { ...self, tokens: [] }, replicas: base.replicas, vnodes, fraction };
     if (tokenCount(choice) < 1) return { refused: "the ring is full: its members hold all the tokens that there may be" };
     const member: Member = { ...self, tokens: chooseTokens(choice) };
@@ -50,18 +73,99 @@ export function joinChange(joining: { self: MemberSelf; vnodes: number; fraction
 }
 
 /**
- * Makes a member of the one whose pending change is the first, for who holds what it is to own by `prepared`. Refused when the
- * ring has changed since in what is owned by whom.
+ * Adds a pending replacement: with the tokens of a member that is gone for good, given by its id or name. Before those who join
+ * or leave: they may wait for the dead one.
  */
-export function takeOverChange(taking: { memberId: MemberId; prepared: RingDocument }): RingChange {
-  const { memberId, prepared } = taking;
+export function replaceChange(replacing: { readonly self: MemberSelf; readonly replaces: string }): RingChange {
+  const { self, replaces } = replacing;
   return (base) => {
-    if (base.members.some((member) => member.id === memberId)) return base;
-    const change = base.pending[0];
-    if (change === undefined || !isComing(change, memberId)) return { refused: "another change of the ring came first" };
+    const known = standing(base, self.id);
+    if (known !== null) return known;
+    const gone = base.members.find(({ id, name }) => id === replaces || name === replaces);
+    if (gone === undefined) return { refused: `there is no member called ${replaces} to replace (kindred status lists them)` };
+    if (base.pending.some((change) => goingMember(change) === gone.id)) {
+      return { refused: `${gone.name} leaves, or is replaced or removed already` };
+    }
+    const member: Member = { ...self, tokens: gone.tokens };
+    const change: PendingChange = { kind: "replace", memberId: gone.id, member, since: base.version + 1 };
+    return { ...base, pending: inserted(base.pending, change, ["remove", "replace"]) };
+  };
+}
+
+/** The document where this newcomer is in it already, a refusal where it may not be, null where it has to be added. */
+function standing(base: RingDocument, id: MemberId): ReturnType<RingChange> | null {
+  if (base.members.some((member) => member.id === id)) return base;
+  if (comingMembers(base.pending).some((member) => member.id === id)) return base;
+  if (base.removed.includes(id)) return { refused: `member ${id} was removed; it may join with a new id only` };
+  return null;
+}
+
+/** Adds a pending leave, behind the other changes. */
+export function leaveChange(memberId: MemberId): RingChange {
+  return (base) => {
+    if (base.removed.includes(memberId)) return base;
+    if (base.pending.some((change) => goingMember(change) === memberId)) return base;
+    if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
+    if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
+    return { ...base, pending: [...base.pending, { kind: "leave", memberId, since: base.version + 1 }] };
+  };
+}
+
+/**
+ * Adds the removal of a member that is gone for good, before all other changes but removals: those may wait for it. One that was
+ * still to come is struck out; either way its id is refused from then on.
+ */
+export function removeChange(memberId: MemberId): RingChange {
+  return (base) => {
+    if (base.removed.includes(memberId)) return base;
+    if (base.pending.some((change) => change.kind === "remove" && change.memberId === memberId)) return base;
+    const pending = base.pending.filter((change) => comingMember(change)?.id !== memberId);
+    if (pending.length < base.pending.length) return { ...base, pending, removed: [...base.removed, memberId].sort() };
+    if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
+    const successor = pending.find((change) => change.kind === "replace" && change.memberId === memberId);
+    if (successor !== undefined) {
+      return { refused: `${comingMember(successor)!.name} is about to replace it; to remove both, remove that one first` };
+    }
+    if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
+    const others = pending.filter((change) => goingMember(change) !== memberId);
+    return { ...base, pending: inserted(others, { kind: "remove", memberId, since: base.version + 1 }, ["remove"]) };
+  };
+}
+
+/** The changes with one more, before the first that is of none of these kinds. */
+function inserted(
+  pending: readonly PendingChange[],
+  change: PendingChange,
+  after: readonly PendingChange["kind"][],
+): PendingChange[] {
+  const first = pending.findIndex(({ kind }) => !after.includes(kind));
+  const at = first < 0 ? pending.length : first;
+  return [...pending.slice(0, at), change, ...pending.slice(at)];
+}
+
+/** Members that are there when this one and all others that are about to go have gone. */
+function staying({ members, pending }: RingDocument, memberId: MemberId): number {
+  const going = new Set<MemberId | null>([memberId, ...pending.map(goingMember)]);
+  return members.filter(({ id }) => !going.has(id)).length;
+}
+
+/**
+ * Completes the first pending change, for whoever drives it: all who gain slots hold what they are to own by `prepared`. Refused
+ * when the ring has changed since in what is owned by whom.
+ */
+export function completeChange(prepared: RingDocument): RingChange {
+  const change = prepared.pending[0]!;
+  const coming = comingMember(change);
+  const going = goingMember(change);
+  return (base) => {
+    const hasCome = coming === null || base.members.some(({ id }) => id === coming.id);
+    const hasGone = going === null || base.removed.includes(going);
+    if (hasCome && hasGone) return base;
+    if (!isSameChange(base.pending[0] ?? null, change)) return { refused: "another change of the ring came first" };
     if (placementOf(base) !== placementOf(prepared)) return { refused: "the ring has changed meanwhile" };
-    const removed = change.kind === "replace" ? [...base.removed, change.memberId].sort() : base.removed;
-    return { ...base, members: membersAfter(base.members, change), pending: base.pending.slice(1), removed };
+    const removed = going === null ? base.removed : [...base.removed, going].sort();
+    // As it stands in the newest document: it may have been corrected.
+    return { ...base, members: membersAfter(base.members, base.pending[0]!), pending: base.pending.slice(1), removed };
   };
 }
 
@@ -86,7 +190,7 @@ function correct(document: RingDocument, own: { self: MemberSelf; replicas: Repl
   };
   const members = document.members.map(corrected);
   const pending = document.pending.map((change) =>
-    change.kind === "leave" ? change : { ...change, member: corrected(change.member) },
+    change.kind === "join" || change.kind === "replace" ? { ...change, member: corrected(change.member) } : change,
   );
   const replicas = isAlone ? own.replicas : document.replicas;
   if (!isChanged && isSameReplicas(replicas, document.replicas)) return document;
@@ -95,8 +199,7 @@ function correct(document: RingDocument, own: { self: MemberSelf; replicas: Repl
 
 /** In what a member in company differs from its settings, for people; null where nothing does. */
 export function misplacementOf(document: RingDocument, self: MemberSelf): string | null {
-  const pending = document.pending.flatMap((change) => (change.kind === "leave" ? [] : [change.member]));
-  const known = [...document.members, ...pending].find((member) => member.id === self.id);
+  const known = [...document.members, ...comingMembers(document.pending)].find((member) => member.id === self.id);
   if (known === undefined) return null;
   const labels = ["host", "rack", "dc", "weight"] as const;
   const differing = labels.filter((label) => known[label] !== self[label]);
@@ -111,25 +214,20 @@ export function isSameChange(one: PendingChange | null, other: PendingChange | n
 }
 
 function subjectOf(change: PendingChange): MemberId {
-  return change.kind === "leave" ? change.memberId : change.member.id;
-}
-
-function isComing(change: PendingChange, memberId: MemberId): boolean {
-  return change.kind !== "leave" && change.member.id === memberId;
+  return comingMember(change)?.id ?? goingMember(change)!;
 }
 
 /** Members that hold tokens now or once the pending changes are done; none of them twice, and no slot of two. */
 function tokenHolders({ members, pending }: RingDocument): Member[] {
   const replaced = new Set(pending.flatMap((change) => (change.kind === "replace" ? [change.memberId] : [])));
-  const coming = pending.flatMap((change) => (change.kind === "leave" ? [] : [change.member]));
-  return [...members.filter((member) => !replaced.has(member.id)), ...coming];
+  return [...members.filter((member) => !replaced.has(member.id)), ...comingMembers(pending)];
 }
 
 /** All that decides who owns what before and after the change that is under way. */
 function placementOf({ members, pending, replicas }: RingDocument): string {
   const place = ({ id, host, rack, dc, tokens }: Member): unknown => [id, host, rack, dc, tokens];
   const change = pending[0];
-  const first =
-    change === undefined ? null : [change.kind, change.since, change.kind === "leave" ? null : place(change.member)];
+  const coming = change === undefined ? null : comingMember(change);
+  const first = change === undefined ? null : [change.kind, change.since, coming === null ? null : place(coming)];
   return JSON.stringify([members.map(place), first, replicas]);
 }

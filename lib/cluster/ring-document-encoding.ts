@@ -12,8 +12,10 @@ import { MEMBER_ID_BYTES, type Member } from "./member.js";
 import {
   CLUSTER_ID_BYTES,
   CLUSTER_KEY_BYTES,
+  comingMember,
   type FlushContext,
   faultOfRingDocument,
+  goingMember,
   type PendingChange,
   REPLICAS_DEFAULT,
   type RingDocument,
@@ -39,7 +41,7 @@ const DocumentTag = {
 } as const;
 const MemberTag = { id: 1, storeId: 2, name: 3, host: 4, rack: 5, dc: 6, weight: 7, tokens: 8 } as const;
 const ChangeTag = { kind: 1, memberId: 2, member: 3, since: 4 } as const;
-const ChangeKind = { join: 1, leave: 2, replace: 3 } as const;
+const ChangeKind = { join: 1, leave: 2, replace: 3, remove: 4 } as const;
 
 /** REQUIRES a document without fault. */
 export function encodeRingDocument(document: RingDocument): Buffer {
@@ -84,8 +86,10 @@ function encodeMember(member: Member): Buffer {
 function encodeChange(change: PendingChange): Buffer {
   const fields = new FieldWriter();
   fields.add(ChangeTag.kind, varint(ChangeKind[change.kind]));
-  if (change.kind !== "join") fields.add(ChangeTag.memberId, Buffer.from(change.memberId, "hex"));
-  if (change.kind !== "leave") fields.add(ChangeTag.member, encodeMember(change.member));
+  const going = goingMember(change);
+  const coming = comingMember(change);
+  if (going !== null) fields.add(ChangeTag.memberId, Buffer.from(going, "hex"));
+  if (coming !== null) fields.add(ChangeTag.member, encodeMember(coming));
   fields.add(ChangeTag.since, varint(change.since));
   return fields.finish(change.unknown);
 }
@@ -174,12 +178,13 @@ function decodeChange(bytes: Buffer): PendingChange {
   const fields = new FieldReader(bytes);
   const kind = kindOf(fields.take(ChangeTag.kind).lastVarint());
   const memberId = kind === "join" ? "" : fields.take(ChangeTag.memberId).rest().toString("hex");
-  const member = kind === "leave" ? null : decodeMember(fields.take(ChangeTag.member).rest());
+  const member = kind === "leave" || kind === "remove" ? null : decodeMember(fields.take(ChangeTag.member).rest());
   const rest = { since: fields.take(ChangeTag.since).lastVarint(), ...fields.unknown(ChangeTag.since) };
   switch (kind) {
     case "join":
       return { kind, member: member!, ...rest };
     case "leave":
+    case "remove":
       return { kind, memberId, ...rest };
     case "replace":
       return { kind, memberId, member: member!, ...rest };
@@ -189,7 +194,7 @@ function decodeChange(bytes: Buffer): PendingChange {
 }
 
 function kindOf(number: number): PendingChange["kind"] {
-  for (const kind of ["join", "leave", "replace"] as const) if (ChangeKind[kind] === number) return kind;
+  for (const kind of ["join", "leave", "replace", "remove"] as const) if (ChangeKind[kind] === number) return kind;
   throw new OperatingError(
     "CORRUPT",
     `it holds a pending change of kind ${number}, which a later version of Kindred must have written`,

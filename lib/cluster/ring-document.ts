@@ -15,8 +15,10 @@ export { decodeRingDocument, encodeRingDocument };
 export type PendingChange =
   /** `member` takes its tokens when it has what they own. */
   | { readonly kind: "join"; readonly member: Member; readonly since: number; readonly unknown?: readonly UnknownField[] }
-  /** The member gives up its tokens and is removed. */
+  /** The member gives up its tokens and is removed. It drives this itself. */
   | { readonly kind: "leave"; readonly memberId: MemberId; readonly since: number; readonly unknown?: readonly UnknownField[] }
+  /** The same of a member that is gone for good: the others drive it, and read nothing from it. */
+  | { readonly kind: "remove"; readonly memberId: MemberId; readonly since: number; readonly unknown?: readonly UnknownField[] }
   /** `member` takes over the tokens of `memberId`, which is removed. */
   | {
       readonly kind: "replace";
@@ -96,10 +98,27 @@ export function forceRingDocument(base: RingDocument, changed: RingDocument): Ri
   return { ...changed, version: (Math.floor(base.version / FORCED_STEP) + 1) * FORCED_STEP };
 }
 
+/** The member that a change brings; null for none. */
+export function comingMember(change: PendingChange): Member | null {
+  return change.kind === "join" || change.kind === "replace" ? change.member : null;
+}
+
+/** The id of the member that a change takes away; null for none. */
+export function goingMember(change: PendingChange): MemberId | null {
+  return change.kind === "join" ? null : change.memberId;
+}
+
+/** The members that the changes bring, in their order. */
+export function comingMembers(pending: readonly PendingChange[]): Member[] {
+  return pending.flatMap((change) => comingMember(change) ?? []);
+}
+
 /** The members as they are once a pending change is done, sorted by id. */
 export function membersAfter(members: readonly Member[], change: PendingChange): Member[] {
-  const rest = change.kind === "join" ? [...members] : members.filter((member) => member.id !== change.memberId);
-  if (change.kind !== "leave") rest.push(change.member);
+  const going = goingMember(change);
+  const rest = members.filter((member) => member.id !== going);
+  const coming = comingMember(change);
+  if (coming !== null) rest.push(coming);
   return rest.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
@@ -148,16 +167,18 @@ function faultOfPending({ members, pending, removed }: RingDocument): string | n
   const going = new Set<MemberId>();
   for (const change of pending) {
     if (!Number.isSafeInteger(change.since) || change.since < 0) return `${change.since} is no version`;
-    if (change.kind !== "join") {
-      if (!ids.has(change.memberId)) return `a pending change names ${change.memberId}, which is no member`;
-      if (going.has(change.memberId)) return `two pending changes remove member ${change.memberId}`;
-      going.add(change.memberId);
+    const gone = goingMember(change);
+    if (gone !== null) {
+      if (!ids.has(gone)) return `a pending change names ${gone}, which is no member`;
+      if (going.has(gone)) return `two pending changes remove member ${gone}`;
+      going.add(gone);
     }
-    if (change.kind !== "leave") {
-      const fault = faultOfMember(change.member);
+    const member = comingMember(change);
+    if (member !== null) {
+      const fault = faultOfMember(member);
       if (fault !== null) return fault;
-      if (coming.has(change.member.id)) return `member ${change.member.id} joins, but is or was a member`;
-      coming.add(change.member.id);
+      if (coming.has(member.id)) return `member ${member.id} joins, but is or was a member`;
+      coming.add(member.id);
     }
   }
   return null;
@@ -174,8 +195,7 @@ function faultOfTokens({ members, pending }: RingDocument): string | null {
   }
   const claimed = new Set<number>();
   for (const change of pending) {
-    if (change.kind === "leave") continue;
-    for (const token of change.member.tokens) {
+    for (const token of comingMember(change)?.tokens ?? []) {
       const held = holder.get(token);
       const isTakenOver = change.kind === "replace" && held === change.memberId;
       if (claimed.has(token) || (held !== undefined && !isTakenOver)) return `slot ${token} is a token of two members`;
@@ -221,12 +241,7 @@ export function readableRingDocument(document: RingDocument): object {
       ...Object.fromEntries(document.replicas.dcs.map((d) => [d.dc, d.replicas])),
     },
     members: document.members.map(readableMember),
-    pending: document.pending.map((change) => ({
-      kind: change.kind,
-      since: change.since,
-      ...(change.kind === "join" ? {} : { memberId: change.memberId }),
-      ...(change.kind === "leave" ? {} : { member: readableMember(change.member) }),
-    })),
+    pending: document.pending.map(readableChange),
     removed: document.removed,
     databases: Object.fromEntries(document.databases.map(({ database, settings }) => [database, readableSettings(settings)])),
     flushContexts: document.flushContexts.map(({ database, entries }) => ({
@@ -234,6 +249,17 @@ export function readableRingDocument(document: RingDocument): object {
       entries: Object.fromEntries(entries.map((entry) => [hexOf(entry.storeId), entry.sequence])),
     })),
     ...(document.unknown === undefined ? {} : { unknownFields: document.unknown.map((field) => field.tag) }),
+  };
+}
+
+function readableChange(change: PendingChange): object {
+  const memberId = goingMember(change);
+  const member = comingMember(change);
+  return {
+    kind: change.kind,
+    since: change.since,
+    ...(memberId === null ? {} : { memberId }),
+    ...(member === null ? {} : { member: readableMember(member) }),
   };
 }
 

@@ -14,7 +14,7 @@ import {
   type RingRequest,
   type Vote,
 } from "./ring-consensus.js";
-import { faultOfRingDocument, isSameDocument, type RingDocument } from "./ring-document.js";
+import { comingMembers, faultOfRingDocument, isSameDocument, type RingDocument } from "./ring-document.js";
 
 /** Why a change is not made: for people. */
 export interface ChangeRefusal {
@@ -197,8 +197,8 @@ export class RingProposer {
     const document = this.#value;
     assert(document !== null, "ring proposer: votes are for a document");
     this.#conclude(document);
-    // Who waits to join is told too: it may be the next.
-    const joining = document.pending.flatMap((change) => (change.kind === "leave" ? [] : [change.member]));
+    // Who waits to join is told too: it may be the next, or is struck out.
+    const joining = [...comingMembers(document.pending), ...comingMembers(this.#base.pending)];
     const audience = new Set([...this.#voters, ...[...document.members, ...joining].map((member) => member.id)]);
     return [...audience].map((to) => ({ to, request: { kind: "learn", document } }));
   }

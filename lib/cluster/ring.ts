@@ -6,7 +6,7 @@
 import { SLOTS } from "../bytes/slot.js";
 import type { Member, MemberId } from "./member.js";
 import { PreferenceTable } from "./preference-table.js";
-import { membersAfter, type PendingChange, type RingDocument } from "./ring-document.js";
+import { comingMember, membersAfter, type PendingChange, type RingDocument } from "./ring-document.js";
 
 /** The owners of a slot: indexes into `Ring.members`; views, not to be written to. */
 export interface SlotOwners {
@@ -29,7 +29,8 @@ export class Ring {
   constructor(document: RingDocument) {
     this.document = document;
     this.change = document.pending[0] ?? null;
-    const joining = this.change === null || this.change.kind === "leave" ? [] : [this.change.member];
+    const coming = this.change === null ? null : comingMember(this.change);
+    const joining = coming === null ? [] : [coming];
     this.members = [...document.members, ...joining].sort((a, b) => (a.id < b.id ? -1 : 1));
     for (const [index, member] of this.members.entries()) this.#indexes.set(member.id, index);
     const now = joining.length === 0 ? this.members : withTokensOf(this.members, document.members);
@@ -57,6 +58,16 @@ export class Ring {
     if (next.width !== current.width) return true;
     for (let rank = 0; rank < next.width; rank++) if (!current.isReplica(slot, next.replicaAt(slot, rank))) return true;
     return false;
+  }
+
+  /** Indexes of the members that the pending change makes owners of slots that they do not own now, ascending. */
+  gainers(): number[] {
+    const gaining = new Set<number>();
+    for (const slot of this.changingSlots()) {
+      const { old, new: next } = this.owners(slot);
+      for (const member of next) if (!old.includes(member)) gaining.add(member);
+    }
+    return [...gaining].sort((a, b) => a - b);
   }
 
   /** The slots that the pending change gives other owners, ascending. */

@@ -57,7 +57,7 @@ export interface MemberRow {
 
 /** A change of the ring that is under way, or waits for those before it. */
 export interface PendingRow {
-  readonly kind: "join" | "leave" | "replace";
+  readonly kind: "join" | "leave" | "replace" | "remove";
   readonly progress: "under way" | "waiting";
   /** Who joins or leaves. */
   readonly id: string;
@@ -66,6 +66,18 @@ export interface PendingRow {
   readonly replaces: { readonly id: string; readonly name: string } | null;
   /** The version of the ring that began it. */
   readonly sinceVersion: number;
+}
+
+/** How far a member is with taking in the slots that the change under way gives it. */
+export interface TransferRow {
+  readonly id: string;
+  readonly name: string;
+  readonly isDone: boolean;
+  readonly slotsDone: number;
+  readonly slots: number;
+  /** Read so far. */
+  readonly records: number;
+  readonly bytes: number;
 }
 
 export interface ClusterStatus {
@@ -78,6 +90,8 @@ export interface ClusterStatus {
   /** In order of their names. */
   readonly members: readonly MemberRow[];
   readonly pending: readonly PendingRow[];
+  /** What the answering node knows of: itself, and the others where it drives the change. */
+  readonly transfers: readonly TransferRow[];
   /** One sentence each, for people. */
   readonly warnings: readonly string[];
 }
@@ -236,7 +250,15 @@ function statusOfOne(self: ClusterMember): ClusterStatus {
     softwareVersion: null,
     isSelf: true,
   };
-  return { ringVersion: 0, clusterId: "", replicas: { default: 1, dcs: {} }, members: [member], pending: [], warnings: [] };
+  return {
+    ringVersion: 0,
+    clusterId: "",
+    replicas: { default: 1, dcs: {} },
+    members: [member],
+    pending: [],
+    transfers: [],
+    warnings: [],
+  };
 }
 
 function documentOfOne(self: ClusterMember): RingReply {

@@ -1,6 +1,7 @@
 /**
  * CLUSTER, for clients that route by slot and for operators. Every node answers every key, so nothing is ever redirected:
- * the ring is only advice where a key's first replica is. STATUS, RING and WHERE are ours: JSON for the `kindred` command.
+ * the ring is only advice where a key's first replica is. STATUS, RING and WHERE are ours: JSON for the `kindred` command; what
+ * operators have done to the cluster is in cluster-operations.ts.
  */
 import { SLOTS, slotOf } from "../bytes/slot.js";
 import type { Call } from "../resp/call.js";
@@ -8,6 +9,7 @@ import { Reply } from "../resp/reply.js";
 import { KEY } from "./argument-docs.js";
 import { integerOf, NOT_AN_INTEGER } from "./arguments.js";
 import type { ClientSession } from "./client-session.js";
+import { type ClusterOperations, clusterOperationCommands } from "./cluster-operations.js";
 import type { ClusterMember, ClusterView, SlotRange, StatusReply, WhereReply } from "./cluster-view.js";
 import type { ArgumentDoc, Command, CommandContext, CommandFlag } from "./command.js";
 import { container } from "./help.js";
@@ -25,7 +27,7 @@ const KEYS_MAX = 1_000_000;
 type ClientCall = Call<ClientSession>;
 
 /** Builds the family. */
-export function clusterCommands(view: ClusterView): readonly Command[] {
+export function clusterCommands(view: ClusterView, operations: ClusterOperations): readonly Command[] {
   const sub = (
     name: string,
     arity: number,
@@ -90,6 +92,7 @@ export function clusterCommands(view: ClusterView): readonly Command[] {
         complexity: "O(N) for N copies",
         arguments: [KEY],
       }),
+      ...clusterOperationCommands(operations),
     ]),
   ];
 }

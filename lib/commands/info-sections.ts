@@ -39,9 +39,10 @@ export interface NodeFacts {
   traffic(): TrafficFacts;
   keyspace(): KeyspaceFacts;
   durability(): DurabilityFacts;
-  /** The lines of `# Storage`, `# Hints` and `# Peers`. */
+  /** The lines of `# Storage`, `# Hints`, `# Anti-entropy` and `# Peers`. */
   storage(): Iterable<InfoField>;
   hints(): Iterable<InfoField>;
+  antiEntropy(): Iterable<InfoField>;
   peers(): Iterable<InfoField>;
   /** Sets counters that INFO shows back to 0 (CONFIG RESETSTAT). */
   resetCounters(): void;
@@ -111,6 +112,7 @@ export function nodeInfo(options: InfoOptions): InfoSections {
     always("Keyspace", () => keyspaceFields(options.keyspace)),
     always("Storage", () => options.facts.storage()),
     always("Hints", () => options.facts.hints()),
+    always("Anti-entropy", () => options.facts.antiEntropy()),
     always("Peers", () => options.facts.peers()),
   ]);
 }

@@ -10,6 +10,7 @@ import type { Log } from "../log.js";
 import { clientCommands } from "./client.js";
 import { Clients } from "./clients.js";
 import { clusterCommands } from "./cluster.js";
+import type { ClusterOperations } from "./cluster-operations.js";
 import type { ClusterView } from "./cluster-view.js";
 import type { Command, CommandContext } from "./command.js";
 import { commandCommands } from "./command-command.js";
@@ -44,6 +45,7 @@ export interface NodeCommandsOptions {
   readonly runtimeSettings: RuntimeSettings;
   readonly facts: NodeFacts;
   readonly cluster: ClusterView;
+  readonly operations: ClusterOperations;
   /** The copies of each key at present. */
   readonly copies: () => Copies;
   /** `replicas`. */
@@ -97,7 +99,7 @@ export function buildCommands(options: NodeCommandsOptions): NodeCommands {
     ...debugCommands({ settings, setActiveExpiry: options.setActiveExpiry }),
     ...transactionCommands(runner),
     ...consistencyCommands({ settings, runner, table, copies, replicasMax }),
-    ...clusterCommands(options.cluster),
+    ...clusterCommands(options.cluster, options.operations),
   ]);
   options.routing?.serve(runForwarded({ keyspace, table: built, runner, clock, settings }), keysOfForwarded(built));
   return { commands: new Commands({ table: built, runner, clients, context, settings }), table: built, clients, rate };

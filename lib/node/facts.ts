@@ -138,6 +138,10 @@ export class Facts implements NodeFacts {
     return this.#ring?.handoff.fields() ?? [];
   }
 
+  antiEntropy(): Iterable<InfoField> {
+    return this.#ring?.repair.fields() ?? [];
+  }
+
   *peers(): Iterable<InfoField> {
     if (this.#ring === null) return;
     const { service, context } = this.#ring;

@@ -50,6 +50,8 @@ const STOP_MS_MAX = 5_000;
 interface NodeParts {
   readonly lock: DirectoryLock;
   readonly lsm: Lsm;
+  readonly meta: MetaStore;
+  readonly replica: Replica;
   readonly identity: StoreIdentity;
   readonly reaper: Reaper;
   readonly ring: RingStack;
@@ -114,6 +116,7 @@ export class Node {
         queues: new KeyQueues(config.requestsQueuedMax),
         settings: replicaSettings(live),
       });
+      if (identity.start === "clean") replica.digests.load(meta);
       const reaper = new Reaper({ replica, clock, log });
       const facts = new Facts({ machine: options.machine, clock, random, lsm, reaper });
       // With --port 0 the name that is made of it is known only once the server listens.
@@ -134,6 +137,7 @@ export class Node {
         name: () => config.name || `${config.bind}:${facts.port}`,
         clientAddress: () => ({ host: reachableHost(config, options.machine.address), port: clientPort() }),
         load: () => facts.load(),
+        onRemoved: () => options.requestStop(),
       });
       undo.push(() => ring.stop());
       options.stopping?.addEventListener("abort", () => ring.abandon());
@@ -164,7 +168,7 @@ export class Node {
       door.admitTo(commands.commands);
       commands.rate.start();
       reaper.start();
-      return new Node({ lock, lsm, identity, reaper, ring, server, commands, log, port });
+      return new Node({ lock, lsm, meta, replica, identity, reaper, ring, server, commands, log, port });
     } catch (error) {
       if (!(error instanceof OperatingError)) {
         lock.release();
@@ -177,11 +181,12 @@ export class Node {
 
   /** Stops accepting, answers what is in flight, makes everything durable and gives the directory back. */
   async stop(): Promise<void> {
-    const { server, commands, reaper, ring, identity, lsm, lock, log } = this.#parts;
+    const { server, commands, reaper, ring, replica, meta, identity, lsm, lock, log } = this.#parts;
     await Promise.all([server.stop(STOP_MS_MAX), ring.leave(STOP_MS_MAX)]);
     commands.rate.stop();
     await reaper.stop();
     await ring.stop();
+    replica.digests.save(meta);
     identity.stop();
     await lsm.close();
     lock.release();
@@ -203,6 +208,7 @@ function commandsOf(
     runtimeSettings: live,
     facts,
     cluster: ring.view,
+    operations: ring.operations,
     copies: () => ring.plans.copies(),
     replicasMax: () => {
       const { local, elsewhere } = ring.plans.copies();

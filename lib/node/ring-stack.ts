@@ -2,7 +2,6 @@
  * The layers of a node that know of other nodes, put together: links, membership, hints, and once a ring is known the
  * coordinator over this node's own copies. No logic of its own beyond who is handed what.
  */
-import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { ContextTokens } from "../causality/context-token.js";
 import { decodeRecord } from "../causality/record-encoding.js";
@@ -28,22 +27,26 @@ import type { StorePoint } from "../replica/flush-messages.js";
 import { FlushService } from "../replica/flush-service.js";
 import { FlushSweeper } from "../replica/flush-sweeper.js";
 import { Handoff } from "../replica/handoff.js";
+import { evacuateHints } from "../replica/hint-evacuation.js";
 import { Hints } from "../replica/hints.js";
+import { Intakes } from "../replica/intakes.js";
 import { KeyService } from "../replica/key-service.js";
 import { MemberHealth } from "../replica/member-health.js";
 import type { MetaStore } from "../replica/meta-store.js";
 import { RangeServer } from "../replica/range-server.js";
-import { pullRanges } from "../replica/range-transfer.js";
 import type { Reaper } from "../replica/reaper.js";
 import { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Limit, Replica } from "../replica/replica.js";
 import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
 import { ReplicaService } from "../replica/replica-service.js";
+import { SlotIntake } from "../replica/slot-intake.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
 import type { LiveConfig } from "./live-config.js";
+import { RepairStack } from "./repair-stack.js";
+import { RingOperations } from "./ring-operations.js";
 import { RingView, whereAnswerOf } from "./ring-view.js";
-import { coordinatorSettings, handoffSettings, hintSettings, peerSettings } from "./settings.js";
+import { coordinatorSettings, handoffSettings, hintSettings, peerSettings, transferSettings } from "./settings.js";
 
 /** What the layers below and beside give. */
 export interface RingStackOptions {
@@ -65,6 +68,8 @@ export interface RingStackOptions {
   readonly name: () => string;
   readonly clientAddress: () => MemberAddress;
   readonly load: () => MemberLoad;
+  /** This member was removed from its cluster. */
+  readonly onRemoved: () => void;
 }
 
 const ANSWER_MS_MAX = 2_000;
@@ -75,8 +80,8 @@ const LINKS_MS = 500;
 const LINKS_MS_MAX = 1_000;
 const JOIN_MS_MAX = 10_000;
 const SETTLE_TICK_MS = 10;
-/** How long an owner that a joiner reads from may give nothing before it is done without. */
-const TRANSFER_PATIENCE_MS = 10_000;
+/** From learning that it was removed until a member stops. */
+const REMOVED_MS = 1_000;
 const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
 const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
 const LOOPBACK = "127.0.0.1";
@@ -96,12 +101,14 @@ export class RingStack {
   readonly peers: Peers;
   readonly cluster: Cluster;
   readonly hints: Hints;
+  readonly intake: SlotIntake;
   readonly #options: RingStackOptions;
+  readonly #intakes: Intakes;
   readonly #turn: TurnEnd;
   readonly #sweeper: FlushSweeper;
   #handoff: Handoff | null = null;
-  /** Resolves when no transfer of slots is under way. */
-  #transferred: Promise<void> = Promise.resolve();
+  #isStopping = false;
+  #repair: RepairStack | null = null;
   #peerPort = 0;
   #isAbandoned = false;
 
@@ -138,6 +145,7 @@ export class RingStack {
         vnodes: config.vnodes,
         replicas: config.replicas,
         seeds: config.seeds,
+        replaces: config.replace,
         peerAddress: () => ({
           host: reachableHost(config, options.machineAddress),
           port: config.announcePeerPort || this.#peerPort,
@@ -149,8 +157,30 @@ export class RingStack {
       holdsKeys: () => Array.from({ length: DATABASES }).some((_, database) => replica.size(database) > 0),
       load: options.load,
       softwareVersion: options.softwareVersion,
-      catchUp: (ring, isOvertaken) => this.#catchUp(ring, isOvertaken),
+      hasTakenIn: (member, ring) => this.#intakes.hasTakenIn(member, ring),
+      retire: () => this.#retire(),
+      onRemoved: () => {
+        log.warn(
+          {},
+          "this member is none of its cluster any more: it stops, and is refused until its data directory is cleared",
+        );
+        // Who asked for it is answered first.
+        clock.after(REMOVED_MS, () => options.onRemoved());
+      },
     });
+    this.intake = new SlotIntake({
+      selfId: this.cluster.selfId,
+      peers: this.peers,
+      clock,
+      log,
+      meta,
+      settings: transferSettings(live),
+      store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+      beginEpoch: () => identity.beginEpoch(),
+    });
+    this.cluster.onRing((ring) => this.intake.update(ring));
+    this.#intakes = new Intakes({ selfId: this.cluster.selfId, peers: this.peers, clock, own: this.intake });
+    this.#intakes.serve();
     const ranges = new RangeServer({ lsm, clock, ringVersion: () => this.cluster.ring.document.version });
     this.peers.serve(ReplicaKind.range, (request) => ranges.serve(request));
   }
@@ -173,6 +203,7 @@ export class RingStack {
     const { clock, random } = host;
     const { cluster, peers, hints } = this;
     await cluster.start();
+    this.intake.update(cluster.ring);
     const { clusterId, clusterKey } = cluster.ring.document;
     const tokens = new ContextTokens({ clusterId: clusterId.toString("hex"), clusterKey });
     const settings = live.view(({ requestsQueuedMax, appendfsync }) => {
@@ -255,9 +286,22 @@ export class RingStack {
       nameOf: (id) => nameOf(cluster.ring, id),
     });
     this.#handoff = handoff;
+    const repair = new RepairStack({
+      host,
+      live,
+      log,
+      replica,
+      hints,
+      peers,
+      cluster,
+      store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+      nameOf,
+    });
+    this.#repair = repair;
     const noteRing = (ring: Ring): void => {
       plans.update(ring);
       if (hasCompany(ring)) replica.keepTombstones();
+      repair.update(ring, { hasCompany: hasCompany(ring) });
       this.#sweeper.learn(ring.document.flushContexts);
     };
     noteRing(cluster.ring);
@@ -267,11 +311,13 @@ export class RingStack {
     flushes.serve();
     requests.serve();
     handoff.start();
+    repair.serve();
     const view = new RingView({
       selfId: cluster.selfId,
       clock,
       ring: () => cluster.ring,
       reports: () => cluster.reports(),
+      intakes: () => [...this.#intakes.known(cluster.ring)],
       isLinked: (id) => peers.isUsable(id),
       load: this.#options.load,
       ask: (id, database, key) => this.#ask(id, replica.keys.of(database, key)),
@@ -280,7 +326,8 @@ export class RingStack {
       log.warn({}, cluster.ring.current.degradedReason);
     }
     await this.#settle();
-    return { tokens, plans, local, context, coordinator, forwarding, service, handoff, view };
+    const operations = new RingOperations({ clock, cluster, repair });
+    return { tokens, plans, local, context, coordinator, forwarding, service, handoff, repair, operations, view };
   }
 
   /**
@@ -319,46 +366,30 @@ export class RingStack {
   }
 
   async stop(): Promise<void> {
+    this.#isStopping = true;
     this.cluster.stop();
     await this.#handoff?.stop();
+    await this.#repair?.stop();
     await this.#sweeper.stop();
     await this.peers.close();
-    await this.#transferred;
+    await this.intake.stop();
     this.hints.stop();
   }
 
-  /** Takes in what this node is to own by the change under way. */
-  #catchUp(ring: Ring, isOvertaken: () => boolean): Promise<void> {
-    const work = this.#transfer(ring, isOvertaken);
-    this.#transferred = work.catch(() => undefined);
-    return work;
-  }
-
-  async #transfer(ring: Ring, isOvertaken: () => boolean): Promise<void> {
-    const { host, live, log, identity } = this.#options;
-    const selfIndex = ring.indexOf(this.cluster.selfId);
-    assert(selfIndex !== null, "ring stack: who catches up is the next to be a member");
-    const { slotsInDoubt } = await pullRanges({
-      ring,
-      selfIndex,
-      peers: this.peers,
+  /** Gives away what is kept here for others. */
+  #retire(): Promise<void> {
+    const { host, lsm, live } = this.#options;
+    const { cluster, hints, peers } = this;
+    return evacuateHints({
+      hints,
+      lsm,
+      peers,
       clock: host.clock,
-      log,
-      settings: {
-        get transferRateBytes() {
-          return live.values.transferRateBytes;
-        },
-        patienceMs: TRANSFER_PATIENCE_MS,
-      },
-      store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
-      isCancelled: isOvertaken,
+      ringVersion: () => cluster.ring.document.version,
+      heirs: () => cluster.ring.document.members.map(({ id }) => id).filter((id) => id !== cluster.selfId),
+      settings: handoffSettings(live),
+      isCancelled: () => this.#isStopping,
     });
-    if (slotsInDoubt > 0) {
-      const lack = "what fewer than a majority of them had may be missing here";
-      log.warn({ slots: slotsInDoubt }, `joining: not all owners of some slots could be read; ${lack}`);
-    }
-    // A store that comes by slots may have minted dots of their keys before, and not have them any more.
-    identity.beginEpoch();
   }
 
   async #store(dataKey: string, bytes: Uint8Array, start: number, end: number): Promise<void> {
@@ -396,6 +427,8 @@ export interface RingParts {
   readonly forwarding: CommandForwarding;
   readonly service: ReplicaService;
   readonly handoff: Handoff;
+  readonly repair: RepairStack;
+  readonly operations: RingOperations;
   readonly view: RingView;
 }
 

@@ -16,7 +16,13 @@ import type { MemberAddress, MemberLoad } from "../cluster/member-entry.js";
 import { type OwnershipRow as Owned, ownershipOf } from "../cluster/ownership.js";
 import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
-import { type PendingChange, readableRingDocument } from "../cluster/ring-document.js";
+import {
+  comingMember,
+  comingMembers,
+  goingMember,
+  type PendingChange,
+  readableRingDocument,
+} from "../cluster/ring-document.js";
 import {
   type ClusterMember,
   type ClusterStatus,
@@ -28,6 +34,7 @@ import {
   type PendingRow,
   type RingReply,
   type SlotRange,
+  type TransferRow,
   type WhereAnswer,
   type WhereReport,
   type WhereRow,
@@ -36,6 +43,7 @@ import {
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import { PeerCallError } from "../peer/peer.js";
+import type { IntakeProgress } from "../replica/slot-intake.js";
 
 export interface RingViewOptions {
   readonly selfId: MemberId;
@@ -44,6 +52,8 @@ export interface RingViewOptions {
   readonly ring: () => Ring;
   /** Gossip's, this member included. */
   readonly reports: () => readonly MemberReport[];
+  /** What is known here of members that take in slots. */
+  readonly intakes: () => readonly (readonly [MemberId, IntakeProgress])[];
   /** There is a link to it that works: a broken one is known at once, long before gossip notices. */
   readonly isLinked: (memberId: MemberId) => boolean;
   /** This member's, as it is now: what gossip tells of the others is some seconds old. */
@@ -117,6 +127,7 @@ export class RingView implements ClusterView {
       replicas: { default: replicas.default, dcs: Object.fromEntries(replicas.dcs.map((each) => [each.dc, each.replicas])) },
       members,
       pending: pending.map((change, at) => pendingRow(change, at, ring.document.members)),
+      transfers: this.#options.intakes().map(([id, progress]) => transferRow(ring, id, progress)),
       warnings: warningsOf(ring, members, reports),
     };
   }
@@ -246,12 +257,11 @@ export function whereAnswerOf(record: Record | null, options: { names: StoreName
 
 /** The document's members, and all who are to join. */
 function everyMember(ring: Ring): Member[] {
-  const coming = ring.document.pending.flatMap((change) => (change.kind === "leave" ? [] : change.member));
-  return [...ring.document.members, ...coming];
+  return [...ring.document.members, ...comingMembers(ring.document.pending)];
 }
 
 function leavingIds(ring: Ring): ReadonlySet<MemberId> {
-  return new Set(ring.document.pending.flatMap((change) => (change.kind === "join" ? [] : change.memberId)));
+  return new Set(ring.document.pending.flatMap((change) => goingMember(change) ?? []));
 }
 
 function byId(reports: readonly MemberReport[]): ReadonlyMap<MemberId, MemberReport> {
@@ -310,9 +320,15 @@ function percentOf(part: number): number {
   return Math.round(part * 10_000) / 100;
 }
 
+function transferRow(ring: Ring, id: MemberId, { isDone, slotsDone, slots, records, bytes }: IntakeProgress): TransferRow {
+  const index = ring.indexOf(id);
+  return { id, name: index === null ? id : ring.members[index]!.name, isDone, slotsDone, slots, records, bytes };
+}
+
 function pendingRow(change: PendingChange, at: number, members: readonly Member[]): PendingRow {
   const named = (id: MemberId) => ({ id, name: members.find((member) => member.id === id)?.name ?? id });
-  const who = change.kind === "leave" ? named(change.memberId) : { id: change.member.id, name: change.member.name };
+  const coming = comingMember(change);
+  const who = coming === null ? named(goingMember(change)!) : { id: coming.id, name: coming.name };
   return {
     kind: change.kind,
     progress: at === 0 ? "under way" : "waiting",

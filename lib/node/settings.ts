@@ -5,8 +5,10 @@ import type { Consistency, Level } from "../coordinator/consistency.js";
 import type { CoordinatorSettings } from "../coordinator/local-keyspace.js";
 import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
 import { defaultPeerSettings, type PeerSettings } from "../peer/peer.js";
+import type { AntiEntropySettings } from "../replica/anti-entropy.js";
 import type { HandoffSettings } from "../replica/handoff.js";
 import type { HintSettings } from "../replica/hints.js";
+import type { TransferOptions } from "../replica/range-transfer.js";
 import { REPLICA_COUNTERS, type ReplicaSettings } from "../replica/replica.js";
 import { defaultRespSettings, type RespSettings } from "../resp/settings.js";
 import type { LiveConfig } from "./live-config.js";
@@ -78,6 +80,19 @@ export function hintSettings(live: LiveConfig): HintSettings {
 export function handoffSettings(live: LiveConfig): HandoffSettings & Pick<HintSettings, "hintsMaxAgeMs"> {
   return live.view(({ handoffInFlight, handoffRateBytes, hintsMaxAge }) => {
     return { handoffInFlight, handoffRateBytes, hintsMaxAgeMs: 1_000 * hintsMaxAge };
+  });
+}
+
+/** How long an owner that is read from may give nothing before it is done without. */
+const TRANSFER_PATIENCE_MS = 10_000;
+
+export function transferSettings(live: LiveConfig): TransferOptions["settings"] {
+  return live.view(({ transferRateBytes }) => ({ transferRateBytes, patienceMs: TRANSFER_PATIENCE_MS }));
+}
+
+export function repairSettings(live: LiveConfig): AntiEntropySettings {
+  return live.view(({ antiEntropyInterval, repairRateBytes }) => {
+    return { antiEntropyIntervalMs: 1_000 * antiEntropyInterval, repairRateBytes };
   });
 }
 

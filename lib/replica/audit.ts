@@ -1,7 +1,17 @@
 /** Recounts a replica from its records: a check of the whole structure for tests and simulation. */
 import { SLOTS } from "../bytes/slot.js";
+import { DIGEST_SPAN, digestOf } from "../causality/record-digest.js";
 import { RecordView } from "../causality/record-view.js";
-import { DATA_END, DATABASES, databaseOfDataKey, EXPIRY_START, expiryKey, META_START, slotOfDataKey } from "./data-key.js";
+import {
+  DATA_END,
+  DATABASES,
+  databaseOfDataKey,
+  EXPIRY_START,
+  expiryKey,
+  hashOfDataKey,
+  META_START,
+  slotOfDataKey,
+} from "./data-key.js";
 import { footprintOfView, isIndexed } from "./record-index.js";
 import type { Replica } from "./replica.js";
 
@@ -17,13 +27,16 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
   const expiring = new Array<number>(DATABASES).fill(0);
   const hidden = new Array<number>(DATABASES).fill(0);
   const expected = new Set<string>();
+  const sums = new Array<number>(SLOTS).fill(0);
   for (let from: string | null = ""; from !== null; ) {
     const page = await replica.scan({ from, to: DATA_END, limit: PAGE, values: "with" });
     for (const { key, value } of page.entries) {
       view.read(value!, 0, value!.length);
+      const at = slotOfDataKey(key);
+      sums[at] = (sums[at]! + digestOf(view, hashOfDataKey(key))) % DIGEST_SPAN;
       const { isCounted, isHidden, expiries } = footprintOfView(view);
       const database = databaseOfDataKey(key);
-      const place = slotOfDataKey(key) * DATABASES + database;
+      const place = at * DATABASES + database;
       if (isCounted) live.set(place, (live.get(place) ?? 0) + 1);
       if (isHidden) hidden[database]!++;
       if (expiries.length > 0) expiring[database]!++;
@@ -42,6 +55,10 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
       const counted = live.get(slot * DATABASES + database) ?? 0;
       require(`live records of slot ${slot}, database ${database}`, replica.sizeOfSlot(database, slot), counted);
     }
+  }
+  for (let slot = 0; slot < SLOTS; slot++) {
+    const sum = replica.digests.sumOf(slot);
+    if (sum !== null) require(`digests of slot ${slot}`, sum, sums[slot]!);
   }
   for (let from: string | null = EXPIRY_START; from !== null; ) {
     const page = await replica.scan({ from, to: META_START, limit: PAGE, values: "without" });

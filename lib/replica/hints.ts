@@ -98,6 +98,7 @@ export class Hints {
   readonly #head = Buffer.alloc(HINT_HEAD_BYTES);
   #scratch = Buffer.alloc(16_384);
   #lastTag = 0;
+  #isClosed = false;
 
   private constructor(options: HintsOptions) {
     this.#lsm = options.lsm;
@@ -210,6 +211,11 @@ export class Hints {
       (merged, value) => (value === null ? merged : mergedWith(merged, placeOf(value))),
       null,
     );
+  }
+
+  /** Refuses new hints from now on, as if there were no room: this member is about to leave. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   /** True when no whole record waits: then a read need not look for one. */
@@ -391,6 +397,7 @@ export class Hints {
   }
 
   #hasRoom(grownBytes: number): boolean {
+    if (this.#isClosed) return false;
     return grownBytes <= 0 || this.#totals.bytes + grownBytes <= this.#settings.hintsMaxBytes;
   }
 

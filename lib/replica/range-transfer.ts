@@ -5,8 +5,9 @@
  * that owner cannot be had, but then as many have to answer as know together all that a majority had.
  *
  * Records are merged, so what is read twice, or was written meanwhile, does no harm. Slots are asked for in batches: those
- * without records cost next to nothing. A transfer that was cut off by a crash begins anew.
+ * without records cost next to nothing. One that was cut off goes on with the slots that are left (slot-intake.ts).
  */
+import { assert } from "../assert.js";
 import type { MemberId } from "../cluster/member.js";
 import type { Ring } from "../cluster/ring.js";
 import { messageOf, OperatingError } from "../errors.js";
@@ -39,7 +40,10 @@ export interface TransferOptions {
   };
   /** Merges a record into this node's copy, and resolves when that is stored. `bytes` stay valid until then. */
   readonly store: (dataKey: string, bytes: Uint8Array, start: number, end: number) => Promise<void>;
-  readonly onProgress?: (progress: TransferProgress) => void;
+  /** Slots that were taken in before, by this change of the ring. */
+  readonly isDone?: (slot: number) => boolean;
+  /** These slots are taken in. */
+  readonly onDone?: (slots: readonly number[], progress: TransferProgress) => void;
   /** Asked between pages: true ends the transfer. */
   readonly isCancelled?: () => boolean;
 }
@@ -137,6 +141,7 @@ class Transfer {
   readonly #sources = new Map<number, Source>();
   readonly #bucket = new TokenBucket();
   readonly #slots: number;
+  readonly #gone: number | null;
   #slotsDone = 0;
   #slotsInDoubt = 0;
   #records = 0;
@@ -146,8 +151,15 @@ class Transfer {
 
   constructor(options: TransferOptions) {
     this.#options = options;
-    this.#pieces = planTransfer(options.ring, options.selfIndex);
-    this.#slots = this.#pieces.reduce((sum, piece) => sum + piece.slots.length, 0);
+    const { ring, selfIndex, isDone = () => false } = options;
+    const pieces = planTransfer(ring, selfIndex);
+    this.#slots = pieces.reduce((sum, piece) => sum + piece.slots.length, 0);
+    const left = pieces.map((piece) => ({ ...piece, slots: piece.slots.filter((slot) => !isDone(slot)) }));
+    this.#pieces = left.filter(({ slots }) => slots.length > 0);
+    this.#slotsDone = this.#slots - left.reduce((sum, piece) => sum + piece.slots.length, 0);
+    // Who is gone for good is not waited for.
+    const { change } = ring;
+    this.#gone = change?.kind === "remove" || change?.kind === "replace" ? ring.indexOf(change.memberId) : null;
   }
 
   async run(): Promise<TransferResult> {
@@ -156,7 +168,7 @@ class Transfer {
       for (let piece = waiting.shift(); piece !== undefined && this.#failure === null; piece = waiting.shift()) {
         await this.#take(piece);
         this.#slotsDone += piece.slots.length;
-        this.#options.onProgress?.(this.#progress());
+        this.#options.onDone?.(piece.slots, this.#progress());
       }
     };
     const workers = Array.from({ length: PIECES_IN_FLIGHT }, () =>
@@ -174,13 +186,20 @@ class Transfer {
   }
 
   async #take({ slots, displaced, others }: TransferPiece): Promise<void> {
-    if (displaced !== null) {
+    if (displaced !== null && displaced !== this.#gone) {
       const source = this.#sourceAt(displaced);
       if (await this.#readFrom(source, slots)) return;
       this.#options.log.warn(
         { owner: source.id, slots: slots.length },
         `${source.name} gives up slots and cannot be read; the other owners are read instead`,
       );
+    }
+    if (others.length === 0) {
+      // Nobody else had a copy.
+      assert(displaced !== null, "transfer: a slot has an owner");
+      if (displaced !== this.#gone) throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, [displaced]));
+      this.#slotsInDoubt += slots.length;
+      return;
     }
     const answers = await Promise.all(others.map((other) => this.#readFrom(this.#sourceAt(other), slots)));
     const read = others.filter((_, at) => answers[at]);
@@ -191,7 +210,10 @@ class Transfer {
       const missed = others.filter((other) => !read.includes(other));
       throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, displaced === null ? missed : [displaced, ...missed]));
     }
-    if (displaced !== null || !isMajority(read, others)) this.#slotsInDoubt += slots.length;
+    // What nobody but a member that is gone had is no doubt: it is lost.
+    const isGone = displaced !== null && displaced === this.#gone;
+    const isWhole = isGone ? read.length === others.length : displaced === null && isMajority(read, others);
+    if (!isWhole) this.#slotsInDoubt += slots.length;
   }
 
   #tooFewHave(slots: readonly number[], missed: readonly number[]): string {

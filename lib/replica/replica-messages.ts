@@ -41,6 +41,10 @@ export const ReplicaKind = {
   counts: BACKGROUND_KIND_MIN + 4,
   /** How far a flush goes: flush-messages.ts. */
   flushPoint: BACKGROUND_KIND_MIN + 5,
+  /** How the hash trees differ: tree-messages.ts. */
+  tree: BACKGROUND_KIND_MIN + 6,
+  /** How far the receiver is with slots that it is to own: intake-messages.ts. */
+  intake: BACKGROUND_KIND_MIN + 7,
 } as const;
 
 export const AnswerStatus = {

@@ -405,6 +405,7 @@ export class Replica extends StoredRecords {
   /** Removes all records at once. */
   clear(): void {
     this.#meta.clearOthers();
+    this.digests.forgetAll();
     this.watch.noteChangeOfAll();
   }
 

@@ -20,6 +20,7 @@ import { type EncodedRecord, NO_PAIR } from "./encoded-record.js";
 import { FetchWatch, type Records } from "./fetch-watch.js";
 import { Flushes } from "./flushes.js";
 import { type Footprint, footprintOf, footprintOfView, NO_FOOTPRINT, RecordIndex } from "./record-index.js";
+import { SlotDigests } from "./slot-digests.js";
 
 /** What memory tells of a record: where it says `unread`, only the disk can tell. */
 export type Look = "found" | "absent" | "unread";
@@ -34,6 +35,7 @@ export class StoredRecords {
   readonly record = new RecordView();
   readonly keys = new DataKeys();
   protected readonly watch = new FetchWatch();
+  readonly digests: SlotDigests;
   readonly #lsm: Lsm;
   readonly #index: RecordIndex;
   readonly #appearances = new Uint32Array(SLOTS);
@@ -53,6 +55,7 @@ export class StoredRecords {
   constructor(lsm: Lsm) {
     this.#lsm = lsm;
     this.#index = new RecordIndex(lsm);
+    this.digests = new SlotDigests(lsm);
   }
 
   /** Looks in memory. Where it is found, `record` shows it. What a flush has removed of it is dropped first. */
@@ -68,11 +71,12 @@ export class StoredRecords {
   /** These keys are peeked next: one wait for memory instead of one each. */
   prefetch(ahead: KeysAhead): void {
     this.#lsm.prefetch(ahead);
+    this.digests.prefetch(ahead.keys);
   }
 
   /** The same of clients' keys, which are the next that `keys.of` is asked for, by these objects (see DataKeys). */
   prefetchAhead(database: number, keys: readonly Uint8Array[]): void {
-    this.#lsm.prefetch(this.keys.ahead(database, keys));
+    this.prefetch(this.keys.ahead(database, keys));
   }
 
   /** The encoded record as of the call, without what a flush has removed, or null. */
@@ -216,6 +220,7 @@ export class StoredRecords {
   /** Removes the record that `record` shows for good, with its count and index entries: for what nobody else has to be told. */
   remove(dataKey: string): void {
     this.#index.move(dataKey, footprintOfView(this.record), NO_FOOTPRINT);
+    this.digests.removed(dataKey, this.record);
     this.#lsm.remove(dataKey);
     this.watch.noteChange(dataKey);
   }
@@ -330,6 +335,7 @@ export class StoredRecords {
     after: Footprint,
   ): void {
     this.#index.move(dataKey, before, after);
+    this.digests.changed(dataKey, old, bytes, start, end);
     if (old?.hasLocalArea) {
       const whole = withLocalArea(bytes, start, end, old.bytes.subarray(old.valueEnd, old.end));
       this.#lsm.put(dataKey, whole, 0, whole.length);
@@ -352,6 +358,7 @@ export class StoredRecords {
     const { bytes, start, end, pairStart } = record;
     if (pairStart === NO_PAIR || old?.hasLocalArea) return this.put(dataKey, old, bytes, start, end, before, after);
     this.#index.move(dataKey, before, after);
+    this.digests.changed(dataKey, old, bytes, start, end);
     this.#lsm.putPair(dataKey, bytes, pairStart, end);
     this.#noteStored(bytes, start, end, this.#lsm.pair.id);
     this.watch.noteChange(dataKey);

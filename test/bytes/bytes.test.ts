@@ -1,6 +1,6 @@
 import { expect } from "chai";
 import fc from "fast-check";
-import { hash32, hash32OfString } from "../../lib/bytes/hash.js";
+import { hash32, hash32OfString, hash48 } from "../../lib/bytes/hash.js";
 import { latin1Of, writeLatin1 } from "../../lib/bytes/latin1.js";
 import { readVarint, varintLength, writeVarint } from "../../lib/bytes/varint.js";
 import { OperatingError } from "../../lib/errors.js";
@@ -21,6 +21,28 @@ describe("bytes", () => {
         expect(hash32OfString(latin1Of(bytes), seed)).to.equal(hash32(bytes, 0, bytes.length, seed));
       }),
     );
+  });
+
+  it("have a hash of 48 bits of which every bit changes with any of theirs", () => {
+    const flipped = new Array<number>(48).fill(0);
+    let flips = 0;
+    for (let length = 1; length <= 40; length++) {
+      const bytes = Buffer.alloc(length, length);
+      const before = hash48(bytes, 0, length, 7);
+      expect(hash48(Buffer.concat([Buffer.of(9), bytes]), 1, length + 1, 7), "wherever they stand").to.equal(before);
+      expect(hash48(bytes, 0, length, 8)).not.to.equal(before);
+      for (let bit = 0; bit < 8 * length; bit++) {
+        bytes[bit >>> 3]! ^= 1 << (bit & 7);
+        const after = hash48(bytes, 0, length, 7);
+        bytes[bit >>> 3]! ^= 1 << (bit & 7);
+        expect(after).to.satisfy((hash: number) => Number.isInteger(hash) && hash >= 0 && hash < 2 ** 48);
+        flips++;
+        for (let at = 0; at < 48; at++) {
+          if (Math.floor(before / 2 ** at) % 2 !== Math.floor(after / 2 ** at) % 2) flipped[at]!++;
+        }
+      }
+    }
+    for (const count of flipped) expect(count / flips).to.be.within(0.45, 0.55);
   });
 
   it("come back from latin1 strings unchanged", () => {

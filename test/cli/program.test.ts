@@ -18,6 +18,9 @@ async function parse(line: string): Promise<readonly unknown[] | string> {
     status: record("status"),
     ring: record("ring"),
     where: record("where"),
+    repair: record("repair"),
+    leave: record("leave"),
+    remove: record("remove"),
   };
   let errors = "";
   const output = { out: () => undefined, error: (text: string) => void (errors += text) };
@@ -67,6 +70,7 @@ describe("the command line", () => {
     ["where", "key"],
     ["where a b", "too many arguments"],
     ["where a --db 16", "0 to 15"],
+    ["repair --slot 16384", "0 to 16383"],
     ["wher a", "did you mean where?"],
     ["statu", "did you mean"],
   ] as const) {
@@ -90,6 +94,28 @@ describe("the command line", () => {
     expect(await parse("ring --tls-ca ca.crt")).to.deep.equal(["ring", { ...QUESTION, tls: { ...none, caPath: "ca.crt" } }]);
     const shown = { caPath: null, certPath: "a.crt", keyPath: "a.key" };
     expect(await parse("where k --tls-cert a.crt --tls-key a.key")).to.deep.equal(["where", "k", { ...QUESTION, tls: shown }]);
+  });
+
+  it("leave and remove ask a node, and replace runs one", async () => {
+    expect(await parse("leave --port 7001")).to.deep.equal(["leave", { ...QUESTION, port: 7_001 }]);
+    expect(await parse("remove node-c")).to.deep.equal(["remove", "node-c", { ...QUESTION, isForced: false }]);
+    expect(await parse("remove node-c --force")).to.deep.equal(["remove", "node-c", { ...QUESTION, isForced: true }]);
+    const flags = new Map([
+      ["port", "7003"],
+      ["replace", "node-c"],
+    ]);
+    expect(await parse("replace node-c --port 7003")).to.deep.equal(["server", flags, null]);
+    expect(await parse("remove")).to.include("member");
+  });
+
+  it("repair takes a slot, a member, and whether all is read", async () => {
+    expect(await parse("repair")).to.deep.equal(["repair", { slot: null, peer: null, isFull: false }, QUESTION]);
+    const what = { slot: 5, peer: "node-b", isFull: true };
+    expect(await parse("repair --slot 5 --peer node-b --full --json")).to.deep.equal([
+      "repair",
+      what,
+      { ...QUESTION, isJson: true },
+    ]);
   });
 
   it("a key that looks like an option follows two dashes", async () => {

@@ -50,6 +50,7 @@ const STATUS: StatusReply = {
       sinceVersion: 3,
     },
   ],
+  transfers: [{ id: "d", name: "node-d", isDone: false, slotsDone: 512, slots: 4_096, records: 1, bytes: 2_048 }],
   warnings: ["node-b is down"],
 };
 
@@ -66,6 +67,7 @@ describe("kindred status", () => {
       "",
       "pending: node-c joins (under way, since version 4)",
       "pending: node-d replaces node-b (waiting, since version 3)",
+      "node-d takes in 512 of 4,096 slots, 1 record, 2.0 KB",
       "",
       "warning: node-b is down",
       "",
@@ -73,7 +75,7 @@ describe("kindred status", () => {
   });
 
   it("ends after the table when nothing is pending and nothing is wrong", () => {
-    const text = statusText({ ...STATUS, pending: [], warnings: [] }, PLAIN);
+    const text = statusText({ ...STATUS, pending: [], transfers: [], warnings: [] }, PLAIN);
     expect(text).to.match(/\* answered\n$/);
   });
 

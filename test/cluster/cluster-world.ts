@@ -34,8 +34,10 @@ export interface NodeOptions {
   readonly secret?: string;
   readonly settings?: Partial<ClusterSettings>;
   readonly storeId?: string;
-  /** Default: at once. */
-  readonly catchUp?: (ring: Ring, isOvertaken: () => boolean) => Promise<void>;
+  /** Whether it has taken in what the change of this ring gives it. Default: yes. */
+  readonly takenIn?: (ring: Ring) => Promise<boolean>;
+  /** Resolves when it has given away what it keeps for others. Default: at once. */
+  readonly retire?: () => Promise<void>;
   readonly holdsKeys?: boolean;
   /** Where it listens, if not where it was first. */
   readonly port?: number;
@@ -46,8 +48,10 @@ export class ClusterRun {
   readonly cluster: Cluster;
   readonly peers: Peers;
   readonly logged: string[] = [];
-  /** Rings that `catchUp` was asked for. */
-  readonly caughtUp: Ring[] = [];
+  /** Rings that it was asked about: whether it has taken in what they give it. */
+  readonly asked: Ring[] = [];
+  readonly #takenIn: (ring: Ring) => Promise<boolean>;
+  wasRemoved = false;
   readonly name: string;
   readonly port: number;
   started: Promise<void> = Promise.resolve();
@@ -55,6 +59,7 @@ export class ClusterRun {
 
   constructor(world: ClusterWorld, name: string, records: Records, options: NodeOptions & { port: number }) {
     this.name = name;
+    this.#takenIn = options.takenIn ?? (async () => true);
     this.port = options.port;
     const note = (_: object, message: string): void => {
       this.logged.push(message);
@@ -86,6 +91,7 @@ export class ClusterRun {
         vnodes: 16,
         replicas: { default: 3, dcs: [] },
         seeds: (options.seeds ?? []).map((seed) => world.addressOf(seed)),
+        replaces: "",
         peerAddress: () => ({ host: name, port: options.port }),
         clientAddress: () => ({ host: name, port: 6_379 }),
         ...options.settings,
@@ -95,11 +101,17 @@ export class ClusterRun {
       load: () => ({ requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 }),
       softwareVersion: "0.1.0",
       holdsKeys: () => options.holdsKeys ?? false,
-      catchUp: async (ring, isOvertaken) => {
-        this.caughtUp.push(ring);
-        await options.catchUp?.(ring, isOvertaken);
+      hasTakenIn: (member, ring) => world.runOf(member).takenIn(ring),
+      retire: async () => options.retire?.(),
+      onRemoved: () => {
+        this.wasRemoved = true;
       },
     });
+  }
+
+  takenIn(ring: Ring): Promise<boolean> {
+    this.asked.push(ring);
+    return this.#takenIn(ring);
   }
 
   get isMember(): boolean {
@@ -131,6 +143,12 @@ export class ClusterWorld {
   constructor(seed = 1) {
     this.random = new SimRandom(seed);
     this.network = new SimNetwork({ clock: this.clock });
+  }
+
+  runOf(member: string): ClusterRun {
+    const run = [...this.#runs.values()].find(({ cluster }) => cluster.selfId === member);
+    if (run === undefined) throw new OperatingError("UNAVAILABLE", `${member} does not run`);
+    return run;
   }
 
   addressOf(name: string): { host: string; port: number } {

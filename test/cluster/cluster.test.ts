@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import type { RingChange } from "../../lib/cluster/cluster.js";
+import { leaveChange, removeChange } from "../../lib/cluster/ring-changes.js";
 import { encodeRingDocument, mintRingDocument } from "../../lib/cluster/ring-document.js";
 import { decodeAcceptorState } from "../../lib/cluster/ring-messages.js";
 import { OperatingError } from "../../lib/errors.js";
@@ -103,11 +104,16 @@ describe("a cluster", () => {
   });
 
   describe("that is joined", () => {
+    async function changed({ cluster }: ClusterRun, change: RingChange): Promise<string> {
+      const outcome = await world.clock.run(cluster.change(change, world.clock.monotonicMs() + 5_000));
+      return outcome.kind;
+    }
+
     it("takes in nodes that come at once, one after another, each once it holds what it is to own", async () => {
       const founder = await world.node("a");
       const joiners: ClusterRun[] = [];
-      const catchUp = (): Promise<void> => pause(world.clock, 500);
-      for (const name of ["b", "c", "d"]) joiners.push(await world.node(name, { seeds: ["a"], catchUp }));
+      const takenIn = (): Promise<boolean> => pause(world.clock, 500).then(() => true);
+      for (const name of ["b", "c", "d"]) joiners.push(await world.node(name, { seeds: ["a"], takenIn }));
       const all = [founder, ...joiners];
       await world.until(() => all.every((run) => run.isMember && run.memberNames.length === 4), 20_000);
       for (const run of all) {
@@ -116,25 +122,26 @@ describe("a cluster", () => {
         expect(run.cluster.ring.document.clusterKey).to.deep.equal(founder.cluster.ring.document.clusterKey);
         expect(run.cluster.ring.members[run.cluster.selfIndex]!.id).to.equal(run.cluster.selfId);
       }
-      expect(founder.caughtUp).to.deep.equal([]);
-      for (const { caughtUp, cluster } of joiners) {
-        expect(caughtUp).to.have.length(1);
-        const { change, next, current } = caughtUp[0]!;
+      expect(founder.asked).to.deep.equal([]);
+      for (const { asked, cluster } of joiners) {
+        expect(asked).to.have.length(1);
+        const { change, next, current } = asked[0]!;
         expect(change).to.include({ kind: "join" }).and.to.have.nested.property("member.id", cluster.selfId);
-        const index = caughtUp[0]!.indexOf(cluster.selfId)!;
+        const index = asked[0]!.indexOf(cluster.selfId)!;
         expect(next!.ownedSlots()[index]).to.be.greaterThan(0);
         expect(current.ownedSlots()[index]).to.equal(0);
       }
     });
 
-    it("lets a joiner fetch what it is to own only once its members know of the join, however slowly they hear", async () => {
+    it("completes a join only once its members know of it, however slowly they hear", async () => {
       const runs = await world.clusterOf(["a", "b", "c", "d"]);
       world.network.setDelay("e", "d", 700);
       const known: number[] = [];
       const joiner = await world.node("e", {
         seeds: ["a"],
-        catchUp: async ({ document }) => {
+        takenIn: async ({ document }) => {
           for (const { version } of runs) known.push(version - document.version);
+          return true;
         },
       });
       await world.until(() => joiner.isMember);
@@ -148,8 +155,8 @@ describe("a cluster", () => {
       while (!joiner.isKnowing || joiner.cluster.ring.document.pending.length === 0) await world.clock.step();
       world.network.cutOff(["b", "c"], ["d"]);
       await world.advance(30_000);
-      expect(joiner.caughtUp.length).to.equal(0);
-      expect(joiner.said("1 of 3 members know of the join, which is no majority of the owners of")).to.not.deep.equal([]);
+      expect(joiner.asked.length).to.equal(0);
+      expect(joiner.said("2 of 4 members know of the change, which is no majority of the owners of")).to.not.deep.equal([]);
       world.network.heal();
       await world.until(() => joiner.isMember && runs.every((run) => run.memberNames.length === 4));
     });
@@ -194,49 +201,36 @@ describe("a cluster", () => {
       expect(founder.memberNames).to.deep.equal(NAMES);
     });
 
-    it("tries again when what a joiner is to own could not be fetched", async () => {
+    it("asks a joiner again until it has taken in what it is to own", async () => {
       await world.node("a");
-      let failures = 2;
+      let asked = 0;
       const joiner = await world.node("b", {
         seeds: ["a"],
-        catchUp: async () => {
-          if (failures-- > 0) throw new OperatingError("UNAVAILABLE", "the range was not sent");
+        takenIn: async () => {
+          if (++asked === 2) throw new OperatingError("UNAVAILABLE", "it does not answer");
+          return asked > 3;
         },
       });
       await world.until(() => joiner.isMember);
-      expect(joiner.caughtUp).to.have.length(3);
-      expect(joiner.said("the range was not sent")).to.have.length(2);
+      expect(asked).to.equal(4);
     });
 
-    it("tells a joiner when what it fetches is of no use any more: another change is under way, or it stops", async () => {
+    it("gives up what it waits for when another change is under way", async () => {
       const founder = await world.node("a");
-      const asked: (() => boolean)[] = [];
-      const joiner = await world.node("b", {
-        seeds: ["a"],
-        catchUp: async (_, isOvertaken) => {
-          asked.push(isOvertaken);
-          while (!isOvertaken()) await pause(world.clock, 10);
-          throw new OperatingError("CLOSED", "it was cancelled");
-        },
-      });
+      const joiner = await world.node("b", { seeds: ["a"], takenIn: async () => false });
       const change = (make: RingChange): Promise<unknown> =>
         world.clock.run(founder.cluster.change(make, world.clock.monotonicMs() + 5_000));
-      await world.until(() => asked.length === 1);
-      await change((base) => ({ ...base, databases: [{ database: 1, settings: "{}" }] }));
-      await world.advance(1_000);
-      expect([asked.length, asked[0]!()], "a change of something else").to.deep.equal([1, false]);
+      await world.until(() => joiner.asked.length > 2);
+      const first = founder.cluster.ring.document.pending[0]!.since;
       await change((base) => ({ ...base, pending: [] }));
-      await world.until(() => asked.length === 2);
-      expect([asked[0]!(), asked[1]!()], "it has asked anew to join").to.deep.equal([true, false]);
-      await world.stop(joiner);
-      expect(asked[1]!()).to.equal(true);
+      // It has asked anew to join.
+      await world.until(() => joiner.asked.at(-1)!.document.pending[0]!.since > first);
     });
 
     it("lets a joiner that was killed before it owned anything go on where it was", async () => {
       const founder = await world.node("a");
-      const never = new Promise<void>(() => undefined);
-      const first = await world.node("b", { seeds: ["a"], catchUp: () => never });
-      await world.until(() => first.caughtUp.length === 1);
+      const first = await world.node("b", { seeds: ["a"], takenIn: async () => false });
+      await world.until(() => first.asked.length === 1);
       const before = founder.cluster.ring.document;
       await world.kill(first);
       await world.advance(20_000);
@@ -246,11 +240,50 @@ describe("a cluster", () => {
       expect(again.isKnowing).to.equal(true);
       expect(again.cluster.selfId).to.equal(first.cluster.selfId);
       await world.until(() => again.isMember && founder.memberNames.length === 2);
-      expect(again.caughtUp).to.have.length(1);
+      expect(again.asked).to.have.length(1);
       const [pending] = before.pending;
       const joined = founder.cluster.ring.document.members.find(({ name }) => name === "b")!;
       expect(pending).to.deep.include({ kind: "join", member: joined });
       expect(founder.version).to.equal(before.version + 1);
+    });
+
+    it("lets a member leave once all who take over have what is theirs, and it has given away what it kept for others", async () => {
+      let isTakenIn = true;
+      let hasRetired = false;
+      const options = {
+        takenIn: async () => isTakenIn,
+        retire: async (): Promise<void> => {
+          hasRetired = true;
+        },
+      };
+      const runs = await world.clusterOf(["a", "b", "c", "d"], options);
+      isTakenIn = false;
+      const leaver = runs[1]!;
+      expect(await changed(leaver, leaveChange(leaver.cluster.selfId))).to.equal("made");
+      await world.advance(20_000);
+      expect(leaver.memberNames).to.include("b");
+      expect(hasRetired).to.equal(false);
+      isTakenIn = true;
+      const others = runs.filter((run) => run !== leaver);
+      await world.until(() => others.every((run) => run.memberNames.join() === "a,c,d"));
+      expect(hasRetired).to.equal(true);
+      await world.until(() => leaver.wasRemoved);
+      for (const run of others) expect(run.cluster.ring.document.removed).to.deep.equal([leaver.cluster.selfId]);
+    });
+
+    it("takes a dead member out while another change waits for it, whoever drives that", async () => {
+      const runs = await world.clusterOf(["a", "b", "c", "d"]);
+      const dead = runs[3]!;
+      await world.kill(dead);
+      await world.until(() => runs[0]!.cluster.statusOf(dead.cluster.selfId) === "down");
+      const joiner = await world.node("e", { seeds: ["a"], takenIn: async () => false });
+      await world.until(() => joiner.asked.length > 0);
+      expect(await changed(runs[0]!, removeChange(dead.cluster.selfId))).to.equal("made");
+      await world.until(() => runs.slice(0, 3).every((run) => run.memberNames.join() === "a,b,c"));
+      expect(runs[0]!.cluster.ring.document.pending.map(({ kind }) => kind)).to.deep.equal(["join"]);
+      // And a joiner that never gets there.
+      expect(await changed(runs[0]!, removeChange(joiner.cluster.selfId))).to.equal("made");
+      await world.until(() => joiner.wasRemoved && runs[1]!.cluster.ring.document.pending.length === 0);
     });
 
     it("takes in a node while one of its members cannot be reached, and tells that one when it can", async () => {

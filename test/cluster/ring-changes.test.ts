@@ -1,11 +1,15 @@
 import { expect } from "chai";
 import {
+  completeChange,
   correctChange,
+  driverOf,
   joinChange,
+  leaveChange,
   type MemberSelf,
   misplacementOf,
   nextStep,
-  takeOverChange,
+  removeChange,
+  replaceChange,
 } from "../../lib/cluster/ring-changes.js";
 import { faultOfRingDocument, type RingDocument } from "../../lib/cluster/ring-document.js";
 import type { ChangeRefusal } from "../../lib/cluster/ring-proposer.js";
@@ -26,21 +30,22 @@ function joinOf(number: number): ReturnType<typeof joinChange> {
   return joinChange({ self: selfOf(number), vnodes: 16, fraction: fractions(number) });
 }
 
-function takeOver(number: number, prepared: RingDocument): ReturnType<typeof takeOverChange> {
-  return takeOverChange({ memberId: memberOf(number).id, prepared });
+function idOf(number: number): string {
+  return memberOf(number).id;
 }
 
 const base = documentOf(ringOf(numbered(3), { seed: 1, vnodes: 16 }));
 
 describe("what a member asks of the ring", () => {
-  it("is told from the document: to ask, to wait, to take over, to correct, or nothing", () => {
+  it("is told from the document: to ask, to wait, to drive, to correct, or nothing", () => {
     const own = (number: number, differences: Partial<MemberSelf> = {}) => ({
       self: selfOf(number, differences),
       replicas: THREE,
+      isUp: (id: string) => id !== idOf(1),
     });
     const queue = made(joinOf(5)(made(joinOf(4)(base))));
     expect(nextStep(base, own(4))).to.equal("ask");
-    expect(nextStep(queue, own(4))).to.equal("take over");
+    expect(nextStep(queue, own(4))).to.equal("drive");
     expect(nextStep(queue, own(5))).to.equal("wait");
     expect(nextStep(queue, own(1))).to.equal("nothing");
     expect(nextStep(queue, own(1, { name: "renamed" }))).to.equal("correct");
@@ -48,6 +53,49 @@ describe("what a member asks of the ring", () => {
     expect(nextStep(queue, own(5, { storeId: "reminted" }))).to.equal("correct");
     expect(nextStep(queue, own(1, { rack: "r2", weight: 4 }))).to.equal("nothing");
     expect(nextStep({ ...base, removed: [memberOf(9).id] }, own(9))).to.equal("removed");
+    const leaving = made(leaveChange(idOf(2))(base));
+    expect([1, 2, 3].map((number) => nextStep(leaving, own(number)))).to.deep.equal(["nothing", "drive", "nothing"]);
+    // The first is down: the second drives its removal, and the third looks now and then whether it has to.
+    const removing = made(removeChange(idOf(1))(base));
+    expect([2, 3].map((number) => nextStep(removing, own(number)))).to.deep.equal(["drive", "wait"]);
+    expect(driverOf(removing, () => false)).to.equal(null);
+  });
+
+  it("is to leave, once, behind all others; the last does not", () => {
+    const one = made(leaveChange(idOf(2))(base));
+    expect(one.pending).to.deep.equal([{ kind: "leave", memberId: idOf(2), since: base.version + 1 }]);
+    expect(leaveChange(idOf(2))(one)).to.equal(one);
+    const two = made(leaveChange(idOf(1))(one));
+    expect(leaveChange(idOf(3))(two))
+      .to.have.property("refused")
+      .that.contains("nobody would be left");
+    expect(leaveChange(idOf(9))(two))
+      .to.have.property("refused")
+      .that.contains("no member");
+    const after = made(completeChange(two)(two));
+    expect(after.members.map(({ id }) => id)).to.deep.equal([1, 3].map(idOf));
+    expect(after.removed).to.deep.equal([idOf(2)]);
+    expect(completeChange(two)(after)).to.equal(after);
+    expect(leaveChange(idOf(2))(after)).to.equal(after);
+  });
+
+  it("is removed before all other changes; one that is still to come is struck out", () => {
+    const queue = made(joinOf(5)(made(leaveChange(idOf(2))(made(joinOf(4)(base))))));
+    const removing = made(removeChange(idOf(3))(queue));
+    expect(removing.pending.map(({ kind }) => kind)).to.deep.equal(["remove", "join", "leave", "join"]);
+    expect(removeChange(idOf(3))(removing)).to.equal(removing);
+    // Its leave is of no use any more.
+    const both = made(removeChange(idOf(2))(removing));
+    expect(both.pending.map(({ kind }) => kind)).to.deep.equal(["remove", "remove", "join", "join"]);
+    expect(removeChange(idOf(1))(both))
+      .to.have.property("refused")
+      .that.contains("nobody would be left");
+    const without = made(removeChange(idOf(4))(both));
+    expect(without.pending.map(({ kind }) => kind)).to.deep.equal(["remove", "remove", "join"]);
+    expect(without.removed).to.deep.equal([idOf(4)]);
+    const after = made(completeChange(without)(without));
+    expect(after.members.map(({ id }) => id)).to.deep.equal([1, 2].map(idOf));
+    expect(after.removed).to.deep.equal([3, 4].map(idOf));
   });
 
   it("is to join once, with tokens of nobody else, also of those that wait before it", () => {
@@ -73,34 +121,48 @@ describe("what a member asks of the ring", () => {
     expect(made(joinOf(4)(changing)).pending).to.have.length(3);
   });
 
-  it("is to take over when its turn has come, and not once the ring has changed under it", () => {
+  it("is completed when its turn has come, and not once the ring has changed under it", () => {
     const pending = made(joinOf(5)(made(joinOf(4)(base))));
-    const after = made(takeOver(4, pending)(pending));
-    expect(after.members.map(({ id }) => id)).to.deep.equal([1, 2, 3, 4].map((number) => memberOf(number).id));
+    const complete = completeChange(pending);
+    const after = made(complete(pending));
+    expect(after.members.map(({ id }) => id)).to.deep.equal([1, 2, 3, 4].map(idOf));
     expect(after.pending).to.have.length(1);
-    expect(takeOver(4, pending)(after)).to.equal(after);
-    expect(takeOver(5, pending)(pending)).to.deep.equal({ refused: "another change of the ring came first" });
+    expect(complete(after)).to.equal(after);
+    const second = { ...pending, pending: pending.pending.slice(1) };
+    expect(completeChange(second)(pending)).to.deep.equal({ refused: "another change of the ring came first" });
     const moved = { ...after.members[0]!, rack: "r9" };
     for (const changed of [
       { ...pending, replicas: { default: 2, dcs: [] } },
       { ...pending, members: base.members.slice(1) },
       { ...pending, members: [moved, ...base.members.slice(1)] },
     ]) {
-      expect(takeOver(4, pending)(changed)).to.deep.equal({ refused: "the ring has changed meanwhile" });
+      expect(complete(changed)).to.deep.equal({ refused: "the ring has changed meanwhile" });
     }
     // Who waits behind it, names and settings of databases move nothing.
     const same = { ...pending, pending: pending.pending.slice(0, 1), databases: [{ database: 1, settings: "{}" }] };
-    expect(made(takeOver(4, pending)(same)).members).to.have.length(4);
+    expect(made(complete(same)).members).to.have.length(4);
   });
 
-  it("is to take the place of a member, which is removed then", () => {
+  it("is to take the place of a member, by its name or id, which is removed then", () => {
     const replaced = base.members[1]!;
-    const member = memberOf(7, { tokens: replaced.tokens });
-    const pending: RingDocument = { ...base, pending: [{ kind: "replace", memberId: replaced.id, member, since: 1 }] };
-    expect(nextStep(pending, { self: selfOf(7), replicas: THREE })).to.equal("take over");
-    const after = made(takeOver(7, pending)(pending));
-    expect(after.members.map(({ id }) => id)).to.deep.equal([1, 3, 7].map((number) => memberOf(number).id));
-    expect(after.removed).to.deep.equal([replaced.id]);
+    for (const replaces of [replaced.id, replaced.name]) {
+      const pending = made(replaceChange({ self: selfOf(7), replaces })(base));
+      expect(pending.pending[0]).to.deep.include({ kind: "replace", memberId: replaced.id });
+      expect(replaceChange({ self: selfOf(7), replaces })(pending)).to.equal(pending);
+      expect(replaceChange({ self: selfOf(8), replaces })(pending)).to.have.property("refused");
+      expect(removeChange(replaced.id)(pending)).to.have.property("refused").that.contains("about to replace it");
+      expect(nextStep(pending, { self: selfOf(7), replicas: THREE, isUp: () => true })).to.equal("drive");
+      const after = made(completeChange(pending)(pending));
+      expect(after.members.map(({ id }) => id)).to.deep.equal([1, 3, 7].map(idOf));
+      expect(after.members[2]!.tokens).to.deep.equal(replaced.tokens);
+      expect(after.removed).to.deep.equal([replaced.id]);
+    }
+    const queue = made(removeChange(idOf(3))(made(leaveChange(idOf(1))(base))));
+    const urgent = made(replaceChange({ self: selfOf(7), replaces: replaced.id })(queue));
+    expect(urgent.pending.map(({ kind }) => kind)).to.deep.equal(["remove", "replace", "leave"]);
+    expect(replaceChange({ self: selfOf(7), replaces: "nobody" })(base))
+      .to.have.property("refused")
+      .that.contains("nobody");
   });
 
   it("is to be written as it is: all of it while it is alone, in company only what moves nothing", () => {

@@ -43,6 +43,7 @@ class Members {
         clock,
         ring: () => this.ring,
         reports: () => this.#reports(),
+        intakes: () => [],
         isLinked: () => true,
         load: () => ({ requestsPerSecond: 12, storedBytes: 34, waitingHints: 56 }),
         ask: async () => ({ answer: "absent" }),

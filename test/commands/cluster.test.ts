@@ -40,6 +40,34 @@ describe("CLUSTER on a ring of one", () => {
   });
 });
 
+describe("CLUSTER REPAIR", () => {
+  it("begins what it is asked for, and says how far it is", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    expect(await client.send("CLUSTER REPAIR")).to.equal("+OK\r\n");
+    expect(await client.send("CLUSTER REPAIR FULL SLOT 7 MEMBER node-b")).to.equal("+OK\r\n");
+    expect(node.operations.repairs).to.deep.equal([
+      { slot: null, member: null, sums: "kept" },
+      { slot: 7, member: "node-b", sums: "full" },
+    ]);
+    const status = String(decode(await client.send("CLUSTER REPAIR STATUS")));
+    expect(JSON.parse(status)).to.include({ state: "comparing", members: 2, taken: 4 });
+  });
+
+  it("says what is wrong, and why nothing is begun", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    for (const bad of ["SLOT 16384", "SLOT x", "SLOT -1", "SLOT"]) {
+      expect(await client.send(`CLUSTER REPAIR ${bad}`)).to.equal("-ERR Invalid slot: it may be 0 to 16383\r\n");
+    }
+    expect(await client.send("CLUSTER REPAIR MEMBER")).to.equal("-ERR syntax error: MEMBER wants a name or an id\r\n");
+    expect(await client.send("CLUSTER REPAIR ALL")).to.match(/^-ERR syntax error: CLUSTER REPAIR \[SLOT slot\]/);
+    expect(node.operations.repairs).to.deep.equal([]);
+    node.operations.objection = "there is no other member called x";
+    expect(await client.send("CLUSTER REPAIR MEMBER x")).to.equal("-ERR there is no other member called x\r\n");
+  });
+});
+
 /** Three members: a and b begin lists of slots, c begins none. */
 class FakeView implements ClusterView {
   readonly a = member("a", 7_000);
@@ -95,6 +123,7 @@ const STATUS: ClusterStatus = {
   replicas: { default: 3, dcs: {} },
   members: [],
   pending: [],
+  transfers: [],
   warnings: ["node-ä is down"],
 };
 const RING: RingReply = {

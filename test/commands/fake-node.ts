@@ -1,4 +1,5 @@
 /** The commands of a node, complete as in lib/node, over a fake clock, a keyspace in Maps and settings that tests change. */
+import type { ClusterOperations, RemoveRequest, RepairReply, RepairRequest } from "../../lib/commands/cluster-operations.js";
 import { type ClusterMember, type ClusterView, ringOfOne } from "../../lib/commands/cluster-view.js";
 import type { Command } from "../../lib/commands/command.js";
 import type { CommandSettings } from "../../lib/commands/command-settings.js";
@@ -64,6 +65,34 @@ export class FakeSettings implements CommandSettings, RuntimeSettings {
 
 const MEMBER: ClusterMember = { id: "ab".repeat(20), ip: "127.0.0.1", port: 6379, peerPort: 16379, health: "online" };
 
+/** Keeps what it is asked for. */
+export class FakeOperations implements ClusterOperations {
+  readonly removals: RemoveRequest[] = [];
+  leaves = 0;
+  readonly repairs: RepairRequest[] = [];
+  objection: string | null = null;
+
+  repair(request: RepairRequest): string | null {
+    this.repairs.push(request);
+    return this.objection;
+  }
+
+  async leave(): Promise<string | null> {
+    this.leaves++;
+    return this.objection;
+  }
+
+  async remove(request: RemoveRequest): Promise<string | null> {
+    this.removals.push(request);
+    return this.objection;
+  }
+
+  repairStatus(): RepairReply {
+    const progress = { membersDone: 1, members: 2, slotsDiffering: 3, taken: 4, given: 5, bytes: 6, failed: 0, complaint: "" };
+    return { state: "comparing", slotsUnknown: 0, ...progress };
+  }
+}
+
 /** The commands of a node over fakes. */
 export class FakeNode {
   readonly clock = new FakeClock();
@@ -75,6 +104,7 @@ export class FakeNode {
   shutdowns = 0;
   durable: () => Promise<void> = async () => {};
   activeExpiry: "on" | "off" = "on";
+  readonly operations = new FakeOperations();
   #port = 50_000;
 
   /** By default every key is in memory. */
@@ -90,6 +120,7 @@ export class FakeNode {
       runtimeSettings: this.settings,
       facts: factsOf(this.clock),
       cluster: options.cluster ?? ringOfOne(() => MEMBER),
+      operations: this.operations,
       copies: () => this.copies,
       replicasMax: () => this.replicasMax,
       makeDurable: () => this.durable(),
@@ -124,6 +155,7 @@ function factsOf(clock: Clock): NodeFacts {
     storage: () => [["storage_tables", 0]],
     isInCompany: () => false,
     hints: () => [["hints_waiting", 0]],
+    antiEntropy: () => [["anti_entropy_partners", 0]],
     peers: () => [],
     resetCounters: () => undefined,
   };

@@ -72,6 +72,7 @@ export class World {
   readonly settings: WorldSettings;
   readonly lsm: Lsm;
   readonly store: ColdStore;
+  readonly meta: MetaStore;
   readonly identity: StoreIdentity;
   readonly replica: WatchedReplica;
   readonly coordinator: LocalKeyspace;
@@ -85,6 +86,7 @@ export class World {
     this.settings = parts.settings;
     this.lsm = parts.lsm;
     this.store = store;
+    this.meta = meta;
     this.identity = StoreIdentity.open({ meta, random, hasLostData: false });
     this.replica = new WatchedReplica({
       lsm: store.asLsm(),

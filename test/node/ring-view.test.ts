@@ -5,13 +5,14 @@ import { stampAt } from "../../lib/causality/hybrid-clock.js";
 import { COVERS_ALL, supersede } from "../../lib/causality/record.js";
 import type { MemberStatus } from "../../lib/cluster/failure-detector.js";
 import type { MemberReport } from "../../lib/cluster/gossip.js";
-import type { Member } from "../../lib/cluster/member.js";
+import type { Member, MemberId } from "../../lib/cluster/member.js";
 import type { MemberContents } from "../../lib/cluster/member-entry.js";
 import { Ring } from "../../lib/cluster/ring.js";
 import type { RingDocument } from "../../lib/cluster/ring-document.js";
 import type { WhereAnswer } from "../../lib/commands/cluster-view.js";
 import { OperatingError } from "../../lib/errors.js";
 import { RingView, whereAnswerOf } from "../../lib/node/ring-view.js";
+import type { IntakeProgress } from "../../lib/replica/slot-intake.js";
 import { documentOf, memberOf, numbered, ringOf } from "../cluster/members.js";
 import { FakeClock } from "../commands/fake-clock.js";
 
@@ -35,6 +36,7 @@ class World {
   readonly unlinked = new Set<string>();
   readonly asked: string[] = [];
   answers = new Map<string, WhereAnswer | OperatingError>();
+  readonly intakes: [MemberId, IntakeProgress][] = [];
   readonly view: RingView;
   #known: readonly Member[];
 
@@ -47,6 +49,7 @@ class World {
       clock: this.clock,
       ring: () => this.ring,
       reports: () => this.#reports(),
+      intakes: () => this.intakes,
       isLinked: (id) => !this.unlinked.has(id),
       load: () => LOAD,
       ask: async (id, database, key) => {
@@ -209,7 +212,13 @@ describe("the status of a ring", () => {
   it("has a row a member with its place, load, age and share, and no warnings when all is well", () => {
     const { view, clock } = new World();
     const status = view.status();
-    expect(status).to.deep.include({ ringVersion: 1, replicas: { default: 3, dcs: {} }, pending: [], warnings: [] });
+    expect(status).to.deep.include({
+      ringVersion: 1,
+      replicas: { default: 3, dcs: {} },
+      pending: [],
+      transfers: [],
+      warnings: [],
+    });
     expect(status.clusterId).to.equal("01".repeat(16));
     expect(status.members.map(({ name }) => name)).to.deep.equal(["node-1", "node-2", "node-3", "node-4", "node-5"]);
     const [own, second] = status.members;
@@ -369,6 +378,7 @@ describe("where a key is", () => {
       clock: world.clock,
       ring: () => world.ring,
       reports: () => [],
+      intakes: () => [],
       isLinked: () => true,
       load: () => LOAD,
       ask: () => Promise.reject(new TypeError("a bug")),

@@ -396,11 +396,12 @@ describe("the transfer of slots to a joiner", () => {
     };
     expect((await failureOf(join.world, join.pull({ store }))).code).to.equal("IO");
     const progress: number[] = [];
-    const onProgress = ({ slotsDone }: { slotsDone: number }): void => {
+    const onDone = (slots: readonly number[], { slotsDone }: { slotsDone: number }): void => {
+      expect(slots).to.have.length.within(1, 512);
       progress.push(slotsDone);
       join.isCancelled = true;
     };
-    expect((await failureOf(join.world, join.pull({ onProgress }))).code).to.equal("CLOSED");
+    expect((await failureOf(join.world, join.pull({ onDone }))).code).to.equal("CLOSED");
     expect(progress[0]).to.be.within(1, 512);
   });
 });

@@ -51,6 +51,8 @@ export interface LedgerOptions {
   readonly wallOf: (node: number) => number;
   /** Are all nodes one ring? Then tombstones stay. */
   readonly isCluster?: boolean;
+  /** Of each key. */
+  readonly copies?: number;
   /** When the deadline of a write that is passed on has passed for certain: virtual milliseconds. */
   readonly mustBeMadeBy?: (operation: Operation) => number;
 }
@@ -60,6 +62,10 @@ const REMOVERS: ReadonlySet<OperationName> = new Set<OperationName>(["del", "exp
 export class CausalLedger {
   readonly #options: LedgerOptions;
   readonly #keys = new Map<string, KeyHistory>();
+  /** Members come or go in this world. */
+  mayMove = false;
+  /** Nodes that are no members any more. */
+  readonly gone = new Set<number>();
   /** A dot is given once, for all keys. */
   readonly #keyOfDot = new Map<string, string>();
   /** Which node mints for a store. */
@@ -134,12 +140,19 @@ export class CausalLedger {
     history.hints[node]!.delete(target);
     noteGone(history);
     const home = this.nodeOfMember.get(target);
-    if (home === undefined || this.mayFlush) return;
+    // For one that is no member any more others are told.
+    if (home === undefined || this.mayFlush || this.gone.has(home)) return;
     const missing = covered(history, record).find(
-      (one) => !covers(history.records[home] ?? null, one) && !one.lostAt.has(home),
+      (one) => !covers(history.records[home] ?? null, one) && !one.lostAt.has(home) && !this.#isElsewhere(history, home, one),
     );
     if (missing !== undefined)
       throw new Violation(history.key, `node ${node} dropped its hint of ${describeWrite(missing)}, which node ${home} lacks`);
+  }
+
+  /** Where slots change owners, what was kept for one that owns it no longer goes to those who do. */
+  #isElsewhere(history: KeyHistory, home: number, write: Write): boolean {
+    if (!this.mayMove) return false;
+    return history.records.some((record, at) => at !== home && covers(record, write));
   }
 
   /** A node notes that a member lacks its record, or no longer. */
@@ -152,10 +165,10 @@ export class CausalLedger {
   /** A node that keeps something for others, or null; with the key where it is a record. */
   get waitingHint(): { readonly node: number; readonly key: string | null } | null {
     for (const { key, hints } of this.#keys.values()) {
-      const node = hints.findIndex(({ size }) => size > 0);
+      const node = hints.findIndex(({ size }, at) => size > 0 && !this.gone.has(at));
       if (node >= 0) return { node, key };
     }
-    const node = this.#marks.findIndex(({ size }) => size > 0);
+    const node = this.#marks.findIndex(({ size }, at) => size > 0 && !this.gone.has(at));
     return node < 0 ? null : { node, key: null };
   }
 
@@ -179,14 +192,21 @@ export class CausalLedger {
     history.records[node] = null;
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
-    if (this.#options.isCluster === true && !this.mayFlush)
-      throw new Violation(history.key, `node ${node} removed a record that others may have copies of`);
+    if (this.#options.isCluster === true && !this.mayFlush) return this.#released(history, node, record);
     if (!isDead && !this.mayFlush && !this.#isRemovalAsked(history.key))
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
     for (const one of covered(history, record)) addTo(seen, one);
     const stamp = Number.POSITIVE_INFINITY;
     history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
+  }
+
+  /** Who owns a key no longer removes its copy once all owners have merged it. */
+  #released(history: KeyHistory, node: number, record: Record): void {
+    const writes = covered(history, record);
+    const holders = history.records.filter((other, at) => at !== node && writes.every((one) => covers(other, one)));
+    if (holders.length < (this.#options.copies ?? 1))
+      throw new Violation(history.key, `node ${node} removed a record that ${holders.length} others hold`);
   }
 
   /** A node's store has dropped everything. */
@@ -243,6 +263,15 @@ export class CausalLedger {
     for (const [key, { records }] of this.#keys) {
       const hashes = new Set(ownersOf(key).map((node) => digestOf(records[node] ?? null)));
       if (hashes.size > 1) return key;
+    }
+    return null;
+  }
+
+  /** The first key that one of these nodes holds though it does not own it; null when there is none. */
+  foreign(nodes: readonly number[], ownersOf: (key: string) => readonly number[]): string | null {
+    for (const [key, { records }] of this.#keys) {
+      const owners = ownersOf(key);
+      if (nodes.some((node) => !owners.includes(node) && (records[node] ?? null) !== null)) return key;
     }
     return null;
   }

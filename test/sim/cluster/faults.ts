@@ -95,6 +95,7 @@ export class Faults {
   #begin(kind: FaultKind): void {
     const machine = this.#random.pick(this.#world.machines);
     const lengthMs = this.#random.fraction() * this.#random.pick([50, 500, 3_000]);
+    if (this.#world.gone.has(machine) || !machine.wasStarted) return;
     if (!this.#act(kind, machine, lengthMs)) return;
     this.#count(kind);
     this.#world.disturbances.isCalm = false;

@@ -55,6 +55,8 @@ const STEP_MS_MAX = 0.5;
 export class Machine {
   readonly index: number;
   readonly name: string;
+  /** Settings of its next starts, besides those of the place. */
+  readonly extraSettings: Record<string, string> = {};
   readonly place: NodePlace;
   readonly clock: MachineClock;
   readonly #gate = new ProcessGate();
@@ -225,7 +227,7 @@ export class Machine {
     const starting = Node.start({
       host,
       processes: { self: () => identity, isRunning: () => false },
-      config: nodeConfig(place),
+      config: nodeConfig({ ...place, settings: { ...place.settings, ...this.extraSettings } }),
       log: this.#log(),
       machine: FACTS,
       requestStop: () => {

@@ -1,4 +1,6 @@
 /** What the nodes themselves say of their ring, asked as an operator would: who is a member, who keeps a key. */
+import type { RepairReply } from "../../../lib/commands/cluster-operations.js";
+import { pause } from "../../../lib/host/clock.js";
 import type { SimClock } from "../sim-clock.js";
 import type { SimNetwork } from "../sim-network.js";
 import { clientPort, nodeName } from "./node-flags.js";
@@ -8,6 +10,7 @@ import { SimClient, type WireReply } from "./sim-client.js";
 interface RingStatus {
   readonly ringVersion: number;
   readonly members: readonly { readonly id: string; readonly name: string; readonly state: string }[];
+  readonly pending: readonly unknown[];
 }
 
 interface KeyStatus {
@@ -15,12 +18,15 @@ interface KeyStatus {
 }
 
 const ANSWER_MS_MAX = 2_500;
+const COMPARED_POLL_MS = 100;
 
 export class RingSight {
   readonly #clients: readonly SimClient[];
+  readonly #clock: SimClock;
 
   constructor(options: { clock: SimClock; network: SimNetwork; nodes: number }) {
     const network = options.network.endpoint("operator");
+    this.#clock = options.clock;
     this.#clients = Array.from({ length: options.nodes }, (_, index) => {
       return new SimClient({ clock: options.clock, network, port: clientPort(index), answerMsMax: ANSWER_MS_MAX });
     });
@@ -49,9 +55,9 @@ export class RingSight {
     return found;
   }
 
-  /** Records that nodes have stored for, and given to, each other so far, node by node. */
-  async recordsMoved(): Promise<string> {
-    const sections = await Promise.all(this.#clients.map((client) => ask(client, "INFO", "peers")));
+  /** Records that these nodes have stored for, and given to, each other so far, node by node. */
+  async recordsMoved(nodes: readonly number[]): Promise<string> {
+    const sections = await Promise.all(nodes.map((node) => ask(this.#clients[node]!, "INFO", "peers")));
     return sections
       .map((section) =>
         String(section)
@@ -61,6 +67,35 @@ export class RingSight {
       .join(", ");
   }
 
+  /** Of the members, as a node sees them; null where it does not answer, or is about to join. */
+  async memberNames(node: number): Promise<readonly string[] | null> {
+    const answer = await ask(this.#clients[node]!, "CLUSTER", "STATUS");
+    if (answer === null) return null;
+    const { members, pending } = JSON.parse(String(answer)) as RingStatus;
+    const names = members.map(({ name }) => name);
+    return pending.length === 0 && names.includes(nodeName(node)) ? names : null;
+  }
+
+  /** Sends CLUSTER with these words; null for OK, else why not. */
+  async tell(node: number, ...words: readonly string[]): Promise<string | null> {
+    const outcome = await this.#clients[node]!.request(["CLUSTER", ...words]);
+    if (outcome.kind === "answered") return outcome.reply === "OK" ? null : String(outcome.reply);
+    return outcome.kind === "refused" ? outcome.text : "no answer";
+  }
+
+  /** What a comparison with all others finds, begun now; null where the node does not answer. */
+  async compared(node: number): Promise<RepairReply | null> {
+    const client = this.#clients[node]!;
+    await ask(client, "CLUSTER", "REPAIR");
+    for (;;) {
+      const answer = await ask(client, "CLUSTER", "REPAIR", "STATUS");
+      if (answer === null) return null;
+      const reply = JSON.parse(String(answer)) as RepairReply;
+      if (reply.state !== "comparing" && reply.state !== "summing up") return reply;
+      await pause(this.#clock, COMPARED_POLL_MS);
+    }
+  }
+
   /** The nodes that keep a key, in the order of preference, as most of those who answer see it: one that waits to join knows only itself. */
   async ownersOf(key: string): Promise<readonly number[]> {
     const views = new Map<string, { readonly owners: readonly number[]; votes: number }>();
@@ -68,8 +103,8 @@ export class RingSight {
       const answer = await ask(client, "CLUSTER", "WHERE", key);
       if (answer === null) continue;
       const { members } = JSON.parse(String(answer)) as KeyStatus;
-      const up = members.filter(({ role, state }) => role === "replica" && state === "up");
-      const owners = up.map(({ name }) => this.#clients.findIndex((_, index) => nodeName(index) === name));
+      const replicas = members.filter(({ role }) => role === "replica");
+      const owners = replicas.map(({ name }) => this.#clients.findIndex((_, index) => nodeName(index) === name));
       const view = views.get(owners.join()) ?? { owners, votes: 0 };
       view.votes++;
       views.set(owners.join(), view);

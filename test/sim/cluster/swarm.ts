@@ -8,11 +8,12 @@ import { SimRandom } from "../sim-random.js";
 import { checkAll } from "./checks.js";
 import { Faults } from "./faults.js";
 import { Violation } from "./key-history.js";
+import { MembershipChanges } from "./membership-changes.js";
 import type { Topology } from "./node-flags.js";
 import { describeViolation } from "./report.js";
 import { readStore } from "./store-watch.js";
 import { Workload } from "./workload.js";
-import { World } from "./world.js";
+import { type RepairWay, World } from "./world.js";
 
 export interface SwarmOptions {
   /** Drawn where it is missing. */
@@ -23,6 +24,8 @@ export interface SwarmOptions {
   readonly appendfsync?: FsyncPolicy;
   readonly operations?: number;
   readonly faults?: "none" | "drawn";
+  /** Members that come and go; drawn in rings of more members than copies. */
+  readonly changes?: "none" | "drawn";
   /** `restarted`: the nodes are those of a ring that was founded for all worlds of its size, started again. Costs half as much. */
   readonly start?: "founded" | "restarted";
   /** Syncs of every disk do nothing: the checkers must notice. */
@@ -37,6 +40,8 @@ export interface SwarmReport {
 }
 
 const CONVERGENCE_MS_MAX = 60_000;
+const CHANGES_MS_MAX = 300_000;
+const CHANGES_SEED = 7_919;
 const NODES_ALONE_MAX = 3;
 const NODES_MAX = 7;
 
@@ -48,25 +53,45 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
   const drawnReplicas = 1 + random.below(Math.min(nodes, 5));
   const replicas = String(options.replicas ?? drawnReplicas);
+  const changes =
+    options.changes === "none" || topology === "alone" ? NO_CHANGES : changesOf(seed, nodes - Number(replicas), options);
   const worldSeed = random.below(2 ** 31);
   const isRestarted = topology === "cluster" && options.start === "restarted";
   const world = await World.start({
     seed: worldSeed,
     nodes,
     topology,
-    settings: { appendfsync, ...(topology === "cluster" ? { replicas } : {}) },
+    settings: { appendfsync, ...(topology === "cluster" ? { replicas, "anti-entropy-interval": comparesEvery(seed) } : {}) },
+    latecomers: changes.latecomers,
     ...(isRestarted ? { disks: await ringOf(nodes, replicas) } : {}),
     delayMsMax: random.pick([0.1, 1, 10]),
     isCutting: random.chance(0.7),
     wallOffsetMsMax: random.pick([0, 10, 2_000]),
   });
   try {
-    return await new SwarmRun(seed, world, random, options).run();
+    return await new SwarmRun(seed, world, random, { ...options, ...changes }).run();
   } catch (error) {
     throw new Error(`cluster seed ${seed}: ${describeViolation(world, error)}`, { cause: error });
   } finally {
     world.close();
   }
+}
+
+const NO_CHANGES = { latecomers: 0, leavers: 0 };
+
+/** How many members come late and how many leave: none in half of the worlds. So many stay that each key has its copies. */
+function changesOf(seed: number, spare: number, { start }: SwarmOptions): typeof NO_CHANGES {
+  // Of its own, so that all else of a seed is what it is without.
+  const random = new SimRandom(seed + CHANGES_SEED);
+  if (spare < 1 || random.chance(0.5)) return NO_CHANGES;
+  const latecomers = start === "restarted" ? 0 : random.below(Math.min(spare, 2) + 1);
+  const leavers = random.below(Math.min(spare - latecomers, 2) + 1);
+  return { latecomers, leavers };
+}
+
+/** Seconds. In every fourth world nodes do not compare their copies: hints alone, or reads, have to make them equal. */
+function comparesEvery(seed: number): string {
+  return seed % 4 === 0 ? "0" : "2";
 }
 
 /** Disks of the members of a ring, by its size. */
@@ -87,9 +112,10 @@ class SwarmRun {
   readonly #world: World;
   readonly #workload: Workload;
   readonly #faults: Faults;
+  readonly #changes: MembershipChanges;
   readonly #random: SimRandom;
 
-  constructor(seed: number, world: World, random: SimRandom, options: SwarmOptions) {
+  constructor(seed: number, world: World, random: SimRandom, options: SwarmOptions & typeof NO_CHANGES) {
     this.#seed = seed;
     this.#world = world;
     this.#random = random;
@@ -103,6 +129,7 @@ class SwarmRun {
       levels: random.pick([0, 0.5, 1]),
     });
     this.#faults = new Faults(world, random.fork(), options.faults === "none" ? 0 : random.pick([0, 0.2, 0.5, 1]));
+    this.#changes = new MembershipChanges(world, new SimRandom(seed), options);
     for (const machine of world.machines) {
       machine.hasLyingSyncs = options.device === "lying";
       machine.healDisk();
@@ -112,9 +139,13 @@ class SwarmRun {
   async run(): Promise<SwarmReport> {
     const world = this.#world;
     this.#faults.start(this.#random.pick([50, 200, 1_000]));
+    this.#changes.start();
     await world.run(this.#workload.run(this.#random.fork()));
     this.#faults.end();
-    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX, repair: this.#faults.areGentle ? "by hints" : "by reads" });
+    if (this.#changes.hasAny) await this.#completeChanges();
+    const withoutComparing: RepairWay = this.#faults.areGentle ? "by hints" : "by reads";
+    const repair = comparesEvery(this.#seed) === "0" ? withoutComparing : "by itself";
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX, repair });
     await world.run(this.#workload.readAll());
     checkAll(world);
     await this.#compareWithDisks();
@@ -130,14 +161,24 @@ class SwarmRun {
         "hints checked": ledger.hints,
         "virtual seconds": Math.round(nowMs / 1_000),
         ...this.#faults.counts,
+        ...this.#changes.counts,
       },
     };
+  }
+
+  async #completeChanges(): Promise<void> {
+    const world = this.#world;
+    await world.heal();
+    await world.run(this.#changes.finished(), CHANGES_MS_MAX);
+    await world.heal();
+    await world.allJoined({ withinMs: CHANGES_MS_MAX });
   }
 
   /** After an orderly stop, what the disks hold is what was seen to be stored. */
   async #compareWithDisks(): Promise<void> {
     const world = this.#world;
     for (const machine of world.machines) {
+      if (world.gone.has(machine)) continue;
       await world.run(machine.stop());
       const lost = world.ledger.differenceFrom(machine.index, await readStore(machine.disk, machine.place));
       if (lost !== null)

@@ -92,6 +92,7 @@ export class Workload {
   async readAll(): Promise<void> {
     for (const { key, nodes } of this.keys) {
       for (const node of nodes) {
+        if (this.#world.gone.has(this.#world.machines[node]!)) continue;
         const client = this.#world.client(nodeName(node), "reader").at("ALL");
         await client.tryGet(key);
         if (!isCounter(key)) await client.trySiblings(key);

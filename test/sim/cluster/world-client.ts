@@ -118,6 +118,13 @@ export class WorldClient {
     return parseSiblings(answerOf(await this.trySiblings(key)));
   }
 
+  /** A section of INFO. */
+  async info(section: string): Promise<string> {
+    const outcome = await this.#options.connection.request(["INFO", section]);
+    if (outcome.kind !== "answered") throw new Error(`INFO ${section} was not answered`);
+    return String(outcome.reply);
+  }
+
   async #one(start: Own, args: readonly string[]): Promise<Operation> {
     const [operation] = await this.#run([start], args, (reply) => [reply]);
     return operation!;

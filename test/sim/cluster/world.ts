@@ -14,6 +14,7 @@ import { History, isAnswered, type NodeView, type Operation } from "./history.js
 import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
 import { clientPort, nodeName, type Topology } from "./node-flags.js";
+import { requireQuiet } from "./quiet-checks.js";
 import { RingSight } from "./ring-sight.js";
 import { SimClient } from "./sim-client.js";
 import { decodeAppend, readStore } from "./store-watch.js";
@@ -50,9 +51,10 @@ const START_AGAIN_MS = 200;
 /** What a request may take to its node, and what a node may be wrong about the clock of another. */
 const LATE_MS_MAX = 250;
 const RUN_MS_MAX = 600_000;
-/** Longer than the pause between two looks for something to hand over. */
-const SILENCE_MS = 2_500;
 const READ_AGAIN_MS = 200;
+
+/** What makes copies equal once all is healed. */
+export type RepairWay = "by itself" | "by reads" | "by hints";
 
 export class World {
   readonly seed: number;
@@ -73,7 +75,8 @@ export class World {
   readonly #log: string[] = [];
   readonly #replicas: number;
   #onStored: ((machine: Machine, key: string) => void) | null = null;
-  readonly #sight: RingSight;
+  /** What the nodes say of their ring. */
+  readonly sight: RingSight;
   readonly #owners = new Map<string, readonly number[]>();
   #barrier: Promise<void> | null = null;
 
@@ -94,7 +97,7 @@ export class World {
         this.disturbances.isCalm = false;
       },
     });
-    this.#sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
+    this.sight = new RingSight({ clock, network: this.network.sim, nodes: names.length });
     const now = (): number => clock.monotonicMs();
     const wallOf = (node: number): number => this.machines[node]!.clock.wallMs();
     const view = (node: number): NodeView => ({
@@ -108,8 +111,10 @@ export class World {
       history: this.history,
       wallOf,
       isCluster: this.topology === "cluster" && names.length > 1,
+      copies: Math.min(Number(options.settings?.replicas ?? REPLICAS_DEFAULT), names.length),
       mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
     });
+    this.ledger.mayMove = (options.latecomers ?? 0) > 0;
     this.disturbances = new Disturbances(now);
     const settings = options.settings ?? {};
     this.#replicas = Number(settings.replicas ?? REPLICAS_DEFAULT);
@@ -163,6 +168,15 @@ export class World {
     this.#trap.release();
   }
 
+  /** Members that have left, or were taken out: they do not come back. */
+  readonly gone = new Set<Machine>();
+
+  noteGone(machine: Machine): void {
+    this.ledger.mayMove = true;
+    this.gone.add(machine);
+    this.ledger.gone.add(machine.index);
+  }
+
   get nowMs(): number {
     return this.clock.monotonicMs();
   }
@@ -179,7 +193,7 @@ export class World {
 
   /** The nodes that keep a key now, as they say. */
   owners(key: string): Promise<readonly number[]> {
-    return this.run(this.#sight.ownersOf(key));
+    return this.run(this.sight.ownersOf(key));
   }
 
   /** A client of a node, by the name of the node; `from` names the client's machine. Kept: asked twice it is the same. */
@@ -249,11 +263,16 @@ export class World {
    * time pass itself, so that it may be used from within a timer: a scenario runs it (`bringUp`).
    */
   async revive(machine: Machine): Promise<void> {
+    if (this.gone.has(machine)) return;
     for (;;) {
       if (machine.state === "off") machine.powerOn();
       if (machine.state !== "down") return;
       const outcome: StartOutcome = await machine.start();
       if (outcome === "up" || outcome === "died") return;
+      if (outcome.failure.message.includes("was removed from its cluster")) {
+        this.noteGone(machine);
+        return;
+      }
       if (outcome.failure.code !== "IO")
         throw new Violation(null, `${machine.name} does not start: ${outcome.failure.message}`);
       await pause(this.clock, START_AGAIN_MS);
@@ -272,12 +291,17 @@ export class World {
   /** Lets time pass until all nodes that were ever started are members of one ring, know it, and hold each other for up. */
   async allJoined({ withinMs }: { withinMs: number }): Promise<void> {
     const untilMs = this.nowMs + withinMs;
-    const nodes = this.machines.filter(({ wasStarted }) => wasStarted).map(({ index }) => index);
-    while ((await this.run(this.#sight.common(nodes))) === null) {
+    const nodes = this.staying().map(({ index }) => index);
+    while ((await this.run(this.sight.common(nodes))) === null) {
       if (this.nowMs > untilMs) throw new Violation(null, `the nodes do not see one ring of them all after ${withinMs} ms`);
       await this.pass(RING_POLL_MS);
     }
-    for (const [member, node] of await this.run(this.#sight.members())) this.ledger.nodeOfMember.set(member, node);
+    for (const [member, node] of await this.run(this.sight.members())) this.ledger.nodeOfMember.set(member, node);
+  }
+
+  /** Those that were ever started, and are not gone. */
+  staying(): Machine[] {
+    return this.machines.filter((machine) => machine.wasStarted && !this.gone.has(machine));
   }
 
   /** Ends every fault of network and disks, and brings every machine up. */
@@ -294,23 +318,24 @@ export class World {
 
   /**
    * Heals, and lets time pass until nothing is left to hand over, all owners of each key hold the same, and no records are on
-   * their way any more. Throws a Violation when that is not so in time. `repair`: while nodes do not compare their copies on
-   * their own, reads at ALL make them (default in a cluster); `by hints`: all that members missed was kept for them.
+   * their way any more. Throws a Violation when that is not so in time. `repair`: what makes copies equal (default: nodes compare
+   * them); `by reads`: reads at ALL do, where nodes do not compare; `by hints`: all that members missed was kept for them.
    */
-  async quiesce({ withinMs, repair }: { withinMs: number; repair?: "by reads" | "by hints" }): Promise<void> {
+  async quiesce({ withinMs, repair }: { withinMs: number; repair?: RepairWay }): Promise<void> {
     await this.heal();
     // What is on its way arrives, and what expires at once has done so.
     await this.pass(ANSWER_MS_MAX);
     if (this.topology === "cluster") {
       await this.#handedOver(withinMs);
-      for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.#sight.ownersOf(key)));
+      for (const key of this.ledger.keys) this.#owners.set(key, await this.run(this.sight.ownersOf(key)));
     }
-    if (this.topology === "cluster" && repair !== "by hints") await this.#readAllKeys(withinMs);
+    if (this.topology === "cluster" && repair === "by reads") await this.#readAllKeys(withinMs);
     if (!(await this.until(() => this.ledger.differing(this.ownersOf) === null, withinMs))) {
       const key = this.ledger.differing(this.ownersOf);
       throw new Violation(key, `its owners still hold different records ${withinMs} ms after everything was healed`);
     }
-    if (this.topology === "cluster") await this.#requireSilence();
+    if (this.topology !== "cluster") return;
+    await requireQuiet(this, withinMs);
   }
 
   /** What was kept for members that were away goes to them. */
@@ -327,14 +352,6 @@ export class World {
     for (const key of this.ledger.keys) {
       while (!isAnswered(await this.run(reader.tryGet(key))) && this.nowMs < untilMs) await this.pass(READ_AGAIN_MS);
     }
-  }
-
-  /** Once all agree, nobody sends records any more. */
-  async #requireSilence(): Promise<void> {
-    const before = await this.run(this.#sight.recordsMoved());
-    await this.pass(SILENCE_MS);
-    const after = await this.run(this.#sight.recordsMoved());
-    if (after !== before) throw new Violation(null, `records still move between nodes that agree: ${before}; then ${after}`);
   }
 
   /** Kills the machine at the very moment at which it has this key's record in its log, before it tells anybody. */

@@ -1,0 +1,105 @@
+/** `kindred leave` and `kindred remove`: have a running node change the ring, and wait until that is done. */
+import type { PendingRow, StatusReply, TransferRow } from "../commands/cluster-view.js";
+import { OperatingError } from "../errors.js";
+import { type Clock, pause } from "../host/clock.js";
+import { askNode, tellNode } from "./ask-node.js";
+import type { RingQuestion } from "./inspect-ring.js";
+import { bytes, count, plural } from "./table.js";
+
+const POLL_MS = 500;
+/** A node that has left stops within this time. */
+const STOP_MS_MAX = 30_000;
+
+export interface DepartureRun extends RingQuestion {
+  readonly clock: Clock;
+  /** Shows a line in the place of the last one. */
+  readonly onProgress: (text: string) => void;
+}
+
+/** Resolves when the node that was asked has left and stopped. Rejects with UNAVAILABLE. */
+export async function runLeave(run: DepartureRun): Promise<void> {
+  const { target, clock, output, format } = run;
+  const before = await statusOf(run);
+  const self = before.members.find(({ isSelf }) => isSelf);
+  if (self === undefined) throw new OperatingError("UNAVAILABLE", "this node is no member of a cluster");
+  await tellNode(target, ["CLUSTER", "LEAVE"]);
+  let leftMs: number | null = null;
+  for (;;) {
+    await pause(clock, POLL_MS);
+    let status: StatusReply;
+    try {
+      status = await statusOf(run);
+    } catch (error) {
+      // It has stopped, or is about to.
+      if (!(error instanceof OperatingError) || !(await hasStopped(run, leftMs))) throw error;
+      break;
+    }
+    if (status.members.some(({ id }) => id === self.id)) run.onProgress(progressText(status, self.id));
+    else leftMs ??= clock.monotonicMs();
+    if (leftMs !== null && clock.monotonicMs() - leftMs > STOP_MS_MAX) break;
+  }
+  const done = `${self.name} has left its cluster and stopped; its data directory is of no use any more`;
+  output(format === "json" ? `${JSON.stringify({ left: self.id, name: self.name })}\n` : `${done}\n`);
+}
+
+/** Nothing answers at its port any more: looked at a few times, since one question may fail for other reasons. */
+async function hasStopped({ target, clock }: DepartureRun, leftMs: number | null): Promise<boolean> {
+  for (let looks = leftMs === null ? 3 : 1; looks > 0; looks--) {
+    await pause(clock, POLL_MS);
+    try {
+      await askNode(target, ["CLUSTER", "STATUS"]);
+      return false;
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+    }
+  }
+  return true;
+}
+
+/** Resolves when the member is none any more. Rejects with UNAVAILABLE. */
+export async function runRemove(member: string, { isForced }: { isForced: boolean }, run: DepartureRun): Promise<void> {
+  const { target, clock, output, format } = run;
+  const before = await statusOf(run);
+  const meant = before.members.find(({ id, name }) => id === member || name === member);
+  await tellNode(target, ["CLUSTER", "REMOVE", member, ...(isForced ? ["FORCE"] : [])]);
+  for (;;) {
+    const status = await statusOf(run);
+    const isThere = status.members.some(({ id }) => id === meant?.id);
+    if (!isThere && !status.pending.some(({ id }) => id === meant?.id)) break;
+    run.onProgress(progressText(status, meant?.id ?? member));
+    await pause(clock, POLL_MS);
+  }
+  const done = `${meant?.name ?? member} is removed: its id is refused from now on, and it may come back with an empty data directory only`;
+  output(format === "json" ? `${JSON.stringify({ removed: meant?.id ?? member })}\n` : `${done}\n`);
+}
+
+async function statusOf({ target }: DepartureRun): Promise<StatusReply> {
+  const answer = await askNode(target, ["CLUSTER", "STATUS"]);
+  if (!Array.isArray((answer as Readonly<Record<string, unknown>>).members)) {
+    throw new OperatingError("UNAVAILABLE", "the node's answer has no members: use a kindred of its version");
+  }
+  return answer as StatusReply;
+}
+
+/** How far it is, on one line. */
+export function progressText({ pending, transfers }: Pick<StatusReply, "pending" | "transfers">, id: string): string {
+  const at = pending.findIndex((change) => change.id === id);
+  if (at > 0) return `waiting for ${plural(at, "change", "changes")} before it: ${kindsOf(pending.slice(0, at))}`;
+  const sum = (of: (row: TransferRow) => number): number => transfers.reduce((total, row) => total + of(row), 0);
+  const slots = `${count(sum((row) => row.slotsDone))} of ${plural(
+    sum((row) => row.slots),
+    "slot",
+    "slots",
+  )}`;
+  return transfers.length === 0
+    ? "waiting for those who take over"
+    : `others take in ${slots}: ${plural(
+        sum((row) => row.records),
+        "record",
+        "records",
+      )}, ${bytes(sum((row) => row.bytes))}`;
+}
+
+function kindsOf(changes: readonly PendingRow[]): string {
+  return changes.map(({ kind, name }) => `${kind} of ${name}`).join(", ");
+}

@@ -1,0 +1,166 @@
+/**
+ * What operators have a node do to the cluster: CLUSTER REPAIR, LEAVE and REMOVE. Plain data and one interface; the node implements it. What is
+ * JSON here is what these commands answer: fields are added, never renamed.
+ */
+import { SLOTS } from "../bytes/slot.js";
+import type { Call } from "../resp/call.js";
+import { oneOf, option, optional, token } from "./argument-docs.js";
+import { integerOf } from "./arguments.js";
+import type { ClientSession } from "./client-session.js";
+import type { Command, CommandFlag } from "./command.js";
+
+const FLAGS: readonly CommandFlag[] = ["admin", "stale", "no_multi"];
+const OURS = "0.2.0";
+
+/** What copies are compared. */
+export interface RepairRequest {
+  /** Null: all slots. */
+  readonly slot: number | null;
+  /** With which member, by name or id; null: with all that share slots. */
+  readonly member: string | null;
+  /** `full`: this node reads all its records first, and trusts no sum that it keeps of them. */
+  readonly sums: "kept" | "full";
+}
+
+/** What CLUSTER REPAIR STATUS answers. */
+export interface RepairReply {
+  /** `none`: nothing was asked for since the start. `summing up`: this node reads its records. */
+  readonly state: "none" | "summing up" | "comparing" | "done";
+  /** Whose sums are not known. */
+  readonly slotsUnknown: number;
+  readonly membersDone: number;
+  readonly members: number;
+  readonly slotsDiffering: number;
+  /** Records that this node took from others, and that others took from it. */
+  readonly taken: number;
+  readonly given: number;
+  /** Sent and received. */
+  readonly bytes: number;
+  /** Members that could not be compared with, and slots and keys that could not be repaired. */
+  readonly failed: number;
+  /** The last reason, for people; empty for none. */
+  readonly complaint: string;
+}
+
+export interface RemoveRequest {
+  /** By name or id. */
+  readonly member: string;
+  /** It need not be down. */
+  readonly mayBeUp: boolean;
+}
+
+/** What may fail answers null, or why nothing was begun, for people. */
+export interface ClusterOperations {
+  repair(request: RepairRequest): string | null;
+  repairStatus(): RepairReply;
+  /** Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that. */
+  leave(): Promise<string | null>;
+  /** Has the others take over from a member that is gone for good. Resolves when the members have agreed on that. */
+  remove(request: RemoveRequest): Promise<string | null>;
+}
+
+/** Subcommands of CLUSTER. */
+export function clusterOperationCommands(operations: ClusterOperations): readonly Command[] {
+  const about = { flags: FLAGS, keys: null, since: OURS, group: "cluster", arguments: [] } as const;
+  return [
+    {
+      ...about,
+      name: "leave",
+      arity: 2,
+      summary: "Has this member leave its cluster: it gives its slots away, then stops.",
+      complexity: "O(1); the work is done in the background",
+      run: (_, call) => answerLater(call, () => operations.leave()),
+    },
+    {
+      ...about,
+      name: "remove",
+      arity: -3,
+      summary: "Takes a member that is gone for good, or one that is still to join, out of the cluster.",
+      complexity: "O(1); the work is done in the background",
+      arguments: [{ name: "name-or-id", type: "string" }, optional(token("FORCE"))],
+      run: (_, call) => remove(operations, call),
+    },
+    {
+      ...about,
+      name: "repair",
+      arity: -2,
+      summary: "Compares this node's copies with other members' and makes them equal; STATUS tells how far it is, as JSON.",
+      complexity: "O(1); the work is done in the background",
+      arguments: [
+        optional(
+          oneOf("what", [
+            token("STATUS"),
+            {
+              name: "order",
+              type: "block",
+              arguments: [
+                optional(option("SLOT", "slot", "integer")),
+                optional(option("MEMBER", "name-or-id", "string")),
+                optional(token("FULL")),
+              ],
+            },
+          ]),
+        ),
+      ],
+      run: (_, call) => repair(operations, call),
+    },
+  ];
+}
+
+function remove(operations: ClusterOperations, call: Call<ClientSession>): void {
+  const [member = "", force, ...more] = call.args.slice(2).map((arg) => Buffer.from(arg).toString("utf8"));
+  const isForced = force?.toLowerCase() === "force";
+  if (more.length > 0 || (force !== undefined && !isForced)) {
+    return call.reply.error("ERR syntax error: CLUSTER REMOVE name-or-id [FORCE]");
+  }
+  answerLater(call, () => operations.remove({ member, mayBeUp: isForced }));
+}
+
+function answerLater(call: Call<ClientSession>, work: () => Promise<string | null>): void {
+  call.later(async (reply) => {
+    const objection = await work();
+    if (objection === null) reply.ok();
+    else reply.error(`ERR ${objection}`);
+  });
+}
+
+function repair(operations: ClusterOperations, call: Call<ClientSession>): void {
+  const { args, reply } = call;
+  const words = args.slice(2).map((arg) => Buffer.from(arg).toString("utf8"));
+  if (words.length === 1 && words[0]!.toLowerCase() === "status") {
+    return reply.bulkText(JSON.stringify(operations.repairStatus()));
+  }
+  const request = requestOf(words);
+  if (typeof request === "string") return reply.error(request);
+  const objection = operations.repair(request);
+  if (objection === null) reply.ok();
+  else reply.error(`ERR ${objection}`);
+}
+
+/** The request, or the error. */
+function requestOf(words: readonly string[]): RepairRequest | string {
+  let slot: number | null = null;
+  let member: string | null = null;
+  let sums: RepairRequest["sums"] = "kept";
+  for (let at = 0; at < words.length; at++) {
+    const value = words[at + 1];
+    switch (words[at]!.toLowerCase()) {
+      case "full":
+        sums = "full";
+        break;
+      case "slot":
+        slot = value === undefined ? null : integerOf(Buffer.from(value));
+        if (slot === null || slot < 0 || slot >= SLOTS) return `ERR Invalid slot: it may be 0 to ${SLOTS - 1}`;
+        at++;
+        break;
+      case "member":
+        if (value === undefined) return "ERR syntax error: MEMBER wants a name or an id";
+        member = value;
+        at++;
+        break;
+      default:
+        return "ERR syntax error: CLUSTER REPAIR [SLOT slot] [MEMBER name-or-id] [FULL] | STATUS";
+    }
+  }
+  return { slot, member, sums };
+}

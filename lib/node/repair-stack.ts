@@ -1,0 +1,122 @@
+/** What keeps copies equal in the background, put together: hash trees, their rebuilding, anti-entropy. No logic of its own. */
+import { background } from "../background.js";
+import type { Cluster, Ring } from "../cluster/cluster.js";
+import type { RepairReply, RepairRequest } from "../commands/cluster-operations.js";
+import type { Host } from "../host/host.js";
+import type { Log } from "../log.js";
+import type { Peers } from "../peer/peer.js";
+import { AntiEntropy } from "../replica/anti-entropy.js";
+import { DigestRebuild } from "../replica/digest-rebuild.js";
+import { HashTrees } from "../replica/hash-tree.js";
+import type { Hints } from "../replica/hints.js";
+import type { Replica } from "../replica/replica.js";
+import { SlotRelease } from "../replica/slot-release.js";
+import type { ExchangeNode } from "../replica/tree-exchange.js";
+import { TreeService } from "../replica/tree-service.js";
+import type { LiveConfig } from "./live-config.js";
+import { repairSettings } from "./settings.js";
+
+export interface RepairStackOptions {
+  readonly host: Pick<Host, "clock">;
+  readonly live: LiveConfig;
+  readonly log: Log;
+  readonly replica: Replica;
+  readonly hints: Hints;
+  readonly peers: Peers;
+  readonly cluster: Cluster;
+  /** Merges a record into this node's copy, and resolves when that is stored. */
+  readonly store: (dataKey: string, bytes: Uint8Array, start: number, end: number) => Promise<void>;
+  readonly nameOf: (ring: Ring, id: string) => string;
+}
+
+const NO_PROGRESS = { membersDone: 0, members: 0, slotsDiffering: 0, taken: 0, given: 0, bytes: 0, failed: 0, complaint: "" };
+
+export class RepairStack {
+  readonly antiEntropy: AntiEntropy;
+  readonly rebuild: DigestRebuild;
+  readonly release: SlotRelease;
+  readonly #cluster: Cluster;
+  readonly #trees: HashTrees;
+  readonly #service: TreeService;
+
+  /** REQUIRES that a ring is known. */
+  constructor(options: RepairStackOptions) {
+    const { host, live, log, replica, hints, peers, cluster, store, nameOf } = options;
+    const { clock } = host;
+    const settings = repairSettings(live);
+    this.#cluster = cluster;
+    const rebuild = new DigestRebuild({ records: replica, clock, log, settings });
+    this.rebuild = rebuild;
+    this.#trees = new HashTrees({ digests: replica.digests, selfId: cluster.selfId, ring: cluster.ring });
+    this.#service = new TreeService({ peers, records: replica, trees: this.#trees, onCompare: () => this.antiEntropy.sumUp() });
+    const node: ExchangeNode = {
+      replica,
+      trees: this.#trees,
+      peers,
+      clock,
+      store,
+      settings,
+      doubt: (slot) => rebuild.doubt(slot),
+    };
+    this.release = new SlotRelease({ ...node, log, selfId: cluster.selfId });
+    this.antiEntropy = new AntiEntropy({
+      ...node,
+      peers,
+      hints,
+      log,
+      settings,
+      nameOf: (id) => nameOf(cluster.ring, id),
+      onStaleRing: (from) => background(cluster.fetchRing(from)),
+      slotsUnknown: () => rebuild.missing,
+      onUnknown: () => rebuild.start(),
+      isSummingUp: () => rebuild.isRunning,
+    });
+  }
+
+  serve(): void {
+    this.#service.serve();
+    this.antiEntropy.start();
+  }
+
+  /** `hasCompany`: others hold copies, or may have held some. */
+  update(ring: Ring, { hasCompany }: { hasCompany: boolean }): void {
+    this.#trees.update(ring);
+    if (!hasCompany) return;
+    this.rebuild.start();
+    this.release.update(ring);
+  }
+
+  /** See `ClusterOperations`. */
+  repair({ slot, member, sums }: RepairRequest): string | null {
+    const { members } = this.#cluster.ring.document;
+    const others = members.filter(({ id }) => id !== this.#cluster.selfId);
+    const peer = member === null ? null : (others.find(({ id, name }) => id === member || name === member) ?? "unknown");
+    if (peer === "unknown") return `there is no other member called ${member} (kindred status lists them)`;
+    if (sums === "full") this.rebuild.doubtAll();
+    else this.rebuild.start();
+    const isBegun = this.antiEntropy.begin({ slot, peer: peer?.id ?? null, waits: true });
+    return isBegun ? null : "an earlier repair is under way on this node: CLUSTER REPAIR STATUS tells how far it is";
+  }
+
+  repairStatus(): RepairReply {
+    const { progress } = this.antiEntropy;
+    const slotsUnknown = this.rebuild.missing;
+    if (progress === null) return { state: "none", slotsUnknown, ...NO_PROGRESS };
+    const isDone = progress.membersDone === progress.members;
+    const isSummingUp = slotsUnknown > 0 && progress.membersDone === 0;
+    return { state: isDone ? "done" : isSummingUp ? "summing up" : "comparing", slotsUnknown, ...progress };
+  }
+
+  /** INFO `# Anti-entropy`. */
+  *fields(): Generator<[string, number | string], void, undefined> {
+    yield* this.antiEntropy.fields();
+    yield ["slots_to_release", this.release.foreign().length];
+    yield ["records_released", this.release.released];
+  }
+
+  async stop(): Promise<void> {
+    await this.antiEntropy.stop();
+    await this.release.stop();
+    await this.rebuild.stop();
+  }
+}

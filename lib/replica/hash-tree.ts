@@ -1,0 +1,102 @@
+/**
+ * This node's hash tree as one other member sees it: over the slots that both own. Root and groups are sums of the leaves below
+ * them (slot-digests.ts), added up when they are asked for, which takes microseconds.
+ */
+import { SLOTS } from "../bytes/slot.js";
+import { DIGEST_SPAN } from "../causality/record-digest.js";
+import type { MemberId } from "../cluster/member.js";
+import type { Ring } from "../cluster/ring.js";
+import type { SlotDigests } from "./slot-digests.js";
+import { GROUPS, SLOTS_PER_GROUP } from "./tree-messages.js";
+
+export class HashTrees {
+  readonly #digests: SlotDigests;
+  readonly #selfId: MemberId;
+  /** Of the ring of `#version`: 1 for slots that both own. */
+  readonly #shared = new Map<MemberId, Uint8Array>();
+  #ring: Ring;
+
+  constructor(options: { digests: SlotDigests; selfId: MemberId; ring: Ring }) {
+    this.#digests = options.digests;
+    this.#selfId = options.selfId;
+    this.#ring = options.ring;
+  }
+
+  update(ring: Ring): void {
+    this.#ring = ring;
+    this.#shared.clear();
+  }
+
+  get ringVersion(): number {
+    return this.#ring.document.version;
+  }
+
+  /** Members that own some slot with this node now. */
+  partners(): MemberId[] {
+    return this.#ring.document.members
+      .map(({ id }) => id)
+      .filter((id) => id !== this.#selfId && this.sharedWith(id).includes(1));
+  }
+
+  /** 1 for each slot that both own now. */
+  sharedWith(member: MemberId): Uint8Array {
+    let shared = this.#shared.get(member);
+    if (shared === undefined) {
+      shared = sharedSlots(this.#ring, this.#selfId, member);
+      this.#shared.set(member, shared);
+    }
+    return shared;
+  }
+
+  /** 0 where the slot is not shared or its sum is not known, else twice the sum and one. */
+  leaf(member: MemberId, slot: number): number {
+    if (this.sharedWith(member)[slot] === 0) return 0;
+    const sum = this.#digests.sumOf(slot);
+    return sum === null ? 0 : 2 * sum + 1;
+  }
+
+  leavesOfGroup(member: MemberId, group: number): number[] {
+    return Array.from({ length: SLOTS_PER_GROUP }, (_, at) => this.leaf(member, group * SLOTS_PER_GROUP + at));
+  }
+
+  /** Of all groups, or, for 1, of the root. */
+  sums(member: MemberId, count: number): number[] {
+    const shared = this.sharedWith(member);
+    const sums = new Array<number>(count).fill(0);
+    const slotsEach = SLOTS / count;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      if (shared[slot] === 0) continue;
+      const at = Math.floor(slot / slotsEach);
+      sums[at] = (sums[at]! + (this.#digests.sumOf(slot) ?? 0)) % DIGEST_SPAN;
+    }
+    return sums;
+  }
+}
+
+/** Slots whose leaves differ, ascending, of the groups that `theirs` has. What one side does not know does not differ. */
+export function differingSlots(
+  trees: HashTrees,
+  member: MemberId,
+  theirs: ReadonlyMap<number, readonly number[]>,
+): { slot: number; leaf: number }[] {
+  const differing: { slot: number; leaf: number }[] = [];
+  for (let group = 0; group < GROUPS; group++) {
+    theirs.get(group)?.forEach((leaf, at) => {
+      const slot = group * SLOTS_PER_GROUP + at;
+      const own = trees.leaf(member, slot);
+      if (leaf !== own && leaf !== 0 && own !== 0) differing.push({ slot, leaf });
+    });
+  }
+  return differing;
+}
+
+function sharedSlots(ring: Ring, selfId: MemberId, member: MemberId): Uint8Array {
+  const shared = new Uint8Array(SLOTS);
+  const self = ring.indexOf(selfId);
+  const other = ring.indexOf(member);
+  if (self === null || other === null) return shared;
+  const { current } = ring;
+  for (let slot = 0; slot < SLOTS; slot++)
+    shared[slot] = current.isReplica(slot, self) && current.isReplica(slot, other) ? 1 : 0;
+  return shared;
+}

@@ -1,0 +1,67 @@
+/**
+ * `npm run changes [-- --rate 2000 --keys 60000 --rest 5 --json]`: members join, die, leave and are replaced under load, and what
+ * clients were told. Ends with 1 where a bar is missed.
+ */
+import { Command, InvalidArgumentError } from "commander";
+import { type ChangesReport, runChanges } from "../test/e2e/changes-run.js";
+import { Servers } from "../test/e2e/server-process.js";
+
+const LONGEST_MS_MAX = 500;
+
+const options = new Command("changes")
+  .description("have members come and go under load, and check what clients were told and where the data is")
+  .option("--rate <requests>", "requests a second", wholeNumber, 2_000)
+  .option("--keys <keys>", "keys that the load is spread over", wholeNumber, 60_000)
+  .option("--rest <seconds>", "between two changes", wholeNumber, 5)
+  .option("--json", "print the report for machines", false)
+  .parse()
+  .opts<{ rate: number; keys: number; rest: number; json: boolean }>();
+
+const servers = new Servers();
+try {
+  const report = await runChanges(servers, {
+    rate: options.rate,
+    keys: options.keys,
+    restMs: 1_000 * options.rest,
+    say: (line) => process.stderr.write(`${line}\n`),
+  });
+  process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
+  const isMet = report.failed + report.staleReads + report.lost === 0 && report.longestMs < LONGEST_MS_MAX;
+  if (!isMet || report.copies !== 3 * report.keys) process.exitCode = 1;
+} catch (error) {
+  process.stderr.write(servers.lastWords());
+  throw error;
+} finally {
+  await servers.endAll();
+}
+
+function textOf(report: ChangesReport): string {
+  const lines = [
+    `requests                              ${report.operations.toLocaleString("en-US")}`,
+    `acknowledged writes                   ${report.acknowledgedWrites.toLocaleString("en-US")}`,
+    `failed requests                       ${report.failed} (bar: 0)`,
+    ...Object.entries(report.failures).map(([text, count]) => `  ${text}: ${count}`),
+    `longest request                       ${report.longestMs.toFixed(1)} ms (bar: < ${LONGEST_MS_MAX}): ${report.longest}`,
+    `reads that missed a write             ${report.staleReads} (bar: 0)`,
+    `acknowledged writes lost              ${report.lost} (bar: 0)`,
+    `copies in the end                     ${report.copies.toLocaleString("en-US")} (bar: ${(3 * report.keys).toLocaleString("en-US")})`,
+    ...report.examples.map((text) => `  ${text}`),
+    "",
+    "change                                   took    moved   ideal  longest",
+    ...report.steps.map(({ what, tookMs, moved, ideal, longestMs }) => {
+      const numbers = [`${(tookMs / 1_000).toFixed(1)} s`, percent(moved), percent(ideal), `${longestMs.toFixed(0)} ms`];
+      return `${what.padEnd(36)} ${numbers.map((text) => text.padStart(8)).join("")}`;
+    }),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)}%`;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
+  return value;
+}

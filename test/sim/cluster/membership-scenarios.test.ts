@@ -1,0 +1,121 @@
+/** Members come and go under load, in simulated worlds: nothing acknowledged is lost, and all copies agree afterwards. */
+import { expect } from "chai";
+import { pause } from "../../../lib/host/clock.js";
+import { checkAll } from "./checks.js";
+import { leave, remove } from "./departures.js";
+import type { Machine } from "./machine.js";
+import { World, type WorldOptions } from "./world.js";
+import type { WorldClient } from "./world-client.js";
+
+const SEEDS = 2;
+const KEYS = 30;
+const CONVERGENCE_MS_MAX = 60_000;
+const JOIN_MS_MAX = 60_000;
+
+/** As many machines as there are names for them. */
+type Machines = [Machine, Machine, Machine, Machine, Machine, Machine];
+
+describe("a simulated cluster whose members change", function () {
+  this.timeout(120_000);
+  let world: World;
+
+  async function start(options: WorldOptions = {}): Promise<Machines> {
+    world = await World.start({ nodes: 5, topology: "cluster", ...options });
+    const client = world.client(world.machines[0]!.name);
+    for (let at = 0; at < KEYS; at++) await world.run(client.set(`old${at}`, `value ${at}`));
+    await world.run(client.del("old0"));
+    return [...world.machines] as Machines;
+  }
+
+  afterEach(() => world?.close());
+
+  /** Requests at these nodes, one after the other, until `until` is settled. */
+  async function under<Result>(load: readonly Machine[], until: Promise<Result>): Promise<Result> {
+    let isOver = false;
+    const over = (): void => {
+      isOver = true;
+    };
+    until.then(over, over);
+    const clients = load.map((machine) => [world.client(machine.name, `load-${machine.name}`), machine.name] as const);
+    const write = async (client: WorldClient, name: string): Promise<void> => {
+      for (let at = 0; !isOver; at++) {
+        await client.trySet(`old${at % KEYS}`, `${name} ${at}`);
+        await client.tryIncr(`counter${at % 5}`);
+        await client.tryGet(`old${(at * 7) % KEYS}`);
+      }
+    };
+    const writing = Promise.all(clients.map(([client, name]) => write(client, name)));
+    return until.finally(() => writing);
+  }
+
+  async function judge(): Promise<void> {
+    await world.heal();
+    await world.allJoined({ withinMs: JOIN_MS_MAX });
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+    checkAll(world);
+  }
+
+  it("lets a member leave: the others hold all that it had, and it is refused when it comes back", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, d, leaver] = await start({ seed, settings: { replicas: String(1 + (seed % 3)) } });
+      const left = leave(world, leaver);
+      await world.run(under([a, b, c, d], left), CONVERGENCE_MS_MAX);
+      await judge();
+      const again = await world.run(leaver.start());
+      expect(again).to.be.an("object").with.nested.property("failure.message").that.contains("was removed from its cluster");
+      world.close();
+    }
+  });
+
+  it("takes a dead member out: the others make up for it", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, d, dead] = await start({ seed, settings: { replicas: "3" } });
+      dead.kill();
+      const removed = remove(world, { dead, by: a });
+      await world.run(under([a, b, c, d], removed), CONVERGENCE_MS_MAX);
+      await judge();
+      world.close();
+    }
+  });
+
+  for (const killed of ["", "the one who leaves", "one who takes over"]) {
+    it(`goes on with a leave in which ${killed === "" ? "nobody" : killed} is killed and comes back`, async () => {
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const [a, b, c, d, leaver] = await start({ seed, settings: { replicas: "2", "transfer-rate-bytes": "2kb" } });
+        const left = leave(world, leaver);
+        const disturb = async (victim: Machine): Promise<void> => {
+          await pause(world.clock, 100 + 150 * seed);
+          victim.kill();
+          await pause(world.clock, 500);
+          await world.revive(victim);
+        };
+        const disturbed = killed === "" ? null : disturb(killed === "the one who leaves" ? leaver : d);
+        await world.run(under([a, b, c], Promise.all([left, disturbed])), CONVERGENCE_MS_MAX);
+        await judge();
+        world.close();
+      }
+    });
+  }
+
+  it("takes members in and lets others go at once, one after the other", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, d, e, f] = await start({ seed, nodes: 6, latecomers: 2, settings: { replicas: "3" } });
+      const changes = Promise.all([world.revive(e), world.revive(f), leave(world, d)]);
+      await world.run(under([a, b, c], changes), CONVERGENCE_MS_MAX);
+      await judge();
+      world.close();
+    }
+  });
+
+  it("replaces a dead member by one that takes over its tokens", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, dead, heir] = await start({ seed, latecomers: 1, settings: { replicas: "3" } });
+      dead.kill();
+      world.noteGone(dead);
+      heir.extraSettings.replace = dead.name;
+      await world.run(under([a, b, c], world.revive(heir)), CONVERGENCE_MS_MAX);
+      await judge();
+      world.close();
+    }
+  });
+});
