@@ -62,4 +62,20 @@ export const copySettings = {
     change: "at run time",
     why: "bytes a second that this node reads and sends to find and repair copies that differ",
   }),
+  reapInterval: integer({
+    name: "reap-interval",
+    default: 10,
+    min: 0,
+    max: 31_536_000,
+    change: "at run time",
+    why: "seconds between two rounds in which members agree which tombstones may leave; 0 for never",
+  }),
+  tombstoneAgeMin: integer({
+    name: "tombstone-age-min",
+    default: 60,
+    min: 0,
+    max: 31_536_000,
+    change: "at run time",
+    why: "seconds for which a tombstone is kept at least, so that a key that is soon written again costs no round",
+  }),
 };

@@ -74,6 +74,22 @@ const bugs: readonly PlantedBug[] = [
     worlds: { topology: "cluster", nodes: 3 },
   },
   {
+    name: "each owner reaps its tombstones by their age",
+    replacements: [
+      {
+        file: "lib/replica/agreed-reaping.js",
+        from: "ring.current.replicas(slot)[0] === self && !ring.isChanging(slot)",
+        to: "ring.current.isReplica(slot, self)",
+      },
+      {
+        file: "lib/replica/agreed-reaping.js",
+        from: "        this.#requireAll(members);\n",
+        to: '        const byAge = { what: "remove", ringVersion, id: nextId(), live: new Map(), keys: candidates };\n        await this.#options.service.answer(byAge);\n        return;\n',
+      },
+    ],
+    worlds: { topology: "cluster", nodes: 4, replicas: 3 },
+  },
+  {
     name: "a store that may have forgotten dots goes on in its old epoch",
     replacements: [
       {

@@ -31,8 +31,12 @@ import {
   writeContext,
   writeStamp,
 } from "./record-format.js";
+import { CONTEXT_ENTRIES_MAX } from "./record-pruning.js";
 import { RecordView } from "./record-view.js";
 import { VersionVector } from "./version-vector.js";
+
+/** A body that is shorter has a context of fewer entries than `CONTEXT_ENTRIES_MAX`. */
+export const LONG_CONTEXT_BYTES = CONTEXT_ENTRIES_MAX * (ACTOR_BYTES + 1);
 
 /** The record's bytes, owned by the caller (they may lie in Node's shared pool: copy what is kept long). No local area. */
 export function encodeRecord(record: Record): Buffer {
@@ -102,6 +106,16 @@ export function contextOf({ bytes, bodyStart, valueStart: end, flags, kind }: Re
   if ((kind & WRITE_ID) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
   if ((kind & FIELDS) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
   return readContext(bytes, cursor, end);
+}
+
+/** True when more stores and epochs have written the key than `CONTEXT_ENTRIES_MAX`. Throws CORRUPT. */
+export function hasLongContext({ bytes, bodyStart, valueStart: end, flags, kind }: RecordView): boolean {
+  if ((flags & CONTEXT) === 0 || end - bodyStart < LONG_CONTEXT_BYTES) return false;
+  const cursor: Cursor = { at: bodyStart };
+  readDot(bytes, cursor, end);
+  if ((kind & WRITE_ID) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
+  if ((kind & FIELDS) !== 0) skip(cursor, readAtLeast(bytes, cursor, end, 1), end);
+  return readVarint(bytes, cursor, end) > CONTEXT_ENTRIES_MAX;
 }
 
 /** The write id of the newest version of a record that was read into `view`; null where it has none. Throws CORRUPT. */

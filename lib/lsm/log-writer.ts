@@ -43,6 +43,8 @@ export class LogWriter {
   #written: SegmentRange[] = [];
   #appendedBytes = 0;
   #syncedBytes = 0;
+  /** Begun so far, those that blocked not among them. */
+  #syncs = 0;
   #syncing: Promise<void> | null = null;
   #failure: OperatingError | null = null;
 
@@ -86,8 +88,9 @@ export class LogWriter {
     return this.#failure;
   }
 
-  get isSyncing(): boolean {
-    return this.#syncing !== null;
+  /** The number of the sync that is under way; 0 for none. */
+  get syncUnderWay(): number {
+    return this.#syncing === null ? 0 : this.#syncs;
   }
 
   /**
@@ -200,6 +203,7 @@ export class LogWriter {
   }
 
   async #syncOnce(): Promise<void> {
+    this.#syncs++;
     const plan = this.#plan();
     try {
       for (const { segment } of plan.segments) if (!segment.isDropped) await segment.file.sync();

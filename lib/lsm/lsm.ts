@@ -87,6 +87,7 @@ export class Lsm {
   #committing: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #isCommitDue = false;
   #isSyncDue = false;
+  #syncWatched = 0;
   #isSyncLate = false;
   #isClosed = false;
 
@@ -474,11 +475,13 @@ export class Lsm {
       this.#isSyncDue = false;
       if (this.#isClosed || this.#fsync !== "everysec" || this.#writer.failure !== null) return;
       if (this.#writer.syncedBytes === this.#writer.appendedBytes) return;
-      if (this.#writer.isSyncing) {
+      const { syncUnderWay } = this.#writer;
+      if (syncUnderWay !== 0 && syncUnderWay === this.#syncWatched) {
         // Still at the sync of a second ago: writers wait rather than have more at stake.
         this.#isSyncLate = true;
         this.#relieve();
       } else background(this.#syncInBackground());
+      this.#syncWatched = this.#writer.syncUnderWay;
       this.#scheduleSync();
     });
   }

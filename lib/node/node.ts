@@ -21,6 +21,7 @@ import { Lsm } from "../lsm/lsm.js";
 import { KeyQueues } from "../replica/key-queues.js";
 import { MetaStore } from "../replica/meta-store.js";
 import { Reaper } from "../replica/reaper.js";
+import { ensureReapingIndex } from "../replica/reaping-index.js";
 import { Replica } from "../replica/replica.js";
 import { StoreIdentity } from "../replica/store-identity.js";
 import { RespServer } from "../resp/server.js";
@@ -104,6 +105,7 @@ export class Node {
       requireGoing();
       live.onChange("appendfsync", (values) => lsm.setFsync(values.appendfsync));
       const meta = await MetaStore.open(lsm);
+      await ensureReapingIndex({ lsm, meta, log });
       const identity = StoreIdentity.open({ meta, random, hasLostData: exists(disk, lossMark) });
       undo.push(() => identity.stop());
       disk.remove(lossMark);

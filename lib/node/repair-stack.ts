@@ -1,26 +1,32 @@
-/** What keeps copies equal in the background, put together: hash trees, their rebuilding, anti-entropy. No logic of its own. */
+/** What keeps copies equal in the background, put together: hash trees, their rebuilding, anti-entropy, reaping. No logic of its own. */
 import { background } from "../background.js";
 import type { Cluster, Ring } from "../cluster/cluster.js";
 import type { RepairReply, RepairRequest } from "../commands/cluster-operations.js";
 import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
+import type { Lsm } from "../lsm/lsm.js";
 import type { Peers } from "../peer/peer.js";
+import { AgreedReaping } from "../replica/agreed-reaping.js";
 import { AntiEntropy } from "../replica/anti-entropy.js";
 import { DigestRebuild } from "../replica/digest-rebuild.js";
 import { HashTrees } from "../replica/hash-tree.js";
 import type { Hints } from "../replica/hints.js";
+import { ReapService } from "../replica/reap-service.js";
 import type { Replica } from "../replica/replica.js";
 import { SlotRelease } from "../replica/slot-release.js";
+import type { StoreIdentity } from "../replica/store-identity.js";
 import type { ExchangeNode } from "../replica/tree-exchange.js";
 import { TreeService } from "../replica/tree-service.js";
 import type { LiveConfig } from "./live-config.js";
-import { repairSettings } from "./settings.js";
+import { reapSettings, repairSettings } from "./settings.js";
 
 export interface RepairStackOptions {
   readonly host: Pick<Host, "clock">;
   readonly live: LiveConfig;
   readonly log: Log;
   readonly replica: Replica;
+  readonly lsm: Lsm;
+  readonly identity: StoreIdentity;
   readonly hints: Hints;
   readonly peers: Peers;
   readonly cluster: Cluster;
@@ -38,10 +44,12 @@ export class RepairStack {
   readonly #cluster: Cluster;
   readonly #trees: HashTrees;
   readonly #service: TreeService;
+  readonly #reapService: ReapService;
+  readonly #reaping: AgreedReaping;
 
   /** REQUIRES that a ring is known. */
   constructor(options: RepairStackOptions) {
-    const { host, live, log, replica, hints, peers, cluster, store, nameOf } = options;
+    const { host, live, log, replica, lsm, identity, hints, peers, cluster, store } = options;
     const { clock } = host;
     const settings = repairSettings(live);
     this.#cluster = cluster;
@@ -59,13 +67,28 @@ export class RepairStack {
       doubt: (slot) => rebuild.doubt(slot),
     };
     this.release = new SlotRelease({ ...node, log, selfId: cluster.selfId });
+    const nameOf = (id: string): string => options.nameOf(cluster.ring, id);
+    const { selfId } = cluster;
+    const reaping = reapSettings(live);
+    this.#reapService = new ReapService({ selfId, peers, replica, hints, lsm, identity, clock, settings: reaping });
+    this.#reaping = new AgreedReaping({
+      selfId,
+      peers,
+      replica,
+      service: this.#reapService,
+      clock,
+      log,
+      settings: reaping,
+      nextId: () => replica.nextStamp(),
+      nameOf,
+    });
     this.antiEntropy = new AntiEntropy({
       ...node,
       peers,
       hints,
       log,
       settings,
-      nameOf: (id) => nameOf(cluster.ring, id),
+      nameOf,
       onStaleRing: (from) => background(cluster.fetchRing(from)),
       slotsUnknown: () => rebuild.missing,
       onUnknown: () => rebuild.start(),
@@ -75,12 +98,16 @@ export class RepairStack {
 
   serve(): void {
     this.#service.serve();
+    this.#reapService.serve();
     this.antiEntropy.start();
+    this.#reaping.start();
   }
 
   /** `hasCompany`: others hold copies, or may have held some. */
   update(ring: Ring, { hasCompany }: { hasCompany: boolean }): void {
     this.#trees.update(ring);
+    this.#reapService.update(ring);
+    this.#reaping.update(ring);
     if (!hasCompany) return;
     this.rebuild.start();
     this.release.update(ring);
@@ -112,9 +139,11 @@ export class RepairStack {
     yield* this.antiEntropy.fields();
     yield ["slots_to_release", this.release.foreign().length];
     yield ["records_released", this.release.released];
+    yield* this.#reaping.fields();
   }
 
   async stop(): Promise<void> {
+    await this.#reaping.stop();
     await this.antiEntropy.stop();
     await this.release.stop();
     await this.rebuild.stop();

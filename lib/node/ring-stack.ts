@@ -176,6 +176,7 @@ export class RingStack {
       meta,
       settings: transferSettings(live),
       store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
+      carrying: replica.carrying,
       beginEpoch: () => identity.beginEpoch(),
     });
     this.cluster.onRing((ring) => this.intake.update(ring));
@@ -283,6 +284,7 @@ export class RingStack {
       isMember: (id) => cluster.ring.indexOf(id) !== null,
       store: (dataKey, bytes, start, end) => this.#store(dataKey, bytes, start, end),
       onStaleRing: (from) => background(cluster.fetchRing(from)),
+      carrying: replica.carrying,
       nameOf: (id) => nameOf(cluster.ring, id),
     });
     this.#handoff = handoff;
@@ -291,6 +293,8 @@ export class RingStack {
       live,
       log,
       replica,
+      lsm,
+      identity: this.#options.identity,
       hints,
       peers,
       cluster,

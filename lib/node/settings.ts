@@ -5,6 +5,7 @@ import type { Consistency, Level } from "../coordinator/consistency.js";
 import type { CoordinatorSettings } from "../coordinator/local-keyspace.js";
 import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
 import { defaultPeerSettings, type PeerSettings } from "../peer/peer.js";
+import type { ReapSettings } from "../replica/agreed-reaping.js";
 import type { AntiEntropySettings } from "../replica/anti-entropy.js";
 import type { HandoffSettings } from "../replica/handoff.js";
 import type { HintSettings } from "../replica/hints.js";
@@ -93,6 +94,12 @@ export function transferSettings(live: LiveConfig): TransferOptions["settings"] 
 export function repairSettings(live: LiveConfig): AntiEntropySettings {
   return live.view(({ antiEntropyInterval, repairRateBytes }) => {
     return { antiEntropyIntervalMs: 1_000 * antiEntropyInterval, repairRateBytes };
+  });
+}
+
+export function reapSettings(live: LiveConfig): ReapSettings & { readonly requestTimeoutMs: number } {
+  return live.view(({ reapInterval, tombstoneAgeMin, requestTimeout }) => {
+    return { reapIntervalMs: 1_000 * reapInterval, reapAgeMs: 1_000 * tombstoneAgeMin, requestTimeoutMs: requestTimeout };
   });
 }
 

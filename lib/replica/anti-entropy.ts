@@ -228,7 +228,7 @@ export class AntiEntropy {
     this.#exchange = exchange;
     let outcome: ExchangeOutcome = "gone";
     try {
-      outcome = await exchange.run();
+      outcome = await this.#options.replica.carrying.during(() => exchange.run());
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       exchange.result.failed++;

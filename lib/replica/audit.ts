@@ -10,6 +10,9 @@ import {
   expiryKey,
   hashOfDataKey,
   META_START,
+  REAPING_END,
+  REAPING_START,
+  reapingKey,
   slotOfDataKey,
 } from "./data-key.js";
 import { footprintOfView, isIndexed } from "./record-index.js";
@@ -27,6 +30,7 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
   const expiring = new Array<number>(DATABASES).fill(0);
   const hidden = new Array<number>(DATABASES).fill(0);
   const expected = new Set<string>();
+  const reapable = new Set<string>();
   const sums = new Array<number>(SLOTS).fill(0);
   for (let from: string | null = ""; from !== null; ) {
     const page = await replica.scan({ from, to: DATA_END, limit: PAGE, values: "with" });
@@ -34,7 +38,8 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
       view.read(value!, 0, value!.length);
       const at = slotOfDataKey(key);
       sums[at] = (sums[at]! + digestOf(view, hashOfDataKey(key))) % DIGEST_SPAN;
-      const { isCounted, isHidden, expiries } = footprintOfView(view);
+      const { isCounted, isHidden, expiries, isReapable } = footprintOfView(view);
+      if (isReapable) reapable.add(reapingKey(key));
       const database = databaseOfDataKey(key);
       const place = at * DATABASES + database;
       if (isCounted) live.set(place, (live.get(place) ?? 0) + 1);
@@ -48,6 +53,7 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
   const require = (name: string, found: number, counted: number): void => {
     if (found !== counted) wrongs.push(`${name}: the counter says ${found}, the records ${counted}`);
   };
+  require("records that may be reaped or pruned", replica.reapable, reapable.size);
   for (let database = 0; database < DATABASES; database++) {
     require(`expiring records of database ${database}`, replica.expiringSize(database), expiring[database]!);
     require(`hidden records of database ${database}`, replica.hiddenSize(database), hidden[database]!);
@@ -60,13 +66,26 @@ export async function auditReplica(replica: Replica): Promise<readonly string[]>
     const sum = replica.digests.sumOf(slot);
     if (sum !== null) require(`digests of slot ${slot}`, sum, sums[slot]!);
   }
-  for (let from: string | null = EXPIRY_START; from !== null; ) {
-    const page = await replica.scan({ from, to: META_START, limit: PAGE, values: "without" });
+  wrongs.push(...(await compareIndex(replica, [EXPIRY_START, META_START], expected, "expiries")));
+  wrongs.push(...(await compareIndex(replica, [REAPING_START, REAPING_END], reapable, "what may be reaped")));
+  return wrongs;
+}
+
+/** Differences between the keys of a range and those that are expected, which are used up. */
+async function compareIndex(
+  replica: Replica,
+  [start, to]: readonly [string, string],
+  expected: Set<string>,
+  name: string,
+): Promise<string[]> {
+  const hex = (key: string): string => Buffer.from(key, "latin1").toString("hex");
+  const wrongs: string[] = [];
+  for (let from: string | null = start; from !== null; ) {
+    const page = await replica.scan({ from, to, limit: PAGE, values: "without" });
     for (const { key } of page.entries) {
-      if (!expected.delete(key)) wrongs.push(`an index entry names no expiry: ${Buffer.from(key, "latin1").toString("hex")}`);
+      if (!expected.delete(key)) wrongs.push(`an entry of the index of ${name} names none: ${hex(key)}`);
     }
     from = page.next;
   }
-  for (const key of expected) wrongs.push(`an expiry has no index entry: ${Buffer.from(key, "latin1").toString("hex")}`);
-  return wrongs;
+  return [...wrongs, ...[...expected].map((key) => `the index of ${name} lacks an entry: ${hex(key)}`)];
 }

@@ -5,6 +5,8 @@
  *     hints   01 | ... (hint-key.ts)
  *     expiry  02 | expiry in ms u48 | data key without its space byte
  *     meta    03 | name
+ *     reaping 04 | data key without its space byte (record-index.ts)
+ *     reaps   05 | slot u16 (slot-reaps.ts)
  *
  * Numbers are big-endian. A page of a scan ends only between hashes, so a cursor is a slot and a hash. The order is part
  * of the stored format: docs/FORMATS.md.
@@ -22,6 +24,8 @@ export const DATABASES = 16;
 const SPACE_DATA = 0;
 const SPACE_EXPIRY = 2;
 const SPACE_META = 3;
+const SPACE_REAPING = 4;
+const SPACE_REAPS = 5;
 
 /** Bytes before the raw key in a data key: space, slot, database, hash. */
 export const DATA_PREFIX = 8;
@@ -40,6 +44,9 @@ export const EXPIRY_START = String.fromCharCode(SPACE_EXPIRY);
 /** All keys of the node's own records lie from META_START to before META_END. */
 export const META_START = String.fromCharCode(SPACE_META);
 export const META_END = String.fromCharCode(SPACE_META + 1);
+
+export const REAPING_START = String.fromCharCode(SPACE_REAPING);
+export const REAPING_END = String.fromCharCode(SPACE_REAPING + 1);
 
 /** Builds data keys in one reused buffer. Keys up to `keyBytesMax` bytes. */
 export class DataKeys {
@@ -162,6 +169,26 @@ export function splitExpiryKey(key: string): { expiryMs: number; dataKey: string
   let expiryMs = 0;
   for (let at = 1; at < EXPIRY_PREFIX; at++) expiryMs = expiryMs * 256 + key.charCodeAt(at);
   return { expiryMs, dataKey: String.fromCharCode(SPACE_DATA) + key.slice(EXPIRY_PREFIX) };
+}
+
+/** The index entry of a record that may be reaped or pruned. */
+export function reapingKey(dataKey: string): string {
+  return REAPING_START + dataKey.slice(1);
+}
+
+/** The first possible key of that index in a slot; `SLOTS`: the first behind all. */
+export function reapingKeyFloor(slot: number): string {
+  return slot === SLOTS ? REAPING_END : REAPING_START + String.fromCharCode(slot >>> 8, slot & 0xff);
+}
+
+/** The data key of an entry of that index. */
+export function dataKeyOfReaping(key: string): string {
+  return String.fromCharCode(SPACE_DATA) + key.slice(1);
+}
+
+/** Where it stands when a slot was reaped last. */
+export function slotReapKey(slot: number): string {
+  return String.fromCharCode(SPACE_REAPS, slot >>> 8, slot & 0xff);
 }
 
 /** A key of the node's own records. */

@@ -11,6 +11,7 @@ import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { pause, type Timer } from "../host/clock.js";
 import type { Peers } from "../peer/peer.js";
+import type { Fence } from "./fence.js";
 import { type HandoffNode, type HandoffOutcome, HandoffRun, type HandoffSettings } from "./handoff-run.js";
 import type { Hints } from "./hints.js";
 import { Readdressing, type ReaddressingOptions, type RingSight } from "./readdressing.js";
@@ -37,6 +38,8 @@ export interface HandoffOptions extends Omit<HandoffNode, "readdressing"> {
   readonly store: ReaddressingOptions["store"];
   /** The member knows a newer ring: fetch it. */
   readonly onStaleRing: (from: MemberId) => void;
+  /** Counts each run. */
+  readonly carrying: Fence;
   /** As people know it. */
   readonly nameOf: (member: MemberId) => string;
 }
@@ -165,7 +168,7 @@ export class Handoff {
     let outcome: HandoffOutcome = "refused";
     const run = this.#runs.get(target);
     try {
-      outcome = await work();
+      outcome = await this.#options.carrying.during(work);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       this.#options.log.warn({ target, error: messageOf(error) }, "hints stay for now: they could not be handed over");

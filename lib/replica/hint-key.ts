@@ -49,6 +49,11 @@ export function splitHintKey(key: string): { readonly target: MemberId; readonly
   return { target, kind, dataKey: String.fromCharCode(SPACE_DATA) + key.slice(KEY_HEAD_BYTES) };
 }
 
+/** The slot of the key that a hint is about. */
+export function slotOfHintKey(key: string): number {
+  return (key.charCodeAt(KEY_HEAD_BYTES) << 8) | key.charCodeAt(KEY_HEAD_BYTES + 1);
+}
+
 /** Writes what stands in front of a hint's record. REQUIRES room for `HINT_HEAD_BYTES`. */
 export function writeHintHead(target: Buffer, head: { readonly createdMs: number; readonly tag: number }): void {
   target.writeUIntBE(head.createdMs, 0, 6);

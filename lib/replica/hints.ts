@@ -8,6 +8,7 @@
  */
 import { background } from "../background.js";
 import { copyBytes } from "../bytes/copy.js";
+import { SLOTS } from "../bytes/slot.js";
 import { merge, type Record } from "../causality/record.js";
 import { decodeRecord, encodeRecord } from "../causality/record-encoding.js";
 import type { MemberId } from "../cluster/member.js";
@@ -26,6 +27,7 @@ import {
   HintKind,
   hintEndOf,
   hintPrefix,
+  slotOfHintKey,
   splitHintKey,
   tagOf,
   writeHintHead,
@@ -39,6 +41,9 @@ const PAGE_HINTS = 256;
 const PAGE_BYTES = 1_048_576;
 /** Hints that may wait for the disk at once. */
 const READS_MAX = 1_024;
+/** Past so many it is not looked which slots have hints. */
+const LISTED_MAX = 100_000;
+const LISTED_PAGE = 4_096;
 const SCRATCH_BYTES_KEPT = 1_048_576;
 
 /** Read at each use. */
@@ -98,6 +103,8 @@ export class Hints {
   readonly #head = Buffer.alloc(HINT_HEAD_BYTES);
   #scratch = Buffer.alloc(16_384);
   #lastTag = 0;
+  /** Of each slot the tag of the last change that kept or marked something of it, since the start. */
+  readonly #lastTags = new Float64Array(SLOTS);
   #isClosed = false;
 
   private constructor(options: HintsOptions) {
@@ -248,6 +255,24 @@ export class Hints {
     return this.#lastTag;
   }
 
+  /** True when something of the slot was kept or marked since `lastTag` was this. */
+  hasGrown(slot: number, sinceTag: number): boolean {
+    return this.#lastTags[slot]! > sinceTag;
+  }
+
+  /** The slots that hints are about; null where there are too many hints to look. Rejects with IO or CORRUPT. */
+  async slots(): Promise<ReadonlySet<number> | null> {
+    const slots = new Set<number>();
+    if (this.count > LISTED_MAX) return null;
+    for (let from: string | null = HINTS_START; from !== null; ) {
+      const range = { from, to: HINTS_END, limit: LISTED_PAGE, values: "without" } as const;
+      const page: Awaited<ReturnType<Lsm["scan"]>> = await this.#lsm.scan(range);
+      for (const { key } of page.entries) slots.add(slotOfHintKey(key));
+      from = page.next;
+    }
+    return slots;
+  }
+
   /** Some hints for a target, records before marks, in the order of their keys. Rejects with IO or CORRUPT. */
   async page(
     target: MemberId,
@@ -381,6 +406,7 @@ export class Hints {
 
   #put(key: string, createdMs: number, value: Buffer, valueBytes: number): void {
     writeHintHead(value, { createdMs, tag: ++this.#lastTag });
+    this.#lastTags[slotOfHintKey(key)] = this.#lastTag;
     this.#lsm.put(key, value, 0, valueBytes);
   }
 

@@ -45,6 +45,8 @@ export const ReplicaKind = {
   tree: BACKGROUND_KIND_MIN + 6,
   /** How far the receiver is with slots that it is to own: intake-messages.ts. */
   intake: BACKGROUND_KIND_MIN + 7,
+  /** What may leave for good: reap-messages.ts. */
+  reap: BACKGROUND_KIND_MIN + 8,
 } as const;
 
 export const AnswerStatus = {

@@ -143,7 +143,7 @@ export class ReplicaService {
     background(
       target === null
         ? this.#storeLater(request, { dataKey, ringVersion }, record)
-        : this.#keepHintLater(request, target, dataKey, record),
+        : this.#options.replica.merging.during(() => this.#keepHintLater(request, target, dataKey, record)),
     );
   }
 

@@ -25,7 +25,8 @@ import {
   type Version,
 } from "../causality/record.js";
 import { RecordComparison } from "../causality/record-compare.js";
-import { decodeRecord, encodeRecord, writeIdOf } from "../causality/record-encoding.js";
+import { decodeRecord, encodeRecord, LONG_CONTEXT_BYTES, writeIdOf } from "../causality/record-encoding.js";
+import { isDead, type LiveStores, pruned } from "../causality/record-pruning.js";
 import { RecordView } from "../causality/record-view.js";
 import { RecordWriter } from "../causality/record-writer.js";
 import type { VersionVector } from "../causality/version-vector.js";
@@ -33,12 +34,21 @@ import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Backlog, Lsm, ScanPage } from "../lsm/lsm.js";
 import { type EncodedRecord, encodedRecordOf } from "./encoded-record.js";
+import { Fence } from "./fence.js";
 import type { Records } from "./fetch-watch.js";
 import type { FlushContext } from "./flushes.js";
 import type { KeyQueues } from "./key-queues.js";
 import type { MetaStore } from "./meta-store.js";
 import { RecentWrites } from "./recent-writes.js";
-import { footprintOf, footprintOfValue, footprintOfView, NO_FOOTPRINT, REPLICA_COUNTERS } from "./record-index.js";
+import {
+  DEAD,
+  type Footprint,
+  footprintOf,
+  footprintOfValue,
+  footprintOfView,
+  NO_FOOTPRINT,
+  REPLICA_COUNTERS,
+} from "./record-index.js";
 import type { Uncovered } from "./replica-messages.js";
 import type { StoreIdentity } from "./store-identity.js";
 import { type Look, StoredRecords } from "./stored-records.js";
@@ -109,8 +119,10 @@ export class Replica extends StoredRecords {
   readonly #comparison: RecordComparison;
   readonly #merged = { kind: "unchanged" as MergeResult["kind"], uncoveredStamp: 0 };
   #keepsTombstones = false;
-  /** Records that wait for the disk to be merged. */
-  #mergeReads = 0;
+  /** Records from elsewhere that wait here for the disk, to be merged. */
+  readonly merging = new Fence();
+  /** Work that carries records from one member to another for no client: handover, comparison, transfer. */
+  readonly carrying = new Fence();
 
   constructor(options: ReplicaOptions) {
     super(options.lsm);
@@ -174,12 +186,16 @@ export class Replica extends StoredRecords {
     const oldBytes = old === null ? null : old.bytes;
     const oldStart = old === null ? 0 : old.start;
     const oldEnd = old === null ? 0 : old.end;
+    const oldBodyBytes = old === null ? 0 : old.valueStart - old.bodyStart;
     const writer = this.#writer;
     if (typeof value === "string") writer.putString(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
     else writer.putBytes(mint, value, expiryMs, oldBytes, oldStart, oldEnd);
     if (old === null || !old.isLive(nowMs)) this.noteAppearance(dataKey);
     const record = writer.view();
-    this.put(dataKey, old, record, 0, record.length, before, footprintOfValue(expiryMs));
+    // Its context has an entry more than the old one at most.
+    const mayBeLong = old !== null && oldBodyBytes >= LONG_CONTEXT_BYTES;
+    const after = mayBeLong ? this.#footprintOf(record) : footprintOfValue(expiryMs);
+    this.put(dataKey, old, record, 0, record.length, before, after);
   }
 
   /**
@@ -193,7 +209,12 @@ export class Replica extends StoredRecords {
     const before = footprintOfView(old);
     this.#writer.remove(this.#nextMint(this.#clock.wallMs()), old.bytes, old.start, old.end);
     const record = this.#writer.view();
-    this.put(dataKey, old, record, 0, record.length, before, NO_FOOTPRINT);
+    this.put(dataKey, old, record, 0, record.length, before, DEAD);
+  }
+
+  #footprintOf(record: Uint8Array): Footprint {
+    this.#incoming.read(record, 0, record.length);
+    return footprintOfView(this.#incoming);
   }
 
   /**
@@ -342,18 +363,18 @@ export class Replica extends StoredRecords {
    * throws, and with IO or CORRUPT of the read. It waits for the disk as long as that takes: whoever must not wraps it.
    */
   async mergeRead(dataKey: string, bytes: Uint8Array, start: number, end: number, limit: Limit): Promise<MergeReadResult> {
-    if (this.#mergeReads >= this.queues.waitingMax) {
-      throw new OperatingError("BUSY", `${this.#mergeReads} records wait to be merged; try again (requests-queued-max)`);
+    const { count } = this.merging;
+    if (count >= this.queues.waitingMax) {
+      throw new OperatingError("BUSY", `${count} records wait to be merged; try again (requests-queued-max)`);
     }
     const own = Buffer.from(bytes.subarray(start, end));
+    return this.merging.during(() => this.#mergeFetched(dataKey, own, limit));
+  }
+
+  async #mergeFetched(dataKey: string, own: Buffer, limit: Limit): Promise<MergeReadResult> {
     const fetched: Records = new Map();
-    this.#mergeReads++;
     let records: Records | null;
-    try {
-      while ((records = this.gather([dataKey], fetched)) === null) await this.fetch([dataKey], fetched);
-    } finally {
-      this.#mergeReads--;
-    }
+    while ((records = this.gather([dataKey], fetched)) === null) await this.fetch([dataKey], fetched);
     if (limit.isPast) throw limit.error();
     const old = this.at(dataKey, records);
     const { kind, uncoveredStamp: stamp } = this.merge(dataKey, old, encodedRecordOf(own), this.#clock.wallMs());
@@ -378,6 +399,23 @@ export class Replica extends StoredRecords {
     if (before.versions.some((version) => isLive(version, nowMs))) return false;
     this.remove(dataKey);
     return true;
+  }
+
+  /**
+   * Removes the record at hand, nothing but tombstones, or takes out of its context what no store counts on: for when all who
+   * may know of anything older agree (agreed-reaping.ts).
+   */
+  reapAgreed(dataKey: string, live: LiveStores): "removed" | "pruned" | "kept" {
+    const { record } = this;
+    const before = decodeRecord(record.bytes, record.start, record.end);
+    if (isDead(before)) {
+      this.remove(dataKey);
+      return "removed";
+    }
+    const after = pruned(before, live);
+    if (after === before) return "kept";
+    this.#store(dataKey, record, before, after, this.#clock.wallMs());
+    return "pruned";
   }
 
   /**

@@ -14,10 +14,10 @@ const NO_ROOM = "the disk does not keep up";
 const NO_BYTES = Buffer.alloc(0);
 
 export class RoomQueue {
-  readonly #replica: Pick<Replica, "backlog" | "room">;
+  readonly #replica: Pick<Replica, "backlog" | "room" | "merging">;
   #heldBytes = 0;
 
-  constructor(replica: Pick<Replica, "backlog" | "room">) {
+  constructor(replica: Pick<Replica, "backlog" | "room" | "merging">) {
     this.#replica = replica;
   }
 
@@ -27,10 +27,13 @@ export class RoomQueue {
     const bytes = request.payload.length + REQUEST_BYTES;
     if (this.#heldBytes + bytes > HELD_BYTES_MAX) return request.refuse("BUSY", NO_ROOM);
     this.#heldBytes += bytes;
-    const held = this.#hold(request, Buffer.from(request.payload), handle).finally(() => {
-      this.#heldBytes -= bytes;
-    });
-    background(held);
+    const payload = Buffer.from(request.payload);
+    const held = this.#replica.merging.during(() => this.#hold(request, payload, handle));
+    background(
+      held.finally(() => {
+        this.#heldBytes -= bytes;
+      }),
+    );
   }
 
   async #hold(request: PeerRequest, payload: Buffer, handle: (request: PeerRequest) => void): Promise<void> {

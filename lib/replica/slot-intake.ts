@@ -18,6 +18,7 @@ import { messageOf, OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Log } from "../log.js";
 import type { Peers } from "../peer/peer.js";
+import type { Fence } from "./fence.js";
 import type { MetaStore } from "./meta-store.js";
 import { planTransfer, pullRanges, type TransferOptions, type TransferProgress } from "./range-transfer.js";
 
@@ -35,6 +36,8 @@ export interface SlotIntakeOptions {
   readonly meta: MetaStore;
   readonly settings: TransferOptions["settings"];
   readonly store: TransferOptions["store"];
+  /** Counts each attempt. */
+  readonly carrying: Fence;
   /** Goes on as a new actor, and makes all that is stored durable: this store may have minted dots of these keys before. Throws IO. */
   readonly beginEpoch: () => void;
 }
@@ -108,7 +111,7 @@ export class SlotIntake {
     await pause(clock, 0);
     while (!this.#isOvertaken(intake)) {
       try {
-        await this.#takeIn(intake);
+        await this.#options.carrying.during(() => this.#takeIn(intake));
         return;
       } catch (error) {
         if (!(error instanceof OperatingError)) throw error;

@@ -84,7 +84,7 @@ export class SlotRelease {
     for (const slot of this.foreign()) {
       if (this.#isStopped) return;
       try {
-        if (!(await this.#release(slot))) break;
+        if (!(await this.#options.replica.carrying.during(() => this.#release(slot)))) break;
       } catch (error) {
         if (!(error instanceof OperatingError)) throw error;
         log.warn({ slot, code: error.code }, `a slot that others own by now stays here for now: ${messageOf(error)}`);

@@ -263,6 +263,11 @@ export class StoredRecords {
     return this.#index.hiddenSize(database);
   }
 
+  /** Records that may be reaped or pruned once all owners agree. */
+  get reapable(): number {
+    return this.#index.reapable;
+  }
+
   /** True when some record in some database expires. */
   hasExpiring(): boolean {
     for (let database = 0; database < DATABASES; database++) if (this.expiringSize(database) > 0) return true;

@@ -14,19 +14,12 @@
  * Numbers of fixed length are big-endian. A leaf is 0 where the sum is not known or the slot is not compared, else twice the sum
  * and one. A place in a slot is a database u8 and a hash u32; keys of one place stay together.
  */
-import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
 import { SLOTS } from "../bytes/slot.js";
+import { readU56, U56_BYTES, writeU56 } from "../bytes/u56.js";
 import { type Cursor, readVarint, varintLength, writeVarint } from "../bytes/varint.js";
 import { OperatingError } from "../errors.js";
-import {
-  DATA_PREFIX,
-  DATABASES,
-  databaseOfDataKey,
-  dataKeyFloor,
-  hashOfDataKey,
-  isDataKey,
-  slotOfDataKey,
-} from "./data-key.js";
+import { DATABASES, databaseOfDataKey, dataKeyFloor, hashOfDataKey, slotOfDataKey } from "./data-key.js";
+import { bitsOf, hasBit, type KeyDigest, keyDigestsLength, readKeyDigests, writeKeyDigests } from "./key-digests.js";
 import { AnswerStatus } from "./replica-messages.js";
 import { readSpans, type SlotSpan, spansLength, writeSpans } from "./slot-spans.js";
 
@@ -34,7 +27,7 @@ export const GROUPS = 256;
 export const SLOTS_PER_GROUP = SLOTS / GROUPS;
 
 const SUM_BYTES = 6;
-const LEAF_BYTES = 7;
+const LEAF_BYTES = U56_BYTES;
 const PLACE_BYTES = 5;
 const HASHES = 2 ** 32;
 /** Behind the last place of a slot. */
@@ -50,10 +43,7 @@ export interface Stretch {
   readonly sum: number;
 }
 
-export interface KeyDigest {
-  readonly dataKey: string;
-  readonly digest: number;
-}
+export type { KeyDigest };
 
 export type TreeRequest =
   | { readonly what: "sums"; readonly ringVersion: number; readonly sums: readonly number[] }
@@ -182,16 +172,10 @@ export interface KeysAnswer {
 
 export function encodeKeysAnswer({ end, differing, keys }: KeysAnswer): Buffer {
   const bits = bitsOf(differing);
-  let length = 1 + PLACE_BYTES + bits.length;
-  for (const { dataKey } of keys) length += varintLength(dataKey.length) + dataKey.length + SUM_BYTES;
-  const bytes = Buffer.allocUnsafe(length);
+  const bytes = Buffer.allocUnsafe(1 + PLACE_BYTES + bits.length + keyDigestsLength(keys));
   bytes[0] = AnswerStatus.ok;
-  let at = bytes.writeUIntBE(end, 1, PLACE_BYTES);
-  at += bits.copy(bytes, at);
-  for (const { dataKey, digest } of keys) {
-    at = writeLatin1(bytes, writeVarint(bytes, at, dataKey.length), dataKey);
-    at = bytes.writeUIntBE(digest, at, SUM_BYTES);
-  }
+  const at = bytes.writeUIntBE(end, 1, PLACE_BYTES);
+  writeKeyDigests(bytes, at + bits.copy(bytes, at), keys);
   return bytes;
 }
 
@@ -202,17 +186,8 @@ export function decodeKeysAnswer(answer: Buffer, slot: number, stretches: number
   if (answer.length < keysAt) throw damaged();
   const end = answer.readUIntBE(1, PLACE_BYTES);
   const differing = Array.from({ length: stretches }, (_, at) => hasBit(answer, bitsAt, at));
-  const keys: KeyDigest[] = [];
-  const cursor: Cursor = { at: keysAt };
-  while (cursor.at < answer.length) {
-    const length = readVarint(answer, cursor, answer.length);
-    const keyEnd = cursor.at + length;
-    if (length < DATA_PREFIX || keyEnd + SUM_BYTES > answer.length) throw damaged();
-    const dataKey = latin1Of(answer, cursor.at, keyEnd);
-    if (!isDataKey(dataKey) || slotOfDataKey(dataKey) !== slot) throw damaged();
-    keys.push({ dataKey, digest: answer.readUIntBE(keyEnd, SUM_BYTES) });
-    cursor.at = keyEnd + SUM_BYTES;
-  }
+  const keys = readKeyDigests(answer, { at: keysAt });
+  if (keys.some(({ dataKey }) => slotOfDataKey(dataKey) !== slot)) throw damaged();
   if (end > PLACES) throw damaged();
   return { end, differing, keys };
 }
@@ -225,12 +200,7 @@ function writeHead(bytes: Buffer, what: number, ringVersion: number): number {
 /** Leaves as they stand in messages, and in the record of a clean stop. */
 export function encodeLeaves(leaves: readonly number[]): Buffer {
   const bytes = Buffer.allocUnsafe(leaves.length * LEAF_BYTES);
-  // `writeUIntBE` ends at six bytes.
-  leaves.forEach((leaf, index) => {
-    const at = index * LEAF_BYTES;
-    bytes[at] = Math.floor(leaf / 2 ** 48);
-    bytes.writeUIntBE(leaf % 2 ** 48, at + 1, LEAF_BYTES - 1);
-  });
+  for (const [index, leaf] of leaves.entries()) writeU56(bytes, index * LEAF_BYTES, leaf);
   return bytes;
 }
 
@@ -242,22 +212,9 @@ export function decodeLeaves(bytes: Buffer, start: number): number[] {
 function readAll(bytes: Buffer, start: number, width: typeof SUM_BYTES | typeof LEAF_BYTES): number[] {
   const numbers: number[] = [];
   for (let at = start; at < bytes.length; at += width) {
-    const low = bytes.readUIntBE(at + width - SUM_BYTES, SUM_BYTES);
-    numbers.push(width === SUM_BYTES ? low : bytes[at]! * 2 ** 48 + low);
+    numbers.push(width === SUM_BYTES ? bytes.readUIntBE(at, SUM_BYTES) : readU56(bytes, at));
   }
   return numbers;
-}
-
-function bitsOf(flags: readonly boolean[]): Buffer {
-  const bits = Buffer.alloc(Math.ceil(flags.length / 8));
-  flags.forEach((flag, at) => {
-    if (flag) bits[at >>> 3]! |= 1 << (at & 7);
-  });
-  return bits;
-}
-
-function hasBit(bytes: Buffer, start: number, at: number): boolean {
-  return ((bytes[start + (at >>> 3)] ?? 0) & (1 << (at & 7))) !== 0;
 }
 
 function damaged(): OperatingError {

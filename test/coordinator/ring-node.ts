@@ -18,6 +18,7 @@ import { lsmJobs } from "../../lib/lsm/jobs.js";
 import { Lsm } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings } from "../../lib/lsm/lsm-settings.js";
 import { defaultPeerSettings, Peers } from "../../lib/peer/peer.js";
+import { Fence } from "../../lib/replica/fence.js";
 import { Handoff } from "../../lib/replica/handoff.js";
 import { Hints } from "../../lib/replica/hints.js";
 import { KeyQueues } from "../../lib/replica/key-queues.js";
@@ -186,6 +187,7 @@ export class RingNode {
       isAwaitingSync: () => !lsm.isAcknowledged || settings.fsync === "always",
     });
     this.handoff = new Handoff({
+      carrying: new Fence(),
       hints,
       peers: this.peers,
       clock,

@@ -256,6 +256,20 @@ describe("the engine", () => {
     expect(engine.backlog()).to.equal("open");
   });
 
+  it("does not stop writers for a sync that somebody has just asked for", async () => {
+    const engine = await machine.start();
+    put(engine, "key", "value");
+    engine.commit();
+    await machine.clock.advance(990);
+    machine.disk.faults.syncMsMax = 100;
+    const synced = engine.sync();
+    await machine.clock.advance(20);
+    expect(engine.backlog()).to.equal("open");
+    await machine.clock.run(synced);
+    await machine.clock.advance(3_000);
+    expect(engine.backlog()).to.equal("open");
+  });
+
   it("starts and takes writes after a crash that left two batches far larger than a memory table in the log", async () => {
     const settings = { fsync: "always", memoryTableBytes: 8192 } as const;
     const engine = await machine.start(settings);

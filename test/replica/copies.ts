@@ -10,6 +10,7 @@ import { Lsm } from "../../lib/lsm/lsm.js";
 import { defaultLsmSettings, type LsmSettings } from "../../lib/lsm/lsm-settings.js";
 import type { PeerRequest } from "../../lib/peer/peer.js";
 import { DataKeys } from "../../lib/replica/data-key.js";
+import { Fence } from "../../lib/replica/fence.js";
 import { Handoff, type HandoffOptions } from "../../lib/replica/handoff.js";
 import { Hints } from "../../lib/replica/hints.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
@@ -141,6 +142,7 @@ export class CopyNode {
     this.settings = parts.settings;
     const { node, hints, lsm } = parts;
     const options: HandoffOptions = {
+      carrying: new Fence(),
       hints,
       lsm,
       peers: node.peers,

@@ -1,6 +1,7 @@
 import { expect } from "chai";
 import { OperatingError } from "../../lib/errors.js";
 import type { PeerRequest } from "../../lib/peer/peer.js";
+import { Fence } from "../../lib/replica/fence.js";
 import { RoomQueue } from "../../lib/replica/room-queue.js";
 
 interface Probe {
@@ -39,7 +40,7 @@ describe("requests that store while the disk does not keep up", () => {
         resolve();
       };
     });
-    queue = new RoomQueue({ backlog: () => (isStopped ? "stopped" : "open"), room: () => room });
+    queue = new RoomQueue({ backlog: () => (isStopped ? "stopped" : "open"), room: () => room, merging: new Fence() });
   });
 
   it("wait until it does, and keep their bytes", async () => {
@@ -65,6 +66,7 @@ describe("requests that store while the disk does not keep up", () => {
     expect(late.refusal).to.equal("LATE");
     isStopped = true;
     const broken = new RoomQueue({
+      merging: new Fence(),
       backlog: () => "stopped",
       room: () => Promise.reject(new OperatingError("IO", "no space")),
     });

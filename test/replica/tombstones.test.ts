@@ -223,7 +223,7 @@ describe("a replica in a ring that has other members", () => {
     expect((await audited(world)).join())
       .to.include("expiring records")
       .and.include("live records")
-      .and.include("names no expiry");
+      .and.include("index of expiries names none");
     world.lsm.put(key, record, 0, record.length);
     expect(await audited(world)).to.deep.equal([]);
     world.lsm.count(0, 1);

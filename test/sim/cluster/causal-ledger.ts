@@ -80,6 +80,8 @@ export class CausalLedger {
   records = 0;
   hints = 0;
   writes = 0;
+  /** Tombstones that left a store because all agreed. */
+  reaped = 0;
   /** FLUSHDB and FLUSHALL may take any version away: what is left of records is not held against the history. */
   mayFlush = false;
 
@@ -192,7 +194,7 @@ export class CausalLedger {
     history.records[node] = null;
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
-    if (this.#options.isCluster === true && !this.mayFlush) return this.#released(history, node, record);
+    if (this.#options.isCluster === true && !this.mayFlush && !this.#isReaped(history, node, record)) return;
     if (!isDead && !this.mayFlush && !this.#isRemovalAsked(history.key))
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
@@ -201,12 +203,27 @@ export class CausalLedger {
     history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
   }
 
-  /** Who owns a key no longer removes its copy once all owners have merged it. */
-  #released(history: KeyHistory, node: number, record: Record): void {
+  /**
+   * True where the record is nothing but tombstones and all agreed that it may go: nothing older is anywhere any more. Else it was
+   * released: who owns a key no longer removes its copy once all owners have merged it.
+   */
+  #isReaped(history: KeyHistory, node: number, record: Record): boolean {
     const writes = covered(history, record);
-    const holders = history.records.filter((other, at) => at !== node && writes.every((one) => covers(other, one)));
-    if (holders.length < (this.#options.copies ?? 1))
+    const holders = history.records.filter(
+      (other, at) => at !== node && !this.gone.has(at) && writes.every((one) => covers(other, one)),
+    );
+    if (holders.length >= (this.#options.copies ?? 1)) return false;
+    if (record.versions.some(({ type }) => type !== "tombstone"))
       throw new Violation(history.key, `node ${node} removed a record that ${holders.length} others hold`);
+    for (const at of history.records.keys()) {
+      if (at === node || this.gone.has(at)) continue;
+      const others = [history.records[at] ?? null, ...history.hints[at]!.values()];
+      const older = others.find((other) => other !== null && isOlder(history, other, record));
+      if (older !== undefined)
+        throw new Violation(history.key, `node ${node} removed a tombstone, and node ${at} holds what it removed`);
+    }
+    this.reaped++;
+    return true;
   }
 
   /** A node's store has dropped everything. */
@@ -407,6 +424,12 @@ interface Birth {
 export interface HintPlace {
   readonly dataKey: string;
   readonly target: MemberId;
+}
+
+/** True where `other` holds a version that `record` has seen go, and has not seen all that `record` has. */
+function isOlder(history: KeyHistory, other: Record, record: Record): boolean {
+  const holdsOlder = other.versions.some(({ dot }) => record.context.covers(dot) && !holds(record, dot));
+  return holdsOlder && covered(history, record).some((one) => !covers(other, one));
 }
 
 function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Record>> {

@@ -44,6 +44,7 @@ const CHANGES_MS_MAX = 300_000;
 const CHANGES_SEED = 7_919;
 const NODES_ALONE_MAX = 3;
 const NODES_MAX = 7;
+const SLOW = 10;
 
 /** Throws an Error that names the seed, the broken promise, the history of the key. */
 export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Promise<SwarmReport> {
@@ -61,7 +62,10 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
     seed: worldSeed,
     nodes,
     topology,
-    settings: { appendfsync, ...(topology === "cluster" ? { replicas, "anti-entropy-interval": comparesEvery(seed) } : {}) },
+    settings: {
+      appendfsync,
+      ...(topology === "cluster" ? { replicas, "anti-entropy-interval": comparesEvery(seed), ...reaps(seed) } : {}),
+    },
     latecomers: changes.latecomers,
     ...(isRestarted ? { disks: await ringOf(nodes, replicas) } : {}),
     delayMsMax: random.pick([0.1, 1, 10]),
@@ -94,6 +98,11 @@ function comparesEvery(seed: number): string {
   return seed % 4 === 0 ? "0" : "2";
 }
 
+/** In every third world tombstones stay; in the others they go as soon as they may. */
+function reaps(seed: number): Readonly<Record<string, string>> {
+  return seed % 3 === 0 ? { "reap-interval": "0" } : { "reap-interval": "1", "tombstone-age-min": "0" };
+}
+
 /** Disks of the members of a ring, by its size. */
 const rings = new Map<string, Promise<readonly SimDisk[]>>();
 
@@ -124,7 +133,8 @@ class SwarmRun {
       operations,
       clients: 1 + random.below(6),
       keys: random.pick([1, 3, 10]),
-      thinkMsMax: random.pick([1, 10, 50]),
+      // Where tombstones are reaped some worlds last for several rounds of that.
+      thinkMsMax: random.pick([1, 10, 50]) * (world.topology === "cluster" && seed % 3 === 1 ? SLOW : 1),
       valueBytesMax: random.pick([10, 100, 5_000]),
       levels: random.pick([0, 0.5, 1]),
     });
@@ -159,6 +169,7 @@ class SwarmRun {
         versions: ledger.writes,
         "records checked": ledger.records,
         "hints checked": ledger.hints,
+        "tombstones reaped": ledger.reaped,
         "virtual seconds": Math.round(nowMs / 1_000),
         ...this.#faults.counts,
         ...this.#changes.counts,

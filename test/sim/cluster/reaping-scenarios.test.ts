@@ -1,0 +1,83 @@
+/** Tombstones leave simulated clusters once nothing older can be anywhere, and never before: what was deleted stays so. */
+import { expect } from "chai";
+import { checkAll } from "./checks.js";
+import type { Machine } from "./machine.js";
+import { World, type WorldOptions } from "./world.js";
+
+const KEYS = 20;
+const ROUNDS_MS = 20_000;
+const CONVERGENCE_MS_MAX = 60_000;
+const REAPING = { "reap-interval": "1", "tombstone-age-min": "0", "anti-entropy-interval": "2" };
+
+describe("a simulated cluster that reaps", function () {
+  this.timeout(120_000);
+  let world: World;
+
+  async function start(options: WorldOptions = {}): Promise<readonly Machine[]> {
+    world = await World.start({ nodes: 3, topology: "cluster", ...options, settings: { ...REAPING, ...options.settings } });
+    const client = world.client(world.machines[0]!.name);
+    for (let at = 0; at < KEYS; at++) await world.run(client.set(`k${at}`, `value ${at}`));
+    return world.machines;
+  }
+
+  afterEach(() => world?.close());
+
+  async function removeAll(by: Machine): Promise<void> {
+    for (let at = 0; at < KEYS; at++) await world.run(world.client(by.name).del(`k${at}`));
+  }
+
+  /** Records of all keys, on all nodes. */
+  function records(): number {
+    return world.ledger.keys.reduce(
+      (sum, key) => sum + world.ledger.ofKey(key).records.filter((one) => one !== null).length,
+      0,
+    );
+  }
+
+  async function judge(): Promise<void> {
+    await world.heal();
+    await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+    checkAll(world);
+  }
+
+  it("removes tombstones that all owners hold, and the keys stay deleted", async () => {
+    const [a] = await start();
+    await removeAll(a!);
+    expect(records()).to.equal(3 * KEYS);
+    await world.pass(ROUNDS_MS);
+    expect(records()).to.equal(0);
+    await judge();
+    for (const { name } of world.machines) expect(await world.run(world.client(name).get("k0"))).to.equal(null);
+  });
+
+  it("removes none while a member is down, however long that takes, and all once it is back", async () => {
+    const [a, , c] = await start({ settings: { "hints-max-age": "1" } });
+    c!.kill();
+    await removeAll(a!);
+    await world.pass(10 * ROUNDS_MS);
+    expect(records()).to.equal(3 * KEYS);
+    await world.run(world.revive(c!));
+    await world.pass(2 * ROUNDS_MS);
+    expect(records()).to.equal(0);
+    await judge();
+  });
+
+  it("removes what expired", async () => {
+    const [a] = await start();
+    for (let at = 0; at < KEYS; at++) await world.run(world.client(a!.name).tryExpire(`k${at}`, 500));
+    await world.pass(ROUNDS_MS);
+    expect(records()).to.equal(0);
+    await judge();
+  });
+
+  it("leaves a key alone that is written again meanwhile", async () => {
+    const [a, b] = await start();
+    await removeAll(a!);
+    await world.pass(2_500);
+    for (let at = 0; at < KEYS; at++) await world.run(world.client(b!.name).set(`k${at}`, `again ${at}`));
+    await world.pass(ROUNDS_MS);
+    expect(records()).to.equal(3 * KEYS);
+    await judge();
+    expect(await world.run(world.client(a!.name).get("k1"))).to.equal("again 1");
+  });
+});
