@@ -17,6 +17,7 @@ import { runRepair } from "./cli/run-repair.js";
 import { buildConfig, type Config, type ConfigSource, environmentSource, fileSource, flagSource } from "./config.js";
 import { messageOf, OperatingError } from "./errors.js";
 import type { Clock } from "./host/clock.js";
+import { loopBusyMs } from "./host/event-loop.js";
 import type { Host } from "./host/host.js";
 import { keptAlive } from "./host/keep-alive.js";
 import { NodeChildren, reportReady } from "./host/node-children.js";
@@ -365,6 +366,7 @@ function machineFacts(configFile: string): Machine {
       const { user, system } = process.cpuUsage();
       return { userSeconds: user / 1e6, systemSeconds: system / 1e6 };
     },
+    busyMs: loopBusyMs,
   };
 }
 

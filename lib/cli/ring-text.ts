@@ -52,6 +52,7 @@ export function statusText(status: StatusReply, style: Style): string {
     { title: "owns", align: "right", cell: (row) => percent(row.ownershipPercent) },
     { title: "fair", align: "right", cell: (row) => percent(row.fairPercent) },
     { title: "req/s", align: "right", cell: (row) => count(row.requestsPerSecond) },
+    { title: "busy", align: "right", cell: (row) => busy(row.busyPermille) },
     { title: "stored", align: "right", cell: (row) => bytes(row.storedBytes) },
     { title: "hints", align: "right", cell: (row) => count(row.waitingHints) },
     { title: "version", align: "left", cell: (row) => row.softwareVersion ?? UNKNOWN },
@@ -176,6 +177,11 @@ function pendingText({ kind, progress, name, replaces, sinceVersion }: PendingRo
   const alone = kind === "remove" ? `${name} is removed` : `${name} ${kind}s`;
   const what = replaces === null ? alone : `${name} replaces ${replaces.name}`;
   return printable(`pending: ${what} (${progress}, since version ${sinceVersion})`);
+}
+
+/** Null for a figure that nobody has told, undefined from a node of an earlier version. */
+function busy(permille: number | null | undefined): string {
+  return permille === null || permille === undefined ? UNKNOWN : `${Math.round(permille / 10)}%`;
 }
 
 function ofFair(row: OwnershipRow): string {

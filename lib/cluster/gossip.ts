@@ -72,8 +72,13 @@ const JITTER = 0.1;
 /** In heartbeats: an exchange takes at most this long; a round that comes later than this finds that we did not run. */
 const EXCHANGE_HEARTBEATS = 2;
 const STALL_HEARTBEATS = 3;
-/** Load is told this often, in heartbeats: each telling makes an entry travel to everybody. */
-const LOAD_HEARTBEATS = 10;
+/**
+ * Load is told this often, in heartbeats: once for so many members, within bounds. Each telling makes an entry travel to
+ * everybody, which is little among few.
+ */
+const LOAD_MEMBERS = 16;
+const LOAD_HEARTBEATS_MIN = 3;
+const LOAD_HEARTBEATS_MAX = 10;
 const RING_FETCH_MS_MAX = 10_000;
 
 export class Gossip {
@@ -197,11 +202,16 @@ export class Gossip {
     this.#judge(nowMs);
     const { contents } = this.membership.self;
     if (contents.ringVersion !== ringVersion()) this.membership.update({ ringVersion: ringVersion() });
-    if (load !== undefined && this.#rounds % LOAD_HEARTBEATS === 0) this.#tellLoad(contents.load, load());
+    if (load !== undefined && this.#rounds % this.#loadHeartbeats === 0) this.#tellLoad(contents.load, load());
     this.membership.beat(nowMs);
     this.#rounds++;
     this.#forgetOverdue(nowMs);
     this.#send(nowMs);
+  }
+
+  get #loadHeartbeats(): number {
+    const wanted = Math.ceil(this.membership.members.length / LOAD_MEMBERS);
+    return Math.min(LOAD_HEARTBEATS_MAX, Math.max(LOAD_HEARTBEATS_MIN, wanted));
   }
 
   #judge(nowMs: number): void {
@@ -218,11 +228,15 @@ export class Gossip {
       requestsPerSecond: rounded(current.requestsPerSecond),
       storedBytes: rounded(current.storedBytes),
       waitingHints: rounded(current.waitingHints),
+      busyPermille: current.busyPermille === null ? null : rounded(current.busyPermille),
+      diskFreeBytes: current.diskFreeBytes === null ? null : rounded(current.diskFreeBytes),
     };
     const isNews =
       next.requestsPerSecond !== last.requestsPerSecond ||
       next.storedBytes !== last.storedBytes ||
-      next.waitingHints !== last.waitingHints;
+      next.waitingHints !== last.waitingHints ||
+      next.busyPermille !== last.busyPermille ||
+      next.diskFreeBytes !== last.diskFreeBytes;
     if (isNews) this.membership.update({ load: next });
   }
 

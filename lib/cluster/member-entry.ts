@@ -24,6 +24,10 @@ export interface MemberLoad {
   readonly requestsPerSecond: number;
   readonly storedBytes: number;
   readonly waitingHints: number;
+  /** Thousandths of the time for which the thread of requests was busy. Null: a member of an earlier version does not tell. */
+  readonly busyPermille: number | null;
+  /** Bytes free where it keeps its data. Null where that is not known. */
+  readonly diskFreeBytes: number | null;
 }
 
 export type MemberState = "joining" | "up" | "leaving";
@@ -147,7 +151,7 @@ function emptyContents(): Writable<MemberContents> {
     name: "",
     peerAddress: { host: "", port: 0 },
     clientAddress: { host: "", port: 0 },
-    load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 },
+    load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0, busyPermille: null, diskFreeBytes: null },
     storeId: "0000000000000000",
     sequenceLease: 0,
     suspects: [],
@@ -176,6 +180,8 @@ function readField(contents: Writable<MemberContents>, tag: number, bytes: Buffe
         requestsPerSecond: readVarint(bytes, cursor, end),
         storedBytes: readVarint(bytes, cursor, end),
         waitingHints: readVarint(bytes, cursor, end),
+        busyPermille: readKnown(bytes, cursor, end),
+        diskFreeBytes: readKnown(bytes, cursor, end),
       };
       return;
     case TAG.store:
@@ -251,8 +257,18 @@ function readAddress(bytes: Buffer, cursor: Cursor, end: number): MemberAddress 
   return { host, port };
 }
 
-function loadBytes({ requestsPerSecond, storedBytes, waitingHints }: MemberLoad): Buffer {
-  return varints(requestsPerSecond, storedBytes, waitingHints);
+function loadBytes({ requestsPerSecond, storedBytes, waitingHints, busyPermille, diskFreeBytes }: MemberLoad): Buffer {
+  return varints(requestsPerSecond, storedBytes, waitingHints, known(busyPermille), known(diskFreeBytes));
+}
+
+/** What may be unknown is one more than it is; 0, or nothing, says that it is unknown. */
+function known(value: number | null): number {
+  return value === null ? 0 : value + 1;
+}
+
+function readKnown(bytes: Buffer, cursor: Cursor, end: number): number | null {
+  const value = cursor.at < end ? readVarint(bytes, cursor, end) : 0;
+  return value === 0 ? null : value - 1;
 }
 
 function varints(...values: readonly number[]): Buffer {

@@ -51,6 +51,12 @@ export interface MemberRow {
   readonly requestsPerSecond: number | null;
   readonly storedBytes: number | null;
   readonly waitingHints: number | null;
+  /** Thousandths of the last seconds for which its thread of requests was busy; null also where it does not tell. */
+  readonly busyPermille: number | null;
+  /** Free where it keeps its data; null also where it does not tell. */
+  readonly diskFreeBytes: number | null;
+  /** For how long nothing was heard of it: its load is some heartbeats older, at most ten. */
+  readonly heardAgoMs: number | null;
   readonly softwareVersion: string | null;
   readonly isSelf: boolean;
 }
@@ -247,6 +253,9 @@ function statusOfOne(self: ClusterMember): ClusterStatus {
     requestsPerSecond: null,
     storedBytes: null,
     waitingHints: null,
+    busyPermille: null,
+    diskFreeBytes: null,
+    heardAgoMs: null,
     softwareVersion: null,
     isSelf: true,
   };

@@ -2,7 +2,7 @@
 import type { MemberLoad } from "../cluster/cluster.js";
 import type { InfoField } from "../commands/info.js";
 import type { DurabilityFacts, KeyspaceFacts, MemoryFacts, NodeFacts, TrafficFacts } from "../commands/info-sections.js";
-import type { RateMeter } from "../commands/rate-meter.js";
+import { RateMeter } from "../commands/rate-meter.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Lsm } from "../lsm/lsm.js";
@@ -26,6 +26,8 @@ export interface Machine {
   readonly configFile: string;
   memory(): MemoryFacts;
   processor(): { readonly userSeconds: number; readonly systemSeconds: number };
+  /** For how long the thread of requests has been busy since it began: waiting for its processor counts. Fractional. */
+  busyMs(): number;
 }
 
 export interface FactsOptions {
@@ -34,6 +36,8 @@ export interface FactsOptions {
   readonly random: Random;
   readonly lsm: Lsm;
   readonly reaper: Reaper;
+  /** Bytes free where the data is, null where that is not known. */
+  readonly freeBytes: () => number | null;
 }
 
 const RUN_ID_BYTES = 20;
@@ -52,11 +56,14 @@ export class Facts implements NodeFacts {
   #counters: RespCounters | null = null;
   #ring: RingParts | null = null;
   #rate: RateMeter | null = null;
+  /** Busy milliseconds a second, which are thousandths. */
+  readonly busy: RateMeter;
   readonly #options: FactsOptions;
 
   constructor(options: FactsOptions) {
     const { machine } = options;
     this.#options = options;
+    this.busy = new RateMeter({ clock: options.clock, count: () => machine.busyMs() });
     this.version = machine.version;
     this.operatingSystem = machine.operatingSystem;
     this.runtimeVersion = machine.runtimeVersion;
@@ -86,6 +93,8 @@ export class Facts implements NodeFacts {
       requestsPerSecond: this.#rate?.perSecond() ?? 0,
       storedBytes: stats.tableBytes + stats.memoryTableBytes,
       waitingHints: this.#ring?.context.hints.count ?? 0,
+      busyPermille: Math.min(1_000, this.busy.perSecond()),
+      diskFreeBytes: this.#options.freeBytes(),
     };
   }
 

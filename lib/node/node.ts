@@ -58,6 +58,7 @@ interface NodeParts {
   readonly ring: RingStack;
   readonly server: RespServer<ClientSession>;
   readonly commands: NodeCommands;
+  readonly facts: Facts;
   readonly log: Log;
   readonly port: number;
 }
@@ -120,7 +121,8 @@ export class Node {
       });
       if (identity.start === "clean") replica.digests.load(meta);
       const reaper = new Reaper({ replica, clock, log });
-      const facts = new Facts({ machine: options.machine, clock, random, lsm, reaper });
+      const freeBytes = (): number | null => freeBytesOf(disk, config.dir);
+      const facts = new Facts({ machine: options.machine, clock, random, lsm, reaper, freeBytes });
       // With --port 0 the name that is made of it is known only once the server listens.
       const clientPort = (): number => config.announcePort || facts.port;
       const ring = await RingStack.open({
@@ -169,8 +171,9 @@ export class Node {
       facts.ringIsKnown(parts, commands.rate);
       door.admitTo(commands.commands);
       commands.rate.start();
+      facts.busy.start();
       reaper.start();
-      return new Node({ lock, lsm, meta, replica, identity, reaper, ring, server, commands, log, port });
+      return new Node({ lock, lsm, meta, replica, identity, reaper, ring, server, commands, facts, log, port });
     } catch (error) {
       if (!(error instanceof OperatingError)) {
         lock.release();
@@ -183,9 +186,10 @@ export class Node {
 
   /** Stops accepting, answers what is in flight, makes everything durable and gives the directory back. */
   async stop(): Promise<void> {
-    const { server, commands, reaper, ring, replica, meta, identity, lsm, lock, log } = this.#parts;
+    const { server, commands, facts, reaper, ring, replica, meta, identity, lsm, lock, log } = this.#parts;
     await Promise.all([server.stop(STOP_MS_MAX), ring.leave(STOP_MS_MAX)]);
     commands.rate.stop();
+    facts.busy.stop();
     await reaper.stop();
     await ring.stop();
     replica.digests.save(meta);
@@ -230,6 +234,16 @@ async function undone(step: () => unknown, log: Log): Promise<void> {
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error;
     log.warn({ code: error.code }, `while the start was undone: ${messageOf(error)}`);
+  }
+}
+
+/** A disk that does not say is no reason to do anything else than without it. */
+function freeBytesOf(disk: Disk, directory: string): number | null {
+  try {
+    return disk.freeBytes(directory);
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    return null;
   }
 }
 

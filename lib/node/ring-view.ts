@@ -236,7 +236,7 @@ export class RingView implements ClusterView {
       const place = { id, name: contents.name, host: null, rack: null, dc: null, weight: null };
       rows.push({ ...place, ...heardOf(report, ages), state, ...percentsOf(undefined), isSelf: id === selfId });
     }
-    return rows.map((row) => (row.isSelf ? { ...row, ...this.#options.load() } : row)).sort(byName);
+    return rows.map((row) => (row.isSelf ? { ...row, ...this.#options.load(), heardAgoMs: 0 } : row)).sort(byName);
   }
 }
 
@@ -285,10 +285,7 @@ function stateOf(report: MemberReport | undefined, pending: { isJoining: boolean
   return pending.isLeaving || report.member.contents.state === "leaving" ? "leaving" : "up";
 }
 
-type Heard = Pick<
-  MemberRow,
-  "clientAddress" | "peerAddress" | "sinceMs" | "requestsPerSecond" | "storedBytes" | "waitingHints" | "softwareVersion"
->;
+type Heard = Pick<MemberRow, "clientAddress" | "peerAddress" | "sinceMs" | "heardAgoMs" | "softwareVersion" | keyof MemberLoad>;
 
 function heardOf(report: MemberReport | undefined, now: { wallMs: number; monotonicMs: number }): Heard {
   const contents = report?.member.contents;
@@ -299,6 +296,9 @@ function heardOf(report: MemberReport | undefined, now: { wallMs: number; monoto
     requestsPerSecond: contents?.load.requestsPerSecond ?? null,
     storedBytes: contents?.load.storedBytes ?? null,
     waitingHints: contents?.load.waitingHints ?? null,
+    busyPermille: contents?.load.busyPermille ?? null,
+    diskFreeBytes: contents?.load.diskFreeBytes ?? null,
+    heardAgoMs: report === undefined ? null : Math.max(0, Math.round(now.monotonicMs - report.member.movedAtMs)),
     softwareVersion: contents?.softwareVersion ?? null,
   };
 }

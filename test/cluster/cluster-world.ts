@@ -98,7 +98,7 @@ export class ClusterRun {
       },
       storeId: () => options.storeId ?? name.padEnd(8, "-"),
       sequenceLease: () => 100,
-      load: () => ({ requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 }),
+      load: () => ({ requestsPerSecond: 0, storedBytes: 0, waitingHints: 0, busyPermille: 0, diskFreeBytes: null }),
       softwareVersion: "0.1.0",
       holdsKeys: () => options.holdsKeys ?? false,
       hasTakenIn: (member, ring) => world.runOf(member).takenIn(ring),

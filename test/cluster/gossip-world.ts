@@ -22,7 +22,7 @@ export function contentsOf(member: number): MemberContents {
     name: `node-${member}`,
     peerAddress: { host: "10.0.0.1", port: member + 1 },
     clientAddress: { host: "10.0.0.1", port: 6379 },
-    load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 },
+    load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0, busyPermille: 0, diskFreeBytes: null },
     storeId: idOf(member),
     sequenceLease: 65_536,
     suspects: [],
@@ -101,6 +101,8 @@ export class GossipWorld {
   readonly #isLoadMoving: boolean;
   /** Whether a message from one member to another gets through. */
   passes: (from: number, to: number) => boolean = () => true;
+  /** Of each member, where its load does not move. */
+  requestsPerSecond = 0;
   bytes = 0;
   messages = 0;
   largestMessage = 0;
@@ -140,9 +142,11 @@ export class GossipWorld {
         return raised;
       },
       load: () => ({
-        requestsPerSecond: this.#isLoadMoving ? random.below(100_000) : 0,
+        requestsPerSecond: this.#isLoadMoving ? random.below(100_000) : this.requestsPerSecond,
         storedBytes: 0,
         waitingHints: 0,
+        busyPermille: 0,
+        diskFreeBytes: null,
       }),
       onChange: (change) => {
         if (change.kind === "status") this.events.push({ atMs: this.clock.monotonicMs(), by: member, change });

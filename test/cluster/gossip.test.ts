@@ -128,6 +128,19 @@ describe("gossip", () => {
     for (const of of [0, 1, 2, 3]) expect(world.status(4, of)).to.equal("down");
   });
 
+  for (const count of [2, 10, 40]) {
+    it(`of ${count} members each knows the load of all within some seconds`, async () => {
+      const world = GossipWorld.of(count, { seed: 3 * count });
+      await world.advance(15_000);
+      world.requestsPerSecond = 4_200;
+      const isKnown = (by: number, of: number): boolean =>
+        world.gossip(by).membership.get(idOf(of))!.contents.load.requestsPerSecond === 4_200;
+      const living = world.living();
+      const tookMs = await world.until(() => living.every((by) => living.every((of) => isKnown(by, of))), 20_000);
+      expect(tookMs).to.be.below(7_000);
+    });
+  }
+
   it("2% of lost messages make nobody suspect", async () => {
     for (const count of [2, 3, 20]) {
       const world = GossipWorld.of(count, { seed: 100 + count, loss: 0.02 });

@@ -141,6 +141,19 @@ describe("member entries and gossip messages", () => {
     expect(decodeContents(encodeContents(contents))).to.deep.equal(contents);
   });
 
+  it("tell load, of which earlier versions wrote and read less", () => {
+    const load = { requestsPerSecond: 300, storedBytes: 1, waitingHints: 2, busyPermille: 0, diskFreeBytes: 2 ** 40 };
+    const told = { ...contentsOf(3), load };
+    expect(decodeContents(encodeContents(told)).load).to.deep.equal(load);
+    const untold = { ...load, busyPermille: null, diskFreeBytes: null };
+    expect(decodeContents(encodeContents({ ...told, load: untold })).load).to.deep.equal(untold);
+    // As they wrote it: an address, and three figures.
+    const earlier = Buffer.from("020503612e6201" + "0404ac020102", "hex");
+    expect(decodeContents(earlier).load).to.deep.equal(untold);
+    const later = Buffer.from("020503612e6201" + "0408ac02010203040506", "hex");
+    expect(decodeContents(later).load).to.deep.equal({ ...load, busyPermille: 2, diskFreeBytes: 3 });
+  });
+
   it("have the bytes that docs/FORMATS.md gives", () => {
     const header = { sender: idOf(0), ringVersion: 300 };
     expect(encodeGossip(header, { kind: "nod" }).toString("hex")).to.equal("01040000000000000001ac0200");

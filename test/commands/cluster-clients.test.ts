@@ -45,7 +45,7 @@ class Members {
         reports: () => this.#reports(),
         intakes: () => [],
         isLinked: () => true,
-        load: () => ({ requestsPerSecond: 12, storedBytes: 34, waitingHints: 56 }),
+        load: () => ({ requestsPerSecond: 12, storedBytes: 34, waitingHints: 56, busyPermille: 7, diskFreeBytes: 8 }),
         ask: async () => ({ answer: "absent" }),
       });
       const node = new FakeNode({ cluster: view });
@@ -98,7 +98,7 @@ class Members {
           name,
           peerAddress: { host: HOST, port: this.ports[at]! },
           clientAddress: { host: HOST, port: this.ports[at]! },
-          load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0 },
+          load: { requestsPerSecond: 0, storedBytes: 0, waitingHints: 0, busyPermille: null, diskFreeBytes: null },
           storeId,
           sequenceLease: 0,
           suspects: [],

@@ -25,7 +25,7 @@ const FIVE = SIX.slice(0, 5);
 const SELF = FIVE[0]!;
 
 /** What gossip knows, and tests change. */
-const LOAD = { requestsPerSecond: 12, storedBytes: 34, waitingHints: 56 };
+const LOAD = { requestsPerSecond: 12, storedBytes: 34, waitingHints: 56, busyPermille: 120, diskFreeBytes: 7_000 };
 
 class World {
   readonly clock = new FakeClock();
@@ -70,7 +70,13 @@ class World {
           name,
           peerAddress: { host: `10.0.0.${number}`, port: 17_000 },
           clientAddress: { host: `10.0.0.${number}`, port: 7_000 },
-          load: { requestsPerSecond: 10 * number, storedBytes: 1_000, waitingHints: 0 },
+          load: {
+            requestsPerSecond: 10 * number,
+            storedBytes: 1_000,
+            waitingHints: 0,
+            busyPermille: null,
+            diskFreeBytes: 50_000,
+          },
           storeId: id,
           sequenceLease: 0,
           suspects: [],
@@ -148,7 +154,7 @@ describe("the view of a ring", () => {
   it("keeps its ranges until the ring, an address or somebody's health changes", () => {
     const world = new World();
     const ranges = world.view.ranges();
-    world.contents.set(FIVE[1]!.id, { load: { requestsPerSecond: 5, storedBytes: 5, waitingHints: 5 } });
+    world.contents.set(FIVE[1]!.id, { load: { ...LOAD, requestsPerSecond: 5 } });
     expect(world.view.ranges()).to.equal(ranges);
     world.contents.set(FIVE[1]!.id, { clientAddress: { host: "10.9.9.9", port: 1 } });
     const moved = world.view.ranges();
@@ -236,6 +242,9 @@ describe("the status of a ring", () => {
       requestsPerSecond: 20,
       storedBytes: 1_000,
       waitingHints: 0,
+      busyPermille: null,
+      diskFreeBytes: 50_000,
+      heardAgoMs: clock.nowMs,
       softwareVersion: "1.0.0",
       isSelf: false,
     });

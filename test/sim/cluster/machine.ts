@@ -324,4 +324,5 @@ const FACTS = {
   configFile: "",
   memory: () => ({ used: 1, usedPeak: 1, resident: 1, total: 1 }),
   processor: () => ({ userSeconds: 0, systemSeconds: 0 }),
+  busyMs: () => 0,
 };
