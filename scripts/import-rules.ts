@@ -19,6 +19,7 @@ const HOST_IMPLEMENTATION = /^host\/node-/;
 
 /** All of lib/ but host's implementations. */
 const EVERYTHING = [
+  "autoscale/",
   "causality/",
   "cli/",
   "cluster/",
@@ -45,9 +46,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   "resp/": [],
   // Of the front end: what a call is and what answers it, with the one place that turns errors into replies.
   "commands/": ["coordinator/", "cluster/", "causality/", "resp/call", "resp/reply", "resp/session", "resp/error-reply"],
-  // Of the commands only the shape of what a node answers about its ring.
+  // Of the commands only the shape of what a node answers about its ring. It asks nodes by what cli/ hands in.
+  "autoscale/": ["commands/cluster-view"],
   "cli/": [
     "config",
+    "autoscale/",
     "commands/cluster-operations",
     "commands/cluster-view",
     "lsm/check",
