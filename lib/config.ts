@@ -52,6 +52,11 @@ export const settings = {
     default: "",
     why: "name or id of a member that is gone for good: this node joins in its place and takes over its tokens",
   }),
+  rejoin: flag({
+    name: "rejoin",
+    default: false,
+    why: "where the member of this directory has left its cluster (kindred leave), clear what it had and join as a new one",
+  }),
   clusterSecret: text({
     name: "cluster-secret",
     default: "",

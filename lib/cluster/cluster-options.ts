@@ -52,6 +52,9 @@ export interface ClusterOptions {
    * `OperatingError`: it is asked again.
    */
   readonly retire: () => Promise<void>;
-  /** This member was removed from its cluster, as it had asked for or not: it is of no use any more. Called once. */
-  readonly onRemoved: () => void;
+  /**
+   * This member was removed from its cluster: it is of no use any more. `left`: it had asked for that, and the others have all
+   * that it had. Called once.
+   */
+  readonly onRemoved: (how: "left" | "removed") => void;
 }

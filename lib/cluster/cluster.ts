@@ -105,7 +105,8 @@ export class Cluster {
     const document = cluster.#keeper?.document;
     if (document === undefined) return cluster;
     if (cluster.#removed.has(cluster.selfId)) {
-      const advice = "to join anew, start it with an empty data directory (--dir)";
+      const advice =
+        "to join anew, start it with an empty data directory (--dir), or with --rejoin yes if it has left by itself";
       throw new OperatingError("UNAVAILABLE", `this member (${cluster.selfId}) was removed from its cluster; ${advice}`);
     }
     const isInCompany = document.members.some(({ id }) => id !== cluster.selfId) || document.pending.length > 0;
@@ -360,7 +361,7 @@ export class Cluster {
       this.#removed.add(id);
       this.#book.forget(id);
       this.#gossip?.remove([id]);
-      if (id === this.selfId) this.#options.onRemoved();
+      if (id === this.selfId) this.#options.onRemoved(this.#enrolment?.hasGivenAway ? "left" : "removed");
       // It is told first.
       else this.#options.clock.after(FORGET_MS, () => this.#options.peers.forget(id));
     }

@@ -70,6 +70,7 @@ export class Enrolment {
   readonly #rest: Rest;
   #isRunning = false;
   #isStopped = false;
+  #hasGivenAway = false;
   #said = "";
 
   constructor(options: EnrolmentOptions) {
@@ -82,6 +83,11 @@ export class Enrolment {
     if (this.#isStopped) return;
     if (this.#isRunning) this.#rest.wake();
     else if (!isDone(this.#next())) background(this.#run());
+  }
+
+  /** This member leaves, and the others have all that it had. */
+  get hasGivenAway(): boolean {
+    return this.#hasGivenAway;
   }
 
   stop(): void {
@@ -146,8 +152,14 @@ export class Enrolment {
     log.info({ version: prepared.document.version, slots: [...prepared.changingSlots()].length }, `${what}: slots move`);
     await this.#teachOwners(prepared);
     if (!(await this.#untilTakenIn(prepared, what))) return;
-    if (change.kind === "leave" && change.memberId === self.id) await retire();
-    await this.#change(completeChange(prepared.document));
+    const isOwnLeave = change.kind === "leave" && change.memberId === self.id;
+    if (isOwnLeave) await retire();
+    // The document that completes it is learnt, and acted on, before the change resolves.
+    this.#hasGivenAway = isOwnLeave;
+    await this.#change(completeChange(prepared.document)).catch((error: unknown) => {
+      this.#hasGivenAway = false;
+      throw error;
+    });
     const tookMs = Math.round(clock.monotonicMs() - sinceMs);
     log.info({ version: ring().document.version, tookMs }, `${what}: done`);
   }

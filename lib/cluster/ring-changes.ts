@@ -100,11 +100,14 @@ function standing(base: RingDocument, id: MemberId): ReturnType<RingChange> | nu
   return null;
 }
 
-/** Adds a pending leave, behind the other changes. */
-export function leaveChange(memberId: MemberId): RingChange {
+/** Adds a pending leave, behind the other changes; refused where a version is given and the ring has another by now. */
+export function leaveChange(memberId: MemberId, { ifVersion = null }: { readonly ifVersion?: number | null } = {}): RingChange {
   return (base) => {
     if (base.removed.includes(memberId)) return base;
     if (base.pending.some((change) => goingMember(change) === memberId)) return base;
+    if (ifVersion !== null && base.version !== ifVersion) {
+      return { refused: `the ring has version ${base.version} by now, not ${ifVersion}: look at it again` };
+    }
     if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
     if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
     return { ...base, pending: [...base.pending, { kind: "leave", memberId, since: base.version + 1 }] };

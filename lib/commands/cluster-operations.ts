@@ -53,8 +53,11 @@ export interface RemoveRequest {
 export interface ClusterOperations {
   repair(request: RepairRequest): string | null;
   repairStatus(): RepairReply;
-  /** Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that. */
-  leave(): Promise<string | null>;
+  /**
+   * Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that.
+   * `ifVersion`: only as long as the ring has this version; null: whichever it has.
+   */
+  leave(request: { readonly ifVersion: number | null }): Promise<string | null>;
   /** Has the others take over from a member that is gone for good. Resolves when the members have agreed on that. */
   remove(request: RemoveRequest): Promise<string | null>;
 }
@@ -66,10 +69,11 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
     {
       ...about,
       name: "leave",
-      arity: 2,
+      arity: -2,
       summary: "Has this member leave its cluster: it gives its slots away, then stops.",
       complexity: "O(1); the work is done in the background",
-      run: (_, call) => answerLater(call, () => operations.leave()),
+      arguments: [optional(option("IFVERSION", "version", "integer"))],
+      run: (_, call) => leave(operations, call),
     },
     {
       ...about,
@@ -105,6 +109,15 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
       run: (_, call) => repair(operations, call),
     },
   ];
+}
+
+function leave(operations: ClusterOperations, call: Call<ClientSession>): void {
+  const [word, version, ...more] = call.args.slice(2);
+  const ifVersion = version === undefined ? null : integerOf(version);
+  const isPlain = word === undefined;
+  const isBound = word !== undefined && Buffer.from(word).toString("utf8").toLowerCase() === "ifversion" && ifVersion !== null;
+  if (more.length > 0 || !(isPlain || isBound)) return call.reply.error("ERR syntax error: CLUSTER LEAVE [IFVERSION version]");
+  answerLater(call, () => operations.leave({ ifVersion }));
 }
 
 function remove(operations: ClusterOperations, call: Call<ClientSession>): void {

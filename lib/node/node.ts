@@ -25,6 +25,7 @@ import { ensureReapingIndex } from "../replica/reaping-index.js";
 import { Replica } from "../replica/replica.js";
 import { StoreIdentity } from "../replica/store-identity.js";
 import { RespServer } from "../resp/server.js";
+import { clearLeft, markLeft } from "./departed-store.js";
 import { Facts, type Machine } from "./facts.js";
 import { FrontDoor } from "./front-door.js";
 import { LiveConfig } from "./live-config.js";
@@ -47,6 +48,9 @@ export interface NodeOptions {
 
 /** How long a stop waits for clients to read their last replies. */
 const STOP_MS_MAX = 5_000;
+
+/** Some file systems call themselves endless. */
+const FREE_BYTES_MAX = 2 ** 52;
 
 interface NodeParts {
   readonly lock: DirectoryLock;
@@ -85,7 +89,7 @@ export class Node {
     const { host, config, log } = options;
     const { clock, disk, random } = host;
     const live = new LiveConfig(config);
-    const { storeDirectory, lossMark } = storePaths(config.dir);
+    const { storeDirectory, lossMark, leftMark } = storePaths(config.dir);
     const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory: config.dir });
     /** What has to be undone where the start fails, last first. */
     const undo: (() => unknown)[] = [() => lock.release()];
@@ -93,6 +97,12 @@ export class Node {
       if (options.stopping?.aborted) throw new OperatingError("CLOSED", "this node was stopped before it was ready");
     };
     try {
+      if (config.rejoin && clearLeft({ disk, leftMark, storeDirectory })) {
+        log.info(
+          { dir: config.dir },
+          "the member of this directory has left its cluster: what it had is cleared, and it joins anew",
+        );
+      }
       const lsm = await Lsm.open({
         disk,
         clock,
@@ -141,6 +151,7 @@ export class Node {
         name: () => config.name || `${config.bind}:${facts.port}`,
         clientAddress: () => ({ host: reachableHost(config, options.machine.address), port: clientPort() }),
         load: () => facts.load(),
+        onLeft: () => markLeft({ disk, leftMark, directory: config.dir }, log),
         onRemoved: () => options.requestStop(),
       });
       undo.push(() => ring.stop());
@@ -240,7 +251,7 @@ async function undone(step: () => unknown, log: Log): Promise<void> {
 /** A disk that does not say is no reason to do anything else than without it. */
 function freeBytesOf(disk: Disk, directory: string): number | null {
   try {
-    return disk.freeBytes(directory);
+    return Math.min(disk.freeBytes(directory), FREE_BYTES_MAX);
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error;
     return null;

@@ -29,8 +29,8 @@ export class RingOperations implements ClusterOperations {
     return this.#repair.repairStatus();
   }
 
-  leave(): Promise<string | null> {
-    return this.#change(leaveChange(this.#cluster.selfId));
+  leave({ ifVersion }: { readonly ifVersion: number | null }): Promise<string | null> {
+    return this.#change(leaveChange(this.#cluster.selfId, { ifVersion }));
   }
 
   async remove({ member, mayBeUp }: RemoveRequest): Promise<string | null> {

@@ -68,7 +68,9 @@ export interface RingStackOptions {
   readonly name: () => string;
   readonly clientAddress: () => MemberAddress;
   readonly load: () => MemberLoad;
-  /** This member was removed from its cluster. */
+  /** This member has left its cluster, and the others have all that it had. */
+  readonly onLeft: () => void;
+  /** This member is none of its cluster any more, whether it left or was removed. */
   readonly onRemoved: () => void;
 }
 
@@ -159,11 +161,11 @@ export class RingStack {
       softwareVersion: options.softwareVersion,
       hasTakenIn: (member, ring) => this.#intakes.hasTakenIn(member, ring),
       retire: () => this.#retire(),
-      onRemoved: () => {
-        log.warn(
-          {},
-          "this member is none of its cluster any more: it stops, and is refused until its data directory is cleared",
-        );
+      onRemoved: (how) => {
+        if (how === "left") options.onLeft();
+        const text =
+          "this member is none of its cluster any more: it stops, and is refused until its data directory is cleared";
+        log.warn({ how }, how === "left" ? `${text} (--rejoin yes does)` : text);
         // Who asked for it is answered first.
         clock.after(REMOVED_MS, () => options.onRemoved());
       },

@@ -14,9 +14,16 @@ import { REPLICA_COUNTERS, type ReplicaSettings } from "../replica/replica.js";
 import { defaultRespSettings, type RespSettings } from "../resp/settings.js";
 import type { LiveConfig } from "./live-config.js";
 
-/** Where things lie in a data directory. The mark says that data was lost: the next start takes a new identity. */
-export function storePaths(directory: string): { readonly storeDirectory: string; readonly lossMark: string } {
-  return { storeDirectory: `${directory}/store`, lossMark: `${directory}/data-lost` };
+/**
+ * Where things lie in a data directory. The loss mark says that data was lost: the next start takes a new identity. The mark of
+ * having left says that others have all that is here.
+ */
+export function storePaths(directory: string): {
+  readonly storeDirectory: string;
+  readonly lossMark: string;
+  readonly leftMark: string;
+} {
+  return { storeDirectory: `${directory}/store`, lossMark: `${directory}/data-lost`, leftMark: `${directory}/left` };
 }
 
 export function lsmSettings(config: Config): LsmSettings {

@@ -61,6 +61,20 @@ describe("what a member asks of the ring", () => {
     expect(driverOf(removing, () => false)).to.equal(null);
   });
 
+  it("leaves only as long as the ring is as it was, where that is asked for", () => {
+    const bound = leaveChange(idOf(2), { ifVersion: base.version });
+    const leaving = made(bound(base));
+    expect(leaving.pending.length).to.equal(1);
+    // Asked again by the consensus, it is made already.
+    expect(bound({ ...leaving, version: base.version + 1 }).valueOf())
+      .to.have.property("pending")
+      .with.lengthOf(1);
+    const other = { ...base, version: base.version + 1 };
+    expect(bound(other))
+      .to.have.property("refused")
+      .that.includes(`has version ${base.version + 1} by now`);
+  });
+
   it("is to leave, once, behind all others; the last does not", () => {
     const one = made(leaveChange(idOf(2))(base));
     expect(one.pending).to.deep.equal([{ kind: "leave", memberId: idOf(2), since: base.version + 1 }]);

@@ -68,6 +68,20 @@ describe("CLUSTER REPAIR", () => {
   });
 });
 
+describe("CLUSTER LEAVE", () => {
+  it("has this member leave, where it is said only as long as the ring has a version", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    expect(await client.send("CLUSTER LEAVE")).to.equal("+OK\r\n");
+    expect(await client.send("CLUSTER LEAVE ifversion 12")).to.equal("+OK\r\n");
+    expect(await client.send("CLUSTER LEAVE IFVERSION 11")).to.equal("-ERR the ring has version 12 by now\r\n");
+    for (const bad of ["NOW", "IFVERSION", "IFVERSION x", "IFVERSION 12 12"]) {
+      expect(await client.send(`CLUSTER LEAVE ${bad}`)).to.equal("-ERR syntax error: CLUSTER LEAVE [IFVERSION version]\r\n");
+    }
+    expect(node.operations.leaves).to.equal(2);
+  });
+});
+
 /** Three members: a and b begin lists of slots, c begins none. */
 class FakeView implements ClusterView {
   readonly a = member("a", 7_000);

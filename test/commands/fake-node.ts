@@ -77,7 +77,8 @@ export class FakeOperations implements ClusterOperations {
     return this.objection;
   }
 
-  async leave(): Promise<string | null> {
+  async leave({ ifVersion }: { readonly ifVersion: number | null }): Promise<string | null> {
+    if (ifVersion !== null && ifVersion !== 12) return "the ring has version 12 by now";
     this.leaves++;
     return this.objection;
   }

@@ -4,6 +4,7 @@ import { pause } from "../../../lib/host/clock.js";
 import { checkAll } from "./checks.js";
 import { leave, remove } from "./departures.js";
 import type { Machine } from "./machine.js";
+import { DATA_DIRECTORY } from "./node-flags.js";
 import { World, type WorldOptions } from "./world.js";
 import type { WorldClient } from "./world-client.js";
 
@@ -63,6 +64,23 @@ describe("a simulated cluster whose members change", function () {
       await judge();
       const again = await world.run(leaver.start());
       expect(again).to.be.an("object").with.nested.property("failure.message").that.contains("was removed from its cluster");
+      world.close();
+    }
+  });
+
+  it("lets a member that has left join again in its cleared directory, where it is told to", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, d, leaver] = await start({ seed, settings: { replicas: "3", rejoin: "yes" } });
+      await world.run(under([a, b, c, d], leave(world, leaver)), CONVERGENCE_MS_MAX);
+      const mark = `${DATA_DIRECTORY}/left`;
+      expect(leaver.disk.list(DATA_DIRECTORY)).to.include("left");
+      world.gone.delete(leaver);
+      expect(await world.run(under([a, b, c], leaver.start()), CONVERGENCE_MS_MAX)).to.equal("up");
+      await world.allJoined({ withinMs: JOIN_MS_MAX });
+      expect(leaver.disk.open(mark)).to.equal(null);
+      expect(await world.run(world.client(leaver.name).get("old7"))).to.equal(
+        await world.run(world.client(a.name).get("old7")),
+      );
       world.close();
     }
   });
