@@ -8,9 +8,11 @@ import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { type DestinationStream, pino } from "pino";
 import pretty from "pino-pretty";
+import type { AutoscaleOptions } from "./cli/autoscale-options.js";
 import { type RingQuestion, runRing, runStatus, runWhere } from "./cli/inspect-ring.js";
 import { runCheck, runInspect } from "./cli/offline.js";
 import { buildProgram, type ClusterOptions, type NodeOptions, type RepairOptions } from "./cli/program.js";
+import { runAutoscale } from "./cli/run-autoscale.js";
 import { runLocalCluster } from "./cli/run-cluster.js";
 import { type DepartureRun, runLeave, runRemove } from "./cli/run-departure.js";
 import { runRepair } from "./cli/run-repair.js";
@@ -25,6 +27,7 @@ import { NodeClock } from "./host/node-clock.js";
 import { NodeDisk } from "./host/node-disk.js";
 import { NodeNetwork } from "./host/node-network.js";
 import { descriptorsMax, NodeProcesses } from "./host/node-processes.js";
+import { NodePrograms } from "./host/node-programs.js";
 import { NodeRandom } from "./host/node-random.js";
 import { checkCredentials, type PemFile, type TlsCredentials } from "./host/node-tls-credentials.js";
 import { NodeTlsNetwork } from "./host/node-tls-network.js";
@@ -68,6 +71,7 @@ const program = buildProgram(
     where: (key, options) => runWhere(key, questionOf(options)),
     repair: repairCopies,
     leave: (options) => keptAlive(runLeave(departureOf(options))),
+    autoscale: (options) => keptAlive(scaleCluster(options)),
     remove: (member, options) => keptAlive(runRemove(member, options, departureOf(options))),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
@@ -134,23 +138,46 @@ async function runCluster(options: ClusterOptions): Promise<void> {
     logFormat: isTerminal ? "pretty" : "auto",
     version: packageJson.version,
     host: { disk, clock: new NodeClock(), network: new NodeNetwork() },
-    children: new NodeChildren({
-      executable: process.execPath,
-      prefix: [...process.execArgv, fileURLToPath(import.meta.url)],
-    }),
+    children: ownChildren(),
     output: print,
-    onStart: (stop) => {
-      // Whose terminal is closed wants no members left; with nohup, or as a service, there is none.
-      const signals = ["SIGTERM", "SIGINT", ...(isTerminal ? (["SIGHUP"] as const) : [])] as const;
-      onSignals(signals, stop);
-      onOutputClosed = () => {
-        // Each further line fails as well, and the second stop would kill.
-        onOutputClosed = () => undefined;
-        stop();
-      };
-    },
+    onStart: stopOnSignals,
   });
   process.exit(outcome === "clean" ? 0 : EXIT_FAILURE);
+}
+
+async function scaleCluster(options: AutoscaleOptions): Promise<void> {
+  const { config } = configOf(options.provider === "local" ? options.flags : new Map(), options.configPath);
+  const read = (name: string): string | null => {
+    const path = options.flags.get(name) ?? "";
+    return path === "" ? null : readText(path);
+  };
+  const pems = { ca: read("tls-ca"), cert: read("tls-cert"), key: read("tls-key") };
+  const isPlain = config.tlsCert === "" && pems.ca === null && pems.cert === null;
+  await runAutoscale({
+    options,
+    config,
+    host: { disk, clock: new NodeClock() },
+    children: ownChildren(),
+    programs: new NodePrograms(),
+    credentials: { password: options.password ?? config.requirepass, tls: isPlain ? null : pems },
+    output: print,
+    onStart: stopOnSignals,
+  });
+}
+
+/** Of this program. */
+function ownChildren(): NodeChildren {
+  return new NodeChildren({ executable: process.execPath, prefix: [...process.execArgv, fileURLToPath(import.meta.url)] });
+}
+
+/** Whose terminal is closed wants nothing left running; with nohup, or as a service, there is none. */
+function stopOnSignals(stop: () => void): void {
+  onSignals(["SIGTERM", "SIGINT", ...(isTerminal ? (["SIGHUP"] as const) : [])], stop);
+  onOutputClosed = () => {
+    // Each further line fails as well, and the second stop would kill.
+    onOutputClosed = () => undefined;
+    stop();
+  };
 }
 
 /** The configuration out of all its sources, and the file that was one of them. */

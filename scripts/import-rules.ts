@@ -125,7 +125,11 @@ const SEAM_WORDS: readonly { readonly words: RegExp; readonly instead: string; r
   { words: /\.\s*random(?:Bytes|UUID|Int|Fill|FillSync)\b/, instead: "random.bytes()", allowed: ["host/"] },
   { words: /\b(?:getRandomValues|webcrypto)\b/, instead: "random.bytes()", allowed: ["host/"] },
   { words: RANDOM_IMPORT, instead: "random.bytes()", allowed: ["host/"] },
-  { words: /(?<![.\w])process\s*(?:\.|\[|\?\.)/, instead: "what main.ts hands in", allowed: ["main", "host/node-processes"] },
+  {
+    words: /(?<![.\w])process\s*(?:\.|\[|\?\.)/,
+    instead: "what main.ts hands in",
+    allowed: ["main", "host/node-processes", "host/node-programs"],
+  },
   { words: /(?<![.\w])console\s*\.\s*\w+/, instead: "the Log that is handed in", allowed: ["cli/", "main"] },
 ];
 

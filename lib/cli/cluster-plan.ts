@@ -4,6 +4,8 @@ import { OperatingError } from "../errors.js";
 export interface ClusterRequest {
   /** 1 to `MEMBERS_MAX`. */
   readonly nodes: number;
+  /** How many of them, the first ones, the others are told of; all unless it is given. */
+  readonly seeds?: number;
   /** For clients of the first member; the others follow. */
   readonly port: number;
   /** For the peers of the first member; the others follow. Null: `PEER_PORT_OFFSET` above the ports of clients. */
@@ -62,7 +64,9 @@ export function planMembers(request: ClusterRequest): readonly MemberPlan[] {
   checkNumbers(request);
   const { nodes, port, directory, existing } = request;
   const peerPort = peerPortOf(request);
-  const seeds = Array.from({ length: nodes }, (_, at) => `${reachable(request.bind)}:${peerPort + at}`).join(",");
+  const seeds = Array.from({ length: request.seeds ?? nodes }, (_, at) => `${reachable(request.bind)}:${peerPort + at}`).join(
+    ",",
+  );
   const names = Array.from({ length: nodes }, (_, at) => memberName(at));
   const isNew = !names.some((name) => existing.has(name));
   return names.map((name, at) => {

@@ -6,6 +6,13 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { SLOTS } from "../bytes/slot.js";
 import { allSettings } from "../config.js";
 import { OperatingError } from "../errors.js";
+import {
+  AUTOSCALE_NAMES,
+  type AutoscaleFlags,
+  type AutoscaleOptions,
+  addAutoscaleOptions,
+  autoscaleOptions,
+} from "./autoscale-options.js";
 import { MEMBERS_MAX, OWN_SETTINGS } from "./cluster-plan.js";
 
 const PORTS = { min: 1, max: 65_535 };
@@ -24,6 +31,7 @@ export interface Actions {
   repair(what: RepairOptions, options: NodeOptions): Promise<void>;
   leave(options: NodeOptions): Promise<void>;
   remove(member: string, options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
+  autoscale(options: AutoscaleOptions): Promise<void>;
 }
 
 export interface RepairOptions {
@@ -122,6 +130,7 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     });
   addCluster(program, actions);
   addQuestions(program, actions);
+  addAutoscale(program, actions);
   return program;
 }
 
@@ -148,6 +157,28 @@ members go on: stop each with SIGTERM or SHUTDOWN.`,
   cluster.action(async ({ nodes, port, peerPort, dir, config, ...settings }: ClusterFlags, command: Command) => {
     const flags = settingsGiven(command, settings);
     await actions.cluster({ nodes, port, peerPort: peerPort ?? null, directory: dir, flags, configPath: config ?? null });
+  });
+}
+
+function addAutoscale(program: Command, actions: Actions): void {
+  const autoscale = program
+    .command("autoscale")
+    .description("grow and shrink a cluster with its load, until Ctrl-C")
+    .addHelpText(
+      "after",
+      `
+--provider local runs the members on this machine as kindred cluster does, with the settings of kindred server that are
+given here; Ctrl-C or SIGTERM stops them in order. --provider exec runs a command with the wanted count of members as its
+last argument, and in AUTOSCALE_MEMBERS: kindred autoscale --provider exec -- kubectl scale statefulset kindred --replicas
+Each decision is a line with its reason. Nothing is begun before the last change is done.`,
+    );
+  addAutoscaleOptions(autoscale);
+  const own = new Set([...OWN_SETTINGS, ...AUTOSCALE_NAMES]);
+  for (const setting of allSettings()) if (!own.has(setting.name)) autoscale.addOption(settingOption(setting));
+  autoscale.action(async (command: string[], options: AutoscaleFlags & Record<string, unknown>, self: Command) => {
+    const flags = settingsGiven(self, options);
+    for (const name of AUTOSCALE_NAMES) flags.delete(name);
+    await actions.autoscale(autoscaleOptions(options, { command, flags }));
   });
 }
 

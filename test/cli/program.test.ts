@@ -21,6 +21,7 @@ async function parse(line: string): Promise<readonly unknown[] | string> {
     repair: record("repair"),
     leave: record("leave"),
     remove: record("remove"),
+    autoscale: record("autoscale"),
   };
   let errors = "";
   const output = { out: () => undefined, error: (text: string) => void (errors += text) };

@@ -38,7 +38,10 @@ export class ClusterLoad {
   readonly #latenciesMs: number[] = [];
   readonly #stale: string[] = [];
   #timer: NodeJS.Timeout | null = null;
-  #startedMs = 0;
+  #rate: number;
+  /** Since the rate is this: when that was, and requests begun before. */
+  #paceMs = 0;
+  #paceBegun = 0;
   #measuredMs = 0;
   #begun = 0;
   #open = 0;
@@ -47,6 +50,7 @@ export class ClusterLoad {
 
   private constructor(options: LoadOptions, clients: ClusterLoad["clients"]) {
     this.#options = options;
+    this.#rate = options.rate;
     this.#clients = clients;
     this.#random = new Lcg(options.seed);
   }
@@ -102,9 +106,16 @@ export class ClusterLoad {
   }
 
   start(): void {
-    this.#startedMs = performance.now();
-    this.#measuredMs = this.#startedMs;
+    this.turnTo(this.#rate);
+    this.#measuredMs = this.#paceMs;
     this.#timer = setInterval(() => this.#catchUp(), TICK_MS);
+  }
+
+  /** Goes on at another rate, in requests a second. */
+  turnTo(rate: number): void {
+    this.#rate = rate;
+    this.#paceMs = performance.now();
+    this.#paceBegun = this.#begun;
   }
 
   /** Begins no more requests, and waits for those that are open. */
@@ -122,7 +133,7 @@ export class ClusterLoad {
   }
 
   #catchUp(): void {
-    const due = Math.floor(((performance.now() - this.#startedMs) / 1_000) * this.#options.rate);
+    const due = this.#paceBegun + Math.floor(((performance.now() - this.#paceMs) / 1_000) * this.#rate);
     for (; this.#begun < due; ) {
       const key = `key:${this.#random.below(this.#options.keys)}`;
       const place = this.#clients[this.#random.below(this.#clients.length)]!;

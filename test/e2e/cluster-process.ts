@@ -74,7 +74,7 @@ export function isProcess(id: number): boolean {
 }
 
 /** So many ports in a row that are free, as those 10,000 above them are. Ports of one test file do not repeat. */
-let nextPort = 20_000 + (process.pid % 500) * 10;
+let nextPort = Number(process.env.TEST_PORT ?? 20_000 + (process.pid % 500) * 10);
 export async function freePorts(count: number): Promise<number> {
   for (;;) {
     const first = nextPort;
