@@ -157,7 +157,7 @@ export class LocalProvider implements Provider {
   #noteEnd(runner: Runner, { code, signal }: ChildEnd): void {
     if (this.#isStopping) return;
     const { name } = runner.member;
-    if (code === 0) return this.#say(`${name} has ended; its directory is cleared when it is started again after it has left`);
+    if (code === 0) return this.#say(`${name} has ended in order`);
     this.#startAgain(runner, `${name} ended unexpectedly (${signal ?? `exit code ${code}`})`);
   }
 

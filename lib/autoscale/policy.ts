@@ -121,7 +121,8 @@ export class ScalePolicy {
       return obstacle;
     }
     const { members, atMs } = observation;
-    const { min, max } = this.#settings;
+    const { min, max, targets } = this.#settings;
+    this.#samples.push(sampleOf(observation, targets));
     if (this.#failure !== null) {
       const leftMs = this.#failure.atMs + this.#settings.growPauseMs - atMs;
       if (leftMs > 0) {
@@ -131,7 +132,6 @@ export class ScalePolicy {
     if (members.length < min) {
       return { kind: "grow", to: members.length + 1, reason: `${members.length} members, at least ${min} are to be there` };
     }
-    this.#samples.push(sampleOf(observation, this.#settings.targets));
     if (this.#isOver(atMs)) return members.length >= max ? this.#stayAtMost(max) : this.#grow(observation);
     return this.#shrink(observation) ?? this.#calm(observation);
   }

@@ -1,0 +1,98 @@
+/** The manifests under scripts/kubernetes: that they are YAML, hold together, and pass only what this version of Kindred takes. */
+import { readdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { expect } from "chai";
+import { AUTOSCALE_NAMES } from "../../lib/cli/autoscale-options.js";
+import { allSettings, buildConfig, flagSource } from "../../lib/config.js";
+
+const FOLDER = fileURLToPath(new URL("../../../scripts/kubernetes/", import.meta.url));
+// It comes with mocha, which reads its own settings by it, and has no types.
+const yaml = createRequire(import.meta.url)("js-yaml") as { loadAll(text: string): unknown[] };
+
+/** A resource, of which tests say what they expect to be there. */
+// biome-ignore lint/suspicious/noExplicitAny: manifests have no types here
+type Resource = any;
+
+function resources(file: string): Resource[] {
+  return yaml.loadAll(readFileSync(`${FOLDER}${file}`, "utf8"));
+}
+
+function of(kind: string, file = "kindred.yaml"): Resource {
+  return resources(file).find((each) => each.kind === kind);
+}
+
+/** Settings by name out of `--name=value`. */
+function flagsOf(args: readonly string[]): Map<string, string> {
+  return new Map(
+    args.flatMap((word) => {
+      const [, name, value] = /^--([\w-]+)(?:=(.*))?$/.exec(word) ?? [];
+      return name === undefined ? [] : [[name, value ?? "yes"] as const];
+    }),
+  );
+}
+
+describe("the Kubernetes manifests", () => {
+  it("name their resources, and have what they refer to", () => {
+    const all = readdirSync(FOLDER)
+      .filter((name) => name.endsWith(".yaml"))
+      .flatMap(resources);
+    for (const each of all) expect(each).to.have.nested.property("metadata.name").that.is.a("string");
+    const set = of("StatefulSet");
+    const names = all.map(({ kind, metadata }) => `${kind} ${metadata.name}`);
+    expect(names).to.include(`Service ${set.spec.serviceName}`);
+    expect(names).to.include(`ServiceAccount ${set.spec.template.spec.serviceAccountName}`);
+    expect(set.spec.template.metadata.labels).to.deep.equal(set.spec.selector.matchLabels);
+    for (const { spec, kind } of all) {
+      if (kind === "Service") expect(spec.selector).to.deep.equal(set.spec.selector.matchLabels);
+      if (kind === "HorizontalPodAutoscaler") expect(spec.scaleTargetRef.name).to.equal(set.metadata.name);
+      if (kind === "HorizontalPodAutoscaler") expect(spec.minReplicas).to.be.at.least(3);
+    }
+    expect(of("Role").rules[0].resourceNames).to.deep.equal([set.metadata.name]);
+  });
+
+  it("pass settings that there are, with values that are taken", () => {
+    const [container] = of("StatefulSet").spec.template.spec.containers;
+    const variables = new Map<string, string>(container.env.map(({ name }: { name: string }) => [name, "10.0.0.1"]));
+    const given = container.args.map((word: string) =>
+      word.replace(/\$\((\w+)\)/g, (_, name: string) => variables.get(name) ?? ""),
+    );
+    const config = buildConfig([flagSource(flagsOf(given))]);
+    expect(config.rejoin).to.equal(true);
+    expect(config.seeds.length).to.equal(3);
+    expect(config.announceIp).to.equal("10.0.0.1");
+    const names = allSettings().map(({ name }) => `KINDRED_${name.toUpperCase().replaceAll("-", "_")}`);
+    for (const name of variables.keys()) if (name.startsWith("KINDRED_")) expect(names).to.include(name);
+    // Seeds are pods of the set, at the peers' port.
+    const set = of("StatefulSet");
+    for (const [at, { host, port }] of config.seeds.entries()) {
+      expect(host).to.equal(`${set.metadata.name}-${at}.${set.spec.serviceName}`);
+      expect(port).to.equal(Number(flagsOf(given).get("peer-port")));
+    }
+  });
+
+  it("run the autoscaler with options that it has, and the command that scales the set", () => {
+    const [container] = of("Deployment", "autoscaler.yaml").spec.template.spec.containers;
+    const words: string[] = container.args;
+    const end = words.indexOf("--");
+    for (const name of flagsOf(words.slice(0, end)).keys()) expect(AUTOSCALE_NAMES).to.include(name);
+    expect(words.slice(end + 1)).to.deep.equal([
+      "kubectl",
+      "scale",
+      "statefulset",
+      of("StatefulSet").metadata.name,
+      "--replicas",
+    ]);
+  });
+
+  it("have a pod leave only where it is not to come back", async () => {
+    const { isScaledDown } = (await import(`${FOLDER}leave-if-scaled-down.mjs`)) as {
+      isScaledDown: (podName: string, replicas: unknown) => boolean;
+    };
+    expect([2, 3, 4, 5].map((replicas) => isScaledDown("kindred-3", replicas))).to.deep.equal([true, true, false, false]);
+    expect(isScaledDown("kindred-10", 9)).to.equal(true);
+    expect(() => isScaledDown("kindred", 3)).to.throw("no pod of a StatefulSet");
+    // Where it cannot be known, it must not leave.
+    for (const replicas of [undefined, null, "3", -1]) expect(() => isScaledDown("kindred-3", replicas)).to.throw("no number");
+  });
+});
