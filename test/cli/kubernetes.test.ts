@@ -10,16 +10,34 @@ const FOLDER = fileURLToPath(new URL("../../../scripts/kubernetes/", import.meta
 // It comes with mocha, which reads its own settings by it, and has no types.
 const yaml = createRequire(import.meta.url)("js-yaml") as { loadAll(text: string): unknown[] };
 
-/** A resource, of which tests say what they expect to be there. */
-// biome-ignore lint/suspicious/noExplicitAny: manifests have no types here
-type Resource = any;
+/** What tests look at of resources, whichever has it. */
+interface Resource {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly rules: readonly { readonly resourceNames: readonly string[] }[];
+  readonly spec: {
+    readonly serviceName: string;
+    readonly selector: { readonly matchLabels?: object };
+    readonly scaleTargetRef: { readonly name: string };
+    readonly minReplicas: number;
+    readonly template: {
+      readonly metadata: { readonly labels: object };
+      readonly spec: {
+        readonly serviceAccountName: string;
+        readonly containers: readonly { readonly args: string[]; readonly env: readonly { readonly name: string }[] }[];
+      };
+    };
+  };
+}
 
 function resources(file: string): Resource[] {
-  return yaml.loadAll(readFileSync(`${FOLDER}${file}`, "utf8"));
+  return yaml.loadAll(readFileSync(`${FOLDER}${file}`, "utf8")) as Resource[];
 }
 
 function of(kind: string, file = "kindred.yaml"): Resource {
-  return resources(file).find((each) => each.kind === kind);
+  const found = resources(file).find((each) => each.kind === kind);
+  if (found === undefined) throw new Error(`${file} has no ${kind}`);
+  return found;
 }
 
 /** Settings by name out of `--name=value`. */
@@ -48,15 +66,13 @@ describe("the Kubernetes manifests", () => {
       if (kind === "HorizontalPodAutoscaler") expect(spec.scaleTargetRef.name).to.equal(set.metadata.name);
       if (kind === "HorizontalPodAutoscaler") expect(spec.minReplicas).to.be.at.least(3);
     }
-    expect(of("Role").rules[0].resourceNames).to.deep.equal([set.metadata.name]);
+    expect(of("Role").rules[0]!.resourceNames).to.deep.equal([set.metadata.name]);
   });
 
   it("pass settings that there are, with values that are taken", () => {
     const [container] = of("StatefulSet").spec.template.spec.containers;
-    const variables = new Map<string, string>(container.env.map(({ name }: { name: string }) => [name, "10.0.0.1"]));
-    const given = container.args.map((word: string) =>
-      word.replace(/\$\((\w+)\)/g, (_, name: string) => variables.get(name) ?? ""),
-    );
+    const variables = new Map<string, string>(container!.env.map(({ name }) => [name, "10.0.0.1"]));
+    const given = container!.args.map((word) => word.replace(/\$\((\w+)\)/g, (_, name: string) => variables.get(name) ?? ""));
     const config = buildConfig([flagSource(flagsOf(given))]);
     expect(config.rejoin).to.equal(true);
     expect(config.seeds.length).to.equal(3);
@@ -73,7 +89,7 @@ describe("the Kubernetes manifests", () => {
 
   it("run the autoscaler with options that it has, and the command that scales the set", () => {
     const [container] = of("Deployment", "autoscaler.yaml").spec.template.spec.containers;
-    const words: string[] = container.args;
+    const words = container!.args;
     const end = words.indexOf("--");
     for (const name of flagsOf(words.slice(0, end)).keys()) expect(AUTOSCALE_NAMES).to.include(name);
     expect(words.slice(end + 1)).to.deep.equal([
