@@ -147,12 +147,17 @@ async function runCluster(options: ClusterOptions): Promise<void> {
 
 async function scaleCluster(options: AutoscaleOptions): Promise<void> {
   const { config } = configOf(options.provider === "local" ? options.flags : new Map(), options.configPath);
-  const read = (name: string): string | null => {
-    const path = options.flags.get(name) ?? "";
+  const read = (name: string, setting: string): string | null => {
+    // Of a node elsewhere a trusted authority alone may be given, which is no setting of a server.
+    const path = options.provider === "local" ? setting : (options.flags.get(name) ?? setting);
     return path === "" ? null : readText(path);
   };
-  const pems = { ca: read("tls-ca"), cert: read("tls-cert"), key: read("tls-key") };
-  const isPlain = config.tlsCert === "" && pems.ca === null && pems.cert === null;
+  const pems = {
+    ca: read("tls-ca", config.tlsCa),
+    cert: read("tls-cert", config.tlsCert),
+    key: read("tls-key", config.tlsKey),
+  };
+  const isPlain = pems.ca === null && pems.cert === null;
   await runAutoscale({
     options,
     config,
