@@ -173,7 +173,8 @@ last argument, and in AUTOSCALE_MEMBERS: kindred autoscale --provider exec -- ku
 Each decision is a line with its reason. Nothing is begun before the last change is done.`,
     );
   addAutoscaleOptions(autoscale);
-  const own = new Set([...OWN_SETTINGS, ...AUTOSCALE_NAMES]);
+  // Members join beside the others, in directories that are used again.
+  const own = new Set([...OWN_SETTINGS, ...AUTOSCALE_NAMES, "replace", "rejoin"]);
   for (const setting of allSettings()) if (!own.has(setting.name)) autoscale.addOption(settingOption(setting));
   autoscale.action(async (command: string[], options: AutoscaleFlags & Record<string, unknown>, self: Command) => {
     const flags = settingsGiven(self, options);

@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { CommanderError } from "commander";
+import type { AutoscaleOptions } from "../../lib/cli/autoscale-options.js";
 import { type Actions, buildProgram } from "../../lib/cli/program.js";
 
 /** What the command line made of its words: the action's name and what it was given. */
@@ -95,6 +96,21 @@ describe("the command line", () => {
     expect(await parse("ring --tls-ca ca.crt")).to.deep.equal(["ring", { ...QUESTION, tls: { ...none, caPath: "ca.crt" } }]);
     const shown = { caPath: null, certPath: "a.crt", keyPath: "a.key" };
     expect(await parse("where k --tls-cert a.crt --tls-key a.key")).to.deep.equal(["where", "k", { ...QUESTION, tls: shown }]);
+  });
+
+  it("autoscale has defaults, takes the settings of its members, and a command behind two dashes", async () => {
+    const [name, standard] = (await parse("autoscale --appendfsync always --grow-after 7")) as [string, AutoscaleOptions];
+    expect(name).to.equal("autoscale");
+    expect(standard).to.include({ provider: "local", port: 7_000, directory: "./cluster", periodMs: 5_000 });
+    expect(standard.flags).to.deep.equal(new Map([["appendfsync", "always"]]));
+    expect(standard.scale.targets).to.deep.equal({ busy: 0.6, requests: null, disk: 0.7 });
+    expect(standard.scale).to.include({ min: 3, max: 9, growAfterMs: 7_000, highMark: 1, lowMark: 0.7 });
+    const line = "autoscale --provider exec --ask a:1,b:2 -- kubectl scale --replicas";
+    const [, exec] = (await parse(line)) as [string, AutoscaleOptions];
+    expect(exec).to.include({ provider: "exec", port: 6_379 });
+    expect(exec.ask).to.deep.equal(["a:1", "b:2"]);
+    expect(exec.command).to.deep.equal(["kubectl", "scale", "--replicas"]);
+    expect(await parse("autoscale --replace node-c")).to.include("--replace");
   });
 
   it("leave and remove ask a node, and replace runs one", async () => {
