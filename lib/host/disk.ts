@@ -22,6 +22,14 @@ export interface Disk {
   rename(from: string, to: string): void;
   /** Removes a file; a missing one is fine. */
   remove(path: string): void;
+  /** Gives a file a second name, which must not exist. False where the system does not: on another file system, or one without hard links. */
+  link(from: string, to: string): boolean;
+  /** Copies a whole file to a name that must not exist, off the thread of requests; durable once the copy is synced. May leave a part. */
+  copyFile(from: string, to: string): Promise<void>;
+  /** Removes a directory that is empty; a missing one is fine. */
+  removeDirectory(path: string): void;
+  /** The directory is synced no more for now: gives up what is kept open for that. */
+  forgetDirectory(path: string): void;
   /** Makes the directory's entries durable. */
   syncDirectory(path: string): Promise<void>;
   /** The same, blocking: for workers and for start and stop. */

@@ -54,6 +54,42 @@ export class NodeDisk implements Disk {
     attempt("remove", path, () => fs.rmSync(path, { force: true }));
   }
 
+  link(from: string, to: string): boolean {
+    try {
+      fs.linkSync(from, to);
+      return true;
+    } catch (error) {
+      if (LINK_REFUSALS.has(codeOf(error) ?? "")) return false;
+      throw failure(`link ${from} to`, to, error);
+    }
+  }
+
+  async copyFile(from: string, to: string): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      // A file system that shares blocks between files does so.
+      fs.copyFile(from, to, fs.constants.COPYFILE_EXCL | fs.constants.COPYFILE_FICLONE, (error) => {
+        if (error === null) resolve();
+        else reject(failure(`copy ${from} to`, to, error));
+      });
+    });
+  }
+
+  removeDirectory(path: string): void {
+    this.forgetDirectory(path);
+    try {
+      fs.rmdirSync(path);
+    } catch (error) {
+      if (codeOf(error) !== "ENOENT") throw failure("remove the directory", path, error);
+    }
+  }
+
+  forgetDirectory(path: string): void {
+    const descriptor = this.#directories.get(path);
+    if (descriptor === undefined) return;
+    this.#directories.delete(path);
+    attempt("close the directory", path, () => fs.closeSync(descriptor));
+  }
+
   async syncDirectory(path: string): Promise<void> {
     const descriptor = this.#descriptorOf(path);
     await new Promise<void>((resolve, reject) => {
@@ -197,6 +233,9 @@ class NodeFile implements DiskFile {
   }
 }
 
+/** What a system says that cannot link, though nothing is wrong: another file system, one without links, a file with too many. */
+const LINK_REFUSALS: ReadonlySet<string> = new Set(["EXDEV", "EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
 /** What a person can do about the errors that people meet. */
 const advice: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full; make room",
@@ -210,6 +249,7 @@ const advice: Readonly<Record<string, string>> = {
   EEXIST: "it exists already",
   ENOENT: "there is no such file or directory",
   ENOTDIR: "a part of the path is a file",
+  ENOTEMPTY: "it is not empty",
 };
 
 function codeOf(error: unknown): string | undefined {

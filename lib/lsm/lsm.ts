@@ -7,17 +7,19 @@
  * Whoever opens a directory holds its lock (directory-lock.ts).
  */
 import { assert } from "../assert.js";
-import { background } from "../background.js";
 import { Views } from "../bytes/views.js";
 import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
+import type { Disk } from "../host/disk.js";
 import type { Log } from "../log.js";
 import { type Backlog, judgeBacklog, Room } from "./backlog.js";
+import { type CheckpointProgress, type CheckpointTarget, writeCheckpoint } from "./checkpoint.js";
 import { MergeCursor } from "./cursor.js";
 import { keyHashOf } from "./filter.js";
 import type { KeysAhead } from "./keys-ahead.js";
 import { Operation } from "./log-format.js";
 import type { LogRecovery, SegmentRange } from "./log-recovery.js";
+import { LogSyncs } from "./log-syncs.js";
 import type { LogWriter } from "./log-writer.js";
 import { type FsyncPolicy, fillOf, type LsmSettings } from "./lsm-settings.js";
 import { type LsmStats, lsmStats } from "./lsm-stats.js";
@@ -33,8 +35,6 @@ import type { TableReader } from "./table-reader.js";
 import { WriteBatch } from "./write-batch.js";
 
 export type { Backlog, LsmStats, ScanPage, ScanRange };
-
-const SYNC_INTERVAL_MS = 1000;
 
 /** A memory table that cannot be flushed may grow to so many times its size before writes are refused. */
 const OVERFLOW_FACTOR = 2;
@@ -60,7 +60,9 @@ export class Lsm {
   readonly #writer: LogWriter;
   readonly #reader: TableReader;
   readonly #keeper: TableKeeper;
-  #fsync: FsyncPolicy;
+  readonly #syncs: LogSyncs;
+  readonly #disk: Disk;
+  readonly #directory: string;
   readonly #batch = new WriteBatch();
   #active: MemoryTable;
   /** Segments from before the start that the active table was rebuilt from. */
@@ -72,9 +74,6 @@ export class Lsm {
   #flushed: MemoryTable | null = null;
   /** Bytes of log that the active table was built from, as far as its batches are written. */
   #logBytes: number;
-  /** Written since the start, and of those known durable by the policy's own syncs. */
-  #batches = 0;
-  #syncedBatches = 0;
   #commitsTried = 0;
   #commitsRefused = 0;
   readonly #room = new Room();
@@ -86,9 +85,6 @@ export class Lsm {
   /** Those who wait for the batch being built. */
   #committing: { readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
   #isCommitDue = false;
-  #isSyncDue = false;
-  #syncWatched = 0;
-  #isSyncLate = false;
   #isClosed = false;
 
   /**
@@ -109,7 +105,10 @@ export class Lsm {
     this.#reader = store.reader;
     this.#keeper = store.keeper;
     this.found = store.reader.found;
-    this.#fsync = options.settings.fsync;
+    this.#disk = options.disk;
+    this.#directory = options.directory;
+    const { clock, log, settings } = options;
+    this.#syncs = new LogSyncs({ clock, log, writer: store.writer, policy: settings.fsync, onChange: () => this.#relieve() });
     this.#active = store.active;
     this.#replayed = store.replayed;
     this.#logBytes = store.replayed.reduce((sum, { end }) => sum + end, 0);
@@ -238,7 +237,6 @@ export class Lsm {
       throw error;
     }
     this.#logBytes += batch.end;
-    this.#batches++;
     batch.reset();
     this.#views.forget();
     this.pair.id++;
@@ -247,8 +245,7 @@ export class Lsm {
     this.#refusal = null;
     if (this.#countersBeforeClear !== null) this.#keepCleared();
     else if (this.#keeper.frozen.length > 0 || this.#fillOf(table) >= 1) this.#relieve();
-    if (this.#fsync === "always") background(this.#syncInBackground());
-    else if (this.#fsync === "everysec" && !this.#isSyncDue) this.#scheduleSync();
+    this.#syncs.batchWritten();
   }
 
   /** Commits so far, those that were refused included: what is put between two of them shares its fate. */
@@ -280,14 +277,14 @@ export class Lsm {
   /** True when everything committed may be acknowledged now. */
   get isAcknowledged(): boolean {
     if (this.hasFailedSync) return false;
-    return this.#fsync !== "always" || this.#writer.syncedBytes === this.#writer.appendedBytes;
+    return this.#syncs.policy !== "always" || this.#writer.syncedBytes === this.#writer.appendedBytes;
   }
 
   /** Commits, and resolves when everything so far may be acknowledged. Rejects with IO when it never may be. */
   async acknowledged(): Promise<void> {
     this.#commitPending();
     if (this.#writer.failure !== null) throw this.#writer.failure;
-    if (this.#fsync === "always") await this.#writer.sync();
+    if (this.#syncs.policy === "always") await this.#writer.sync();
   }
 
   /** Commits and makes the log durable, blocking. Throws IO. */
@@ -303,8 +300,7 @@ export class Lsm {
   }
 
   setFsync(policy: FsyncPolicy): void {
-    this.#fsync = policy;
-    if (policy !== "no" && !this.#isSyncDue) this.#scheduleSync();
+    this.#syncs.setPolicy(policy);
   }
 
   /** Whether writers should go on, do so a little later, or wait for `room`. */
@@ -337,6 +333,28 @@ export class Lsm {
     }
   }
 
+  /**
+   * Copies all that is committed now, this turn's batch included, into an empty directory, while the store serves (checkpoint.ts):
+   * durable when it resolves, whatever the policy. Rejects with IO and with CLOSED; what was copied is removed then.
+   */
+  async checkpoint(target: CheckpointTarget): Promise<CheckpointProgress> {
+    this.#commitPending();
+    if (this.#isClosed) throw new OperatingError("CLOSED", "the store is closed");
+    if (this.#writer.failure !== null) throw this.#writer.failure;
+    this.#replayed = [...this.#replayed, ...this.#writer.rotate()];
+    const segments = this.#replayed.map(({ id }) => id);
+    const capture = this.#keeper.capture(segments, this.#writer.end);
+    return writeCheckpoint({
+      disk: this.#disk,
+      clock: this.#clock,
+      log: this.#log,
+      directory: this.#directory,
+      capture,
+      syncLog: () => this.#writer.sync(),
+      target,
+    });
+  }
+
   stats(): LsmStats {
     return lsmStats({
       keeper: this.#keeper,
@@ -346,7 +364,7 @@ export class Lsm {
       room: this.#room,
       blockCacheBytes: this.#settings.blockCacheBytes,
       isRefused: this.#refusal !== null,
-      unsyncedBatches: this.#batches - this.#syncedBatches,
+      unsyncedBatches: this.#syncs.unsyncedBatches,
     });
   }
 
@@ -362,6 +380,7 @@ export class Lsm {
       await this.#keeper.close(this.#writer.end);
     } finally {
       this.#isClosed = true;
+      this.#syncs.close();
       await this.#keeper.stop();
       this.#writer.close();
       this.#room.close();
@@ -460,41 +479,12 @@ export class Lsm {
     const isFull = this.#logBytes > 0 && this.#fillOf(this.#active) >= 1;
     if (isFull && this.#keeper.frozen.length === 0 && this.#batch.isEmpty) this.#freeze();
     const backlog = judgeBacklog({
-      isSyncLate: this.#isSyncLate,
+      isSyncLate: this.#syncs.isLate,
       frozenTables: this.#keeper.frozen.length,
       fill: this.#fillOf(this.#active),
       levelZeroTables: this.#keeper.set.levels[0]!.length,
       levelZeroLimit: this.#settings.levelZeroTables,
     });
     this.#room.set(backlog, failure);
-  }
-
-  #scheduleSync(): void {
-    this.#isSyncDue = true;
-    this.#clock.after(SYNC_INTERVAL_MS, () => {
-      this.#isSyncDue = false;
-      if (this.#isClosed || this.#fsync !== "everysec" || this.#writer.failure !== null) return;
-      if (this.#writer.syncedBytes === this.#writer.appendedBytes) return;
-      const { syncUnderWay } = this.#writer;
-      if (syncUnderWay !== 0 && syncUnderWay === this.#syncWatched) {
-        // Still at the sync of a second ago: writers wait rather than have more at stake.
-        this.#isSyncLate = true;
-        this.#relieve();
-      } else background(this.#syncInBackground());
-      this.#syncWatched = this.#writer.syncUnderWay;
-      this.#scheduleSync();
-    });
-  }
-
-  async #syncInBackground(): Promise<void> {
-    const batches = this.#batches;
-    try {
-      await this.#writer.sync();
-      this.#syncedBatches = Math.max(this.#syncedBatches, batches);
-    } catch (error) {
-      this.#log.error({ err: error }, "the log could not be synced");
-    }
-    this.#isSyncLate = false;
-    this.#relieve();
   }
 }

@@ -54,10 +54,29 @@ class NoVisitor implements LogVisitor {
 function cutSegment(disk: Disk, path: string, length: number): void {
   const file = disk.open(path);
   if (file === null) return;
-  if (length === 0) disk.remove(path);
-  else if (length < file.size) file.truncate(length);
-  file.syncNow();
-  file.close();
+  try {
+    if (length === 0) return disk.remove(path);
+    if (length >= file.size) return file.syncNow();
+    // Into a file of its own: a backup may share this one.
+    const bytes = Buffer.alloc(length);
+    file.readNow(0, bytes, 0, length);
+    replaceFile(disk, path, bytes);
+  } finally {
+    file.close();
+  }
+}
+
+function replaceFile(disk: Disk, path: string, bytes: Buffer): void {
+  const beside = `${path}.new`;
+  disk.remove(beside);
+  const file = disk.create(beside);
+  try {
+    file.append(bytes);
+    file.syncNow();
+  } finally {
+    file.close();
+  }
+  disk.rename(beside, path);
 }
 
 /** The levels with each damaged table replaced by what is left of it. */

@@ -6,6 +6,7 @@
  * file is removed only when the durable manifest does not name it, and no reader uses it. After CLEAR the set is empty, but
  * the manifest names the old tables until the memory table that holds the CLEAR is a table itself.
  */
+import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Clock, Timer } from "../host/clock.js";
@@ -13,17 +14,19 @@ import type { Disk } from "../host/disk.js";
 import type { RunningJob, Workers } from "../host/workers.js";
 import type { Log } from "../log.js";
 import type { BlockCache } from "./block-cache.js";
+import type { StoreCapture } from "./checkpoint.js";
 import type { CompactionInput, CompactionOutput } from "./compaction.js";
 import { type Compaction, chooseCompaction } from "./compaction-choice.js";
 import type { FilePool } from "./file-pool.js";
 import type { FlushInput, FlushOutput } from "./flush.js";
-import { type LogPosition, segmentFileName } from "./log-format.js";
+import type { LogPosition } from "./log-format.js";
 import type { LogWriter } from "./log-writer.js";
 import type { LsmSettings } from "./lsm-settings.js";
 import { type ManifestState, writeManifest } from "./manifest.js";
 import type { FrozenTable } from "./memory-table.js";
+import { StoreFiles } from "./store-files.js";
 import { Table } from "./table.js";
-import { type TableMeta, tableFileName } from "./table-format.js";
+import type { TableMeta } from "./table-format.js";
 import { TableSet } from "./table-set.js";
 
 export interface TableKeeperOptions {
@@ -101,11 +104,7 @@ export class TableKeeper {
   #oldestSegment: number;
   #nextTable: number;
   readonly #cursors: string[];
-  #segments: number[];
-  /** Tables that the manifest on disk names, or may name. */
-  #named: ReadonlySet<number>;
-  /** Files of tables that nobody uses, but the manifest on disk may name. */
-  #unused: number[] = [];
+  readonly #files: StoreFiles;
   #isManifestStale = false;
   #saving: Promise<void> | null = null;
   #flushing: Promise<void> | null = null;
@@ -125,8 +124,7 @@ export class TableKeeper {
     this.#oldestSegment = manifest.oldestSegment;
     this.#nextTable = manifest.nextTable;
     this.#cursors = [...manifest.cursors];
-    this.#segments = [...options.segments];
-    this.#named = numbersOf(manifest.levels);
+    this.#files = new StoreFiles({ ...options, named: numbersOf(manifest.levels) });
     const levels = manifest.levels.map((metas) => metas.map((meta) => this.#open(meta)));
     this.set = TableSet.of(levels.length === 0 ? [[]] : levels, (table) => this.#onUnused(table));
     if (options.isCleared) this.#hideTables();
@@ -149,7 +147,7 @@ export class TableKeeper {
   /** The table becomes the newest of the frozen ones. */
   freeze(frozen: FrozenTable): void {
     this.frozen = [frozen, ...this.frozen];
-    this.#segments.push(...frozen.segments.map(({ id }) => id));
+    this.#files.addSegments(frozen.segments.map(({ id }) => id));
     this.#wake();
   }
 
@@ -174,6 +172,21 @@ export class TableKeeper {
     this.#beforeClear = null;
     if (this.#hidden === null) this.#hidden = before.set;
     else before.set.unpin();
+  }
+
+  /** The store as of now, for a copy of it: no file of it goes until `release`. `segments`: those of the active memory table. */
+  capture(segments: readonly number[], end: LogPosition): StoreCapture {
+    assert(this.#beforeClear === null, "keeper: what is captured is committed");
+    const state = { ...this.#manifest(), known: end };
+    const set = this.#hidden ?? this.set;
+    const needed = [...this.#files.segments, ...segments].filter((id) => id >= state.oldestSegment);
+    set.pin();
+    this.#files.hold();
+    const release = (): void => {
+      set.unpin();
+      this.#files.release();
+    };
+    return { state, segments: [...new Set(needed)].sort((a, b) => a - b), release };
   }
 
   /** Ends background work and writes the manifest with the mark of an orderly stop at the log's end. Rejects with IO. */
@@ -429,43 +442,23 @@ export class TableKeeper {
     const state = this.#manifest();
     this.#isManifestStale = false;
     // Whether this succeeds or not: from now on the new one may be in place, or come into place by a crash.
-    this.#named = new Set([...this.#named, ...numbersOf(state.levels)]);
+    this.#files.naming(numbersOf(state.levels));
     try {
       await writeManifest(disk, directory, state);
     } catch (error) {
       this.#isManifestStale = true;
       throw error;
     }
-    this.#named = numbersOf(state.levels);
-    const done = this.#segments.filter((id) => id < state.oldestSegment);
-    this.#segments = this.#segments.filter((id) => id >= state.oldestSegment);
-    if (done.length > 0) writer.drop(Math.max(...done));
-    for (const id of done) this.#removeFile(segmentFileName(id));
-    const unused = this.#unused;
-    this.#unused = [];
-    for (const number of unused) this.#removeTableFile(number);
+    writer.drop(state.oldestSegment - 1);
+    this.#files.named(numbersOf(state.levels), state.oldestSegment);
   }
 
   #onUnused(table: Table): void {
-    if (!this.#isClosing) this.#removeTableFile(table.meta.number);
-  }
-
-  #removeTableFile(number: number): void {
-    if (this.#named.has(number)) this.#unused.push(number);
-    else this.#removeFile(tableFileName(number));
+    if (!this.#isClosing) this.#files.tableUnused(table.meta.number);
   }
 
   #removeTables(metas: readonly TableMeta[]): void {
-    for (const meta of metas) this.#removeFile(tableFileName(meta.number));
-  }
-
-  /** A file that cannot be removed is found and removed by the next start. */
-  #removeFile(name: string): void {
-    try {
-      this.#options.disk.remove(`${this.#options.directory}/${name}`);
-    } catch (error) {
-      this.#options.log.warn({ err: error, name }, "a file that is not needed could not be removed");
-    }
+    this.#files.discard(metas.map((meta) => meta.number));
   }
 
   #pause(delayMs: number): Promise<void> {

@@ -37,6 +37,19 @@ export class MemoryDisk implements Disk {
     this.files.delete(path);
   }
 
+  link(from: string, to: string): boolean {
+    this.files.set(to, this.files.get(from)!);
+    return true;
+  }
+
+  async copyFile(from: string, to: string): Promise<void> {
+    this.link(from, to);
+  }
+
+  removeDirectory(): void {}
+
+  forgetDirectory(): void {}
+
   async syncDirectory(path: string): Promise<void> {
     this.syncDirectoryNow(path);
   }

@@ -25,6 +25,8 @@ export interface SimDiskFaults {
   syncFailure: number;
   appendFailure: number;
   truncateFailure: number;
+  /** Files get no second names, as on another file system. */
+  refusesLinks: boolean;
   /** A broken device: syncs succeed and do nothing. To test the tests. */
   hasLyingSyncs: boolean;
   /** Longest time that a sync and a read take; drawn evenly. */
@@ -37,6 +39,7 @@ export const faultless: Readonly<SimDiskFaults> = {
   syncFailure: 0,
   appendFailure: 0,
   truncateFailure: 0,
+  refusesLinks: false,
   hasLyingSyncs: false,
   syncMsMax: 2,
   readMsMax: 1,
@@ -53,6 +56,8 @@ export interface SimDiskOptions {
   /** Is told when a sync fails. */
   readonly onSyncFailure?: () => void;
 }
+
+const COPY_PIECE_BYTES = 4_096;
 
 export class SimDisk implements Disk {
   readonly faults: SimDiskFaults = { ...faultless };
@@ -181,6 +186,31 @@ export class SimDisk implements Disk {
     this.#names.delete(path);
     this.#changes.push({ kind: "remove", path });
   }
+
+  link(from: string, to: string): boolean {
+    const content = this.#names.get(from);
+    if (content === undefined) throw ioError(`cannot link ${from}: there is no such file`);
+    if (this.#names.has(to)) throw ioError(`cannot link ${from} to ${to}: it exists already`);
+    if (this.faults.refusesLinks) return false;
+    this.#change(`link ${from} ${to}`);
+    this.#names.set(to, content);
+    this.#changes.push({ kind: "create", path: to, content });
+    return true;
+  }
+
+  async copyFile(from: string, to: string): Promise<void> {
+    const source = this.open(from);
+    if (source === null) throw ioError(`cannot copy ${from}: there is no such file`);
+    const target = this.create(to);
+    const piece = Buffer.alloc(COPY_PIECE_BYTES);
+    for (let at = 0; at < source.size; at += piece.length) {
+      target.append(piece, 0, await source.read(at, piece, 0, piece.length));
+    }
+  }
+
+  removeDirectory(_path: string): void {}
+
+  forgetDirectory(_path: string): void {}
 
   async syncDirectory(path: string): Promise<void> {
     const upTo = this.#changes.length;
