@@ -35,6 +35,11 @@ export const settings = {
   port: integer({ name: "port", default: 6_379, min: 0, max: PORT_MAX, why: "TCP port for clients; 0 takes any free one" }),
   bind: text({ name: "bind", default: "127.0.0.1", why: "address to listen on for clients; 0.0.0.0 for all" }),
   dir: text({ name: "dir", default: "./data", why: "directory that holds everything this node stores" }),
+  backupDir: text({
+    name: "backup-dir",
+    default: "",
+    why: "directory below which backups may be put; by default one beside dir, with -backups behind its name",
+  }),
   name: name({
     name: "name",
     why: "readable name of this node, shown in clocks; by default made from host and port",

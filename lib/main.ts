@@ -4,6 +4,7 @@
  * `process`.
  */
 import * as os from "node:os";
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { CommanderError } from "commander";
 import { type DestinationStream, pino } from "pino";
@@ -11,8 +12,9 @@ import pretty from "pino-pretty";
 import type { AutoscaleOptions } from "./cli/autoscale-options.js";
 import { type RingQuestion, runRing, runStatus, runWhere } from "./cli/inspect-ring.js";
 import { runCheck, runInspect } from "./cli/offline.js";
-import { buildProgram, type ClusterOptions, type NodeOptions, type RepairOptions } from "./cli/program.js";
+import { buildProgram, type ClusterOptions, type NodeOptions, type RepairOptions, type RestoreOptions } from "./cli/program.js";
 import { runAutoscale } from "./cli/run-autoscale.js";
+import { runBackup, runRestore } from "./cli/run-backup.js";
 import { runLocalCluster } from "./cli/run-cluster.js";
 import { type DepartureRun, runLeave, runRemove } from "./cli/run-departure.js";
 import { runRepair } from "./cli/run-repair.js";
@@ -70,6 +72,8 @@ const program = buildProgram(
     ring: (options) => runRing(questionOf(options)),
     where: (key, options) => runWhere(key, questionOf(options)),
     repair: repairCopies,
+    backup: takeBackup,
+    restore: restoreStore,
     leave: (options) => keptAlive(runLeave(departureOf(options))),
     autoscale: (options) => keptAlive(scaleCluster(options)),
     remove: (member, options) => keptAlive(runRemove(member, options, departureOf(options))),
@@ -128,6 +132,26 @@ async function repairCopies(what: RepairOptions, options: NodeOptions): Promise<
     output: line.end,
   });
   if (!(await keptAlive(run))) process.exitCode = EXIT_FAILURE;
+}
+
+async function takeBackup(directory: string, options: NodeOptions): Promise<void> {
+  await keptAlive(runBackup({ ...departureOf(options), path: resolve(directory) }));
+}
+
+async function restoreStore(backup: string, { directory, ...options }: RestoreOptions): Promise<void> {
+  const progress = progressLine("verifying");
+  const run = runRestore({
+    disk,
+    clock: new NodeClock(),
+    log: pino({ level: "warn" }, pino.destination({ dest: 2, sync: true })),
+    processes: new NodeProcesses(),
+    output: print,
+    onProgress: progress.show,
+    backup: resolve(backup),
+    directory: resolve(directory),
+    ...options,
+  });
+  await keptAlive(run.finally(progress.end));
 }
 
 async function runCluster(options: ClusterOptions): Promise<void> {
@@ -385,6 +409,7 @@ function machineFacts(configFile: string): Machine {
     operatingSystem: `${os.type()} ${os.release()} ${os.arch()}`,
     runtimeVersion: process.version,
     processId: process.pid,
+    currentDirectory: process.cwd(),
     executable: process.execPath,
     configFile,
     memory() {

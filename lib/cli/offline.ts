@@ -2,10 +2,12 @@
 import { OperatingError } from "../errors.js";
 import type { Disk } from "../host/disk.js";
 import type { Processes } from "../host/processes.js";
+import { BACKUP_FILE, readBackup, UNFINISHED_FILE } from "../lsm/backup.js";
 import { type CheckReport, checkStore, isSalvageable, MANIFEST_FILE } from "../lsm/check.js";
 import { DirectoryLock } from "../lsm/directory-lock.js";
 import { describePiece, inspectFile } from "../lsm/inspect.js";
 import type { LsmSettings } from "../lsm/lsm-settings.js";
+import { readRestoredMark } from "../lsm/restore.js";
 import { salvageStore } from "../lsm/salvage.js";
 
 export interface CheckOptions {
@@ -27,6 +29,7 @@ export interface CheckOptions {
 /** Verifies a store and prints what it found. Returns whether it is whole. Throws LOCKED while a server uses it. */
 export async function runCheck(options: CheckOptions): Promise<boolean> {
   const { disk, directory, storeDirectory, output } = options;
+  requireFinished(disk, directory);
   if (disk.list(storeDirectory) === null) {
     if (disk.list(directory)?.includes(MANIFEST_FILE)) {
       throw new OperatingError(
@@ -45,6 +48,13 @@ export async function runCheck(options: CheckOptions): Promise<boolean> {
   } finally {
     lock.release();
   }
+}
+
+/** Throws UNAVAILABLE for a backup that is none yet, and for a directory whose restoring was cut short. */
+function requireFinished(disk: Disk, directory: string): void {
+  const names = disk.list(directory) ?? [];
+  if (names.includes(UNFINISHED_FILE) || names.includes(BACKUP_FILE)) readBackup(disk, directory);
+  else readRestoredMark(disk, directory);
 }
 
 export function runInspect(options: { disk: Disk; output: (text: string) => void; file: string; isJson: boolean }): void {

@@ -29,6 +29,9 @@ export interface Actions {
   ring(options: NodeOptions): Promise<void>;
   where(key: string, options: NodeOptions): Promise<void>;
   repair(what: RepairOptions, options: NodeOptions): Promise<void>;
+  /** `directory` as given. */
+  backup(directory: string, options: NodeOptions): Promise<void>;
+  restore(backup: string, options: RestoreOptions): Promise<void>;
   leave(options: NodeOptions): Promise<void>;
   remove(member: string, options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
   autoscale(options: AutoscaleOptions): Promise<void>;
@@ -40,6 +43,14 @@ export interface RepairOptions {
   /** The other member's name or id; null: all. */
   readonly peer: string | null;
   readonly isFull: boolean;
+}
+
+export interface RestoreOptions {
+  /** Both as given. */
+  readonly directory: string;
+  readonly as: "member" | "whole cluster" | "alone";
+  readonly without: readonly string[];
+  readonly isJson: boolean;
 }
 
 export interface ClusterOptions {
@@ -128,10 +139,42 @@ export function buildProgram(version: string, actions: Actions, output: Output):
     .action((file: string, options: { json?: true }) => {
       actions.inspect(file, { isJson: options.json ?? false });
     });
+  addRestore(program, actions);
   addCluster(program, actions);
   addQuestions(program, actions);
   addAutoscale(program, actions);
   return program;
+}
+
+function addRestore(program: Command, actions: Actions): void {
+  program
+    .command("restore")
+    .description("make a data directory of a backup; by default for a new member in the place of the one that it is of")
+    .argument("<backup>", "the backup")
+    .requiredOption("--dir <directory>", "the data directory to make")
+    .addOption(new Option("--whole-cluster", "all members are restored: each goes on as it was").conflicts("alone"))
+    .addOption(
+      new Option("--without <member>", "of a whole cluster: one that is not restored (repeatable)").argParser(collected),
+    )
+    .addOption(new Option("--alone", "as the only member of a new cluster, which has nothing to do with the old one"))
+    .option("--json", "print the outcome as JSON")
+    .action(async (backup: string, { dir, wholeCluster, without = [], alone, json }: RestoreFlags) => {
+      if (without.length > 0 && !wholeCluster) throw new OperatingError("CONFIG", "--without goes with --whole-cluster");
+      const as = wholeCluster ? "whole cluster" : alone ? "alone" : "member";
+      await actions.restore(backup, { directory: dir, as, without, isJson: json ?? false });
+    });
+}
+
+interface RestoreFlags {
+  readonly dir: string;
+  readonly wholeCluster?: true;
+  readonly without?: readonly string[];
+  readonly alone?: true;
+  readonly json?: true;
+}
+
+function collected(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
 }
 
 function addCluster(program: Command, actions: Actions): void {
@@ -215,6 +258,9 @@ function addQuestions(program: Command, actions: Actions): void {
     .argument("<key>", "the key")
     .addOption(whole("--db <number>", "its database", { min: 0, max: DATABASE_MAX }).default(0))
     .action(async (key: string, options: QuestionOptions) => actions.where(key, nodeOptions(options)));
+  question("backup", "have a node copy its store into a directory on its machine, while it serves; waits until that is done")
+    .requiredOption("--to <directory>", "the directory, which is not there yet, below the node's backup-dir")
+    .action(async ({ to, ...options }: QuestionOptions & { to: string }) => actions.backup(to, nodeOptions(options)));
   question("leave", "have a node give its slots away, leave its cluster and stop; waits until it has").action(
     async (options: QuestionOptions) => actions.leave(nodeOptions(options)),
   );

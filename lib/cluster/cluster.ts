@@ -21,6 +21,8 @@ import type { MemberAddress, MemberState } from "./member-entry.js";
 import { MemberLinks } from "./member-links.js";
 import { MemberRecord } from "./member-record.js";
 import { RecordName } from "./records.js";
+import { placeTakenBy } from "./restored-member.js";
+import { Reunion } from "./reunion.js";
 import type { Ring } from "./ring.js";
 import { misplacementOf } from "./ring-changes.js";
 import type { AcceptorState } from "./ring-consensus.js";
@@ -61,6 +63,7 @@ export class Cluster {
   readonly #record: MemberRecord;
   readonly #portrait: SelfPortrait;
   readonly #book: AddressBook;
+  readonly #reunion: Reunion;
   readonly #listeners: ((ring: Ring) => void)[] = [];
   readonly #removed = new Set<MemberId>();
   /** Seeds that are not this node, and where members were last that gossip has not heard of yet. */
@@ -91,6 +94,7 @@ export class Cluster {
       ring: (request) => this.#knowing.handle(request),
     });
     this.#book = new AddressBook({ records, clock, log, isKept: (id) => this.#isOfRing(id) });
+    this.#reunion = new Reunion({ records, selfId: record.id, log });
     const stored = records.get(RecordName.ringState);
     if (stored !== null) this.#keep(decodeAcceptorState(stored));
   }
@@ -245,7 +249,7 @@ export class Cluster {
     const decided = foundRing(minted, { member: { ...joiner, tokens }, replicas });
     this.#storeFirst({ decided, promised: null, vote: null });
     log.info({ cluster: this.#clusterId }, "founded a ring, of which this node is the only member");
-    if (this.#options.holdsKeys()) log.warn({}, LOST_RING);
+    if (this.#readLoneRing() === null && this.#options.holdsKeys()) log.warn({}, LOST_RING);
   }
 
   async #findRing(seeds: readonly MemberAddress[]): Promise<void> {
@@ -276,6 +280,7 @@ export class Cluster {
       state,
       store: (changed) => this.#store(changed),
       ask: (to, request, deadlineMs) => this.#links.askRing(to, request, deadlineMs),
+      mayVote: () => this.#reunion.mayVote,
       clock,
       random,
       log,
@@ -338,6 +343,8 @@ export class Cluster {
       replicas,
       vnodes,
       replaces,
+      takesPlaceOf: placeTakenBy(this.#options.records),
+      mayChange: () => this.#reunion.mayVote,
       ring: () => this.ring,
       change: (change, deadlineMs) => this.change(change, deadlineMs),
       teach: (to, document, deadlineMs) => this.#teach(to, document, deadlineMs),
@@ -345,6 +352,7 @@ export class Cluster {
       hasTakenIn: this.#options.hasTakenIn,
       retire: this.#options.retire,
     });
+    this.#reunion.look(this.ring.document);
     this.#enrolment.ringChanged();
     const misplacement = misplacementOf(this.ring.document, self);
     if (misplacement !== null && this.ring.document.members.length > 1) {
@@ -408,10 +416,19 @@ export class Cluster {
       const { version } = this.ring.document;
       const document = await this.#links.fetchRing(from, version, clock.monotonicMs() + FETCH_MS_MAX);
       if (document !== null) this.#learn(document, from);
+      this.#hear(from);
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
+      // Whoever is awaited has to be heard.
+      if (!this.#reunion.mayVote) clock.after(FETCH_MS_MAX, () => this.isUsable(from) && background(this.fetchRing(from)));
       log.debug({ peer: from, code: error.code }, `its ring was not fetched: ${messageOf(error)}`);
     }
+  }
+
+  #hear(from: MemberId): void {
+    if (this.#reunion.mayVote) return;
+    this.#reunion.heard(from, this.ring.document);
+    if (this.#reunion.mayVote) this.#enrolment?.ringChanged();
   }
 
   async #teach(to: MemberId, document: RingDocument, deadlineMs: number): Promise<void> {

@@ -37,6 +37,10 @@ export interface EnrolmentOptions {
   readonly vnodes: number;
   /** Joins in the place of this member; empty: beside all. */
   readonly replaces: string;
+  /** The store was restored in the place of this member, which must be down; null: it was not. */
+  readonly takesPlaceOf: MemberId | null;
+  /** False while nothing may be asked of the ring: `ringChanged` is called when it is true. */
+  readonly mayChange: () => boolean;
   /** The newest ring known here. */
   readonly ring: () => Ring;
   readonly change: (change: RingChange, deadlineMs: number) => Promise<ChangeOutcome>;
@@ -96,6 +100,7 @@ export class Enrolment {
   }
 
   #next(): NextStep {
+    if (!this.#options.mayChange()) return "nothing";
     const { self, replicas, ring } = this.#options;
     const isUp = (id: MemberId): boolean => id === self.id || this.#options.isReachable(id);
     return nextStep(ring().document, { self, replicas, isUp });
@@ -122,12 +127,14 @@ export class Enrolment {
   }
 
   async #take(step: Work): Promise<void> {
-    const { self, replicas, vnodes, replaces, random, log } = this.#options;
+    const { self, replicas, vnodes, random, log } = this.#options;
     switch (step) {
-      case "ask":
+      case "ask": {
+        const replaces = this.#replaced();
         if (replaces !== "") await this.#change(replaceChange({ self, replaces }));
         else await this.#change(joinChange({ self, vnodes, fraction: () => random.fraction() }));
         return;
+      }
       case "wait":
         this.#sayWait();
         await this.#rest.take(WAIT_MS);
@@ -141,6 +148,21 @@ export class Enrolment {
       default:
         return unreachable(step);
     }
+  }
+
+  /** By id or name; empty for none. Throws UNAVAILABLE where the member that a restored store stands for is still there. */
+  #replaced(): string {
+    const { replaces, takesPlaceOf, ring, isReachable } = this.#options;
+    if (replaces !== "" || takesPlaceOf === null) return replaces;
+    const old = ring().document.members.find(({ id }) => id === takesPlaceOf);
+    // It was removed or replaced meanwhile.
+    if (old === undefined) return "";
+    if (!isReachable(old.id)) return old.id;
+    const advice = "stop that one; for a copy beside it restore the backup with --alone";
+    throw new OperatingError(
+      "UNAVAILABLE",
+      `this store was restored from a backup of ${old.name}, which is not down: ${advice}`,
+    );
   }
 
   async #drive(): Promise<void> {

@@ -47,6 +47,11 @@ export class MemberRecord {
   }
 }
 
+/** The id in a stored record. Throws CORRUPT. */
+export function memberIdOf(bytes: Buffer): MemberId {
+  return decode(bytes).id;
+}
+
 function decode(bytes: Buffer): { readonly id: MemberId; readonly generation: number } {
   const part = new PartReader(bytes);
   const format = part.varint();

@@ -12,8 +12,12 @@ export const RecordName = {
   member: "member",
   /** What this member promised, voted for and knows of the ring: ring-messages.ts. */
   ringState: "ring-state",
-  /** The ring document of a version that was always alone; read, never written. */
+  /** The ring document of a version that was always alone, or of a store that is restored alone; read, never written by a cluster. */
   loneRing: "ring",
+  /** The member in whose place this one comes, with a store that was restored: its id. */
+  takesPlaceOf: "takes-place-of",
+  /** The whole cluster was restored: reunion.ts. */
+  reunion: "reunion",
   /** Where other members were last: address-book.ts. */
   addresses: "addresses",
 } as const;

@@ -25,6 +25,8 @@ export interface RingKeeperOptions {
   readonly store: (state: AcceptorState) => void;
   /** Delivers a request to another member. Rejects when there is no answer by the deadline, on the monotonic clock. */
   readonly ask: (to: MemberId, request: Buffer, deadlineMs: number) => Promise<Buffer>;
+  /** False while this member may have forgotten votes (reunion.ts): it gives none. */
+  readonly mayVote?: () => boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -170,6 +172,9 @@ export class RingKeeper {
   }
 
   #answer(request: RingRequest): RingAnswer {
+    if ((request.kind === "prepare" || request.kind === "accept") && this.#options.mayVote?.() === false) {
+      return { kind: "refused", ballot: request.ballot, reason: "not-a-member" };
+    }
     const { answer, stored } = this.#acceptor.handle(request);
     if (stored !== null || this.#isUnstored) this.#store();
     return answer;

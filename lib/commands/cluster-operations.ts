@@ -1,5 +1,5 @@
 /**
- * What operators have a node do to the cluster: CLUSTER REPAIR, LEAVE and REMOVE. Plain data and one interface; the node implements it. What is
+ * What operators have a node do to the cluster: CLUSTER REPAIR, BACKUP, LEAVE and REMOVE. Plain data and one interface; the node implements it. What is
  * JSON here is what these commands answer: fields are added, never renamed.
  */
 import { SLOTS } from "../bytes/slot.js";
@@ -42,6 +42,20 @@ export interface RepairReply {
   readonly complaint: string;
 }
 
+/** What CLUSTER BACKUP STATUS answers, of the last one since the start. */
+export interface BackupReply {
+  readonly state: "none" | "running" | "done" | "failed";
+  readonly path: string;
+  readonly files: number;
+  readonly filesDone: number;
+  /** That share their place on the disk with the store, and that do not. */
+  readonly linkedBytes: number;
+  readonly copiedBytes: number;
+  readonly tookMs: number;
+  /** Why it failed, for people. */
+  readonly complaint: string;
+}
+
 export interface RemoveRequest {
   /** By name or id. */
   readonly member: string;
@@ -53,6 +67,9 @@ export interface RemoveRequest {
 export interface ClusterOperations {
   repair(request: RepairRequest): string | null;
   repairStatus(): RepairReply;
+  /** Begins a copy of this node's store to an absolute path on its machine. */
+  backup(path: string): string | null;
+  backupStatus(): BackupReply;
   /**
    * Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that.
    * `ifVersion`: only as long as the ring has this version; null: whichever it has.
@@ -108,6 +125,15 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
       ],
       run: (_, call) => repair(operations, call),
     },
+    {
+      ...about,
+      name: "backup",
+      arity: 3,
+      summary: "Copies this node's store into a directory on its machine while it serves; STATUS tells how far it is, as JSON.",
+      complexity: "O(N) for N files, done in the background",
+      arguments: [oneOf("what", [token("STATUS"), { name: "path", type: "string" }])],
+      run: (_, call) => backup(operations, call),
+    },
   ];
 }
 
@@ -135,6 +161,14 @@ function answerLater(call: Call<ClientSession>, work: () => Promise<string | nul
     if (objection === null) reply.ok();
     else reply.error(`ERR ${objection}`);
   });
+}
+
+function backup(operations: ClusterOperations, { args, reply }: Call<ClientSession>): void {
+  const path = Buffer.from(args[2]!).toString("utf8");
+  if (path.toLowerCase() === "status") return reply.bulkText(JSON.stringify(operations.backupStatus()));
+  const objection = operations.backup(path);
+  if (objection === null) reply.ok();
+  else reply.error(`ERR ${objection}`);
 }
 
 function repair(operations: ClusterOperations, call: Call<ClientSession>): void {

@@ -2,6 +2,7 @@
 import { latin1Of } from "../bytes/latin1.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Disk, DiskFile } from "../host/disk.js";
+import { BACKUP_FILE, parseNote } from "./backup.js";
 import { Step } from "./cursor.js";
 import { LOCK_FILE } from "./directory-lock.js";
 import { TOMBSTONE } from "./entry.js";
@@ -36,11 +37,12 @@ export function* inspectFile(disk: Disk, path: string): Generator<Piece, void, v
   if (table !== null) yield* inspectTable(disk, path, table);
   else if (segment !== null) yield* inspectSegment(readWhole(disk, path), segment);
   else if (name === MANIFEST_FILE || name === MANIFEST_NEW_FILE) yield* inspectManifest(readWhole(disk, path), path);
+  else if (name === BACKUP_FILE) yield { is: "backup", ...parseNote(readWhole(disk, path).toString(), path) };
   else if (name === LOCK_FILE) yield { is: "lock", text: latin1Of(readWhole(disk, path)).trim() };
   else {
     throw new OperatingError(
       "UNAVAILABLE",
-      `${path} is not named like a file of a store: manifest, lock, or a number of eight digits with .log or .table`,
+      `${path} is not named like a file of a store: manifest, lock, backup.json, or a number of eight digits with .log or .table`,
     );
   }
 }

@@ -21,6 +21,8 @@ export interface Machine {
   readonly operatingSystem: string;
   readonly runtimeVersion: string;
   readonly processId: number;
+  /** Absolute: what relative paths begin at. */
+  readonly currentDirectory: string;
   readonly executable: string;
   /** "" when there is none. */
   readonly configFile: string;

@@ -29,6 +29,7 @@ import { clearLeft, markLeft } from "./departed-store.js";
 import { Facts, type Machine } from "./facts.js";
 import { FrontDoor } from "./front-door.js";
 import { LiveConfig } from "./live-config.js";
+import { RestoredStart } from "./restored-start.js";
 import { type RingParts, RingStack, reachableHost } from "./ring-stack.js";
 import { commandSettings, lsmSettings, replicaSettings, respSettings, storePaths } from "./settings.js";
 
@@ -90,6 +91,7 @@ export class Node {
     const { clock, disk, random } = host;
     const live = new LiveConfig(config);
     const { storeDirectory, lossMark, leftMark } = storePaths(config.dir);
+    const restored = new RestoredStart(disk, config.dir);
     const lock = DirectoryLock.acquire({ disk, processes: options.processes, directory: config.dir });
     /** What has to be undone where the start fails, last first. */
     const undo: (() => unknown)[] = [() => lock.release()];
@@ -117,8 +119,11 @@ export class Node {
       live.onChange("appendfsync", (values) => lsm.setFsync(values.appendfsync));
       const meta = await MetaStore.open(lsm);
       await ensureReapingIndex({ lsm, meta, log });
-      const identity = StoreIdentity.open({ meta, random, hasLostData: exists(disk, lossMark) });
+      restored.apply(meta, random);
+      const hasLostData = restored.isRestored || exists(disk, lossMark);
+      const identity = StoreIdentity.open({ meta, random, hasLostData });
       undo.push(() => identity.stop());
+      restored.finish();
       disk.remove(lossMark);
       const replica = new Replica({
         lsm,
@@ -148,6 +153,7 @@ export class Node {
         softwareVersion: options.machine.version,
         hostName: options.machine.hostName,
         machineAddress: options.machine.address,
+        currentDirectory: options.machine.currentDirectory,
         name: () => config.name || `${config.bind}:${facts.port}`,
         clientAddress: () => ({ host: reachableHost(config, options.machine.address), port: clientPort() }),
         load: () => facts.load(),

@@ -4,8 +4,15 @@ import type { MemberId } from "../cluster/member.js";
 import { leaveChange, removeChange } from "../cluster/ring-changes.js";
 import { comingMembers } from "../cluster/ring-document.js";
 import type { RingChange } from "../cluster/ring-proposer.js";
-import type { ClusterOperations, RemoveRequest, RepairReply, RepairRequest } from "../commands/cluster-operations.js";
+import type {
+  BackupReply,
+  ClusterOperations,
+  RemoveRequest,
+  RepairReply,
+  RepairRequest,
+} from "../commands/cluster-operations.js";
 import type { Clock } from "../host/clock.js";
+import type { Backups } from "./backups.js";
 import type { RepairStack } from "./repair-stack.js";
 
 const CHANGE_MS_MAX = 10_000;
@@ -14,11 +21,18 @@ export class RingOperations implements ClusterOperations {
   readonly #clock: Clock;
   readonly #cluster: Cluster;
   readonly #repair: RepairStack;
+  readonly #backups: Backups;
 
-  constructor(options: { readonly clock: Clock; readonly cluster: Cluster; readonly repair: RepairStack }) {
+  constructor(options: {
+    readonly clock: Clock;
+    readonly cluster: Cluster;
+    readonly repair: RepairStack;
+    readonly backups: Backups;
+  }) {
     this.#clock = options.clock;
     this.#cluster = options.cluster;
     this.#repair = options.repair;
+    this.#backups = options.backups;
   }
 
   repair(request: RepairRequest): string | null {
@@ -27,6 +41,14 @@ export class RingOperations implements ClusterOperations {
 
   repairStatus(): RepairReply {
     return this.#repair.repairStatus();
+  }
+
+  backup(path: string): string | null {
+    return this.#backups.begin(path);
+  }
+
+  backupStatus(): BackupReply {
+    return this.#backups.status;
   }
 
   leave({ ifVersion }: { readonly ifVersion: number | null }): Promise<string | null> {

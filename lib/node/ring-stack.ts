@@ -20,6 +20,7 @@ import { OperatingError } from "../errors.js";
 import { pause } from "../host/clock.js";
 import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
+import type { BackupOrigin } from "../lsm/backup.js";
 import type { Lsm } from "../lsm/lsm.js";
 import { Peers } from "../peer/peer.js";
 import { DATABASES } from "../replica/data-key.js";
@@ -42,6 +43,7 @@ import { ReplicaService } from "../replica/replica-service.js";
 import { SlotIntake } from "../replica/slot-intake.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
+import { Backups } from "./backups.js";
 import type { LiveConfig } from "./live-config.js";
 import { RepairStack } from "./repair-stack.js";
 import { RingOperations } from "./ring-operations.js";
@@ -64,6 +66,8 @@ export interface RingStackOptions {
   readonly hostName: string;
   /** An address at which other machines may reach this one; "" when it has none. */
   readonly machineAddress: string;
+  /** Absolute: where the process runs. */
+  readonly currentDirectory: string;
   /** Of this node, once it listens. */
   readonly name: () => string;
   readonly clientAddress: () => MemberAddress;
@@ -104,6 +108,7 @@ export class RingStack {
   readonly cluster: Cluster;
   readonly hints: Hints;
   readonly intake: SlotIntake;
+  readonly backups: Backups;
   readonly #options: RingStackOptions;
   readonly #intakes: Intakes;
   readonly #turn: TurnEnd;
@@ -184,6 +189,16 @@ export class RingStack {
     this.cluster.onRing((ring) => this.intake.update(ring));
     this.#intakes = new Intakes({ selfId: this.cluster.selfId, peers: this.peers, clock, own: this.intake });
     this.#intakes.serve();
+    this.backups = new Backups({
+      disk: host.disk,
+      clock,
+      log,
+      lsm,
+      currentDirectory: options.currentDirectory,
+      directory: config.dir,
+      backupDirectory: config.backupDir,
+      origin: () => this.#backupOrigin(),
+    });
     const ranges = new RangeServer({ lsm, clock, ringVersion: () => this.cluster.ring.document.version });
     this.peers.serve(ReplicaKind.range, (request) => ranges.serve(request));
   }
@@ -202,7 +217,7 @@ export class RingStack {
 
   /** Finds or founds a ring, and builds what answers clients by it. */
   async join(): Promise<RingParts> {
-    const { host, config, live, log, lsm, replica, reaper } = this.#options;
+    const { host, config, live, log, lsm, replica, reaper, identity } = this.#options;
     const { clock, random } = host;
     const { cluster, peers, hints } = this;
     await cluster.start();
@@ -236,7 +251,8 @@ export class RingStack {
       fetchRing: (from) => cluster.fetchRing(from),
     };
     const ringVersion = (): number => cluster.ring.document.version;
-    const leases = (): StorePoint[] => cluster.reports().flatMap(leaseOf);
+    const former = identity.former.map(({ storeId, leaseEnd }) => ({ storeId, sequence: leaseEnd }));
+    const leases = (): StorePoint[] => [...cluster.reports().flatMap(leaseOf), ...former];
     const requests = new QuorumRequests({ local, context, random });
     const coordinator = new Coordinator({
       local,
@@ -332,7 +348,7 @@ export class RingStack {
       log.warn({}, cluster.ring.current.degradedReason);
     }
     await this.#settle();
-    const operations = new RingOperations({ clock, cluster, repair });
+    const operations = new RingOperations({ clock, cluster, repair, backups: this.backups });
     return { tokens, plans, local, context, coordinator, forwarding, service, handoff, repair, operations, view };
   }
 
@@ -373,6 +389,7 @@ export class RingStack {
 
   async stop(): Promise<void> {
     this.#isStopping = true;
+    await this.backups.stop();
     this.cluster.stop();
     await this.#handoff?.stop();
     await this.#repair?.stop();
@@ -396,6 +413,21 @@ export class RingStack {
       settings: handoffSettings(live),
       isCancelled: () => this.#isStopping,
     });
+  }
+
+  #backupOrigin(): BackupOrigin | null {
+    const { selfId } = this.cluster;
+    const { clusterId, members, version } = this.cluster.ring.document;
+    const self = members.find(({ id }) => id === selfId);
+    if (self === undefined) return null;
+    return {
+      cluster: clusterId.toString("hex"),
+      memberId: selfId,
+      member: self.name,
+      members: members.map(({ name }) => name).sort(),
+      ringVersion: version,
+      version: this.#options.softwareVersion,
+    };
   }
 
   async #store(dataKey: string, bytes: Uint8Array, start: number, end: number): Promise<void> {

@@ -46,6 +46,11 @@ export class MetaStore {
     this.#records.set(metaKey(name), bytes);
   }
 
+  /** Removes a record with this turn's batch; a missing one is fine. */
+  remove(name: string): void {
+    if (this.#records.delete(metaKey(name))) this.#lsm.remove(metaKey(name));
+  }
+
   /** Empties the engine but for these records. */
   clearOthers(): void {
     this.#lsm.clear();

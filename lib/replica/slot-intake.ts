@@ -49,6 +49,11 @@ const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
 const NOTHING_TO_DO: IntakeProgress = { isDone: true, slotsDone: 0, slots: 0, records: 0, bytes: 0 };
 
+/** With this turn: a store that goes on as another member takes in all of its slots. */
+export function forgetIntake(meta: Pick<MetaStore, "remove">): void {
+  meta.remove(RECORD);
+}
+
 /** The change that slots are taken in for. */
 interface Intake {
   readonly change: string;

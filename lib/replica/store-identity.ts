@@ -18,6 +18,10 @@ import type { MetaStore } from "./meta-store.js";
 const LEASE = 2 ** 22;
 const VERSION = 1;
 const RECORD = "store";
+/** The stores that this one was before it lost data or was restored: those who flush must cover their dots, too. */
+const FORMER_RECORD = "former-stores";
+const FORMER_VERSION = 1;
+const FORMER_MAX = 64;
 
 /** What is stored; `next` is set only by a clean stop: the first sequence not given out. */
 interface Identity {
@@ -28,6 +32,12 @@ interface Identity {
   readonly next: number | null;
 }
 
+/** A store id that was given up, and the end of the sequences that it had leased. */
+export interface FormerStore {
+  readonly storeId: string;
+  readonly leaseEnd: number;
+}
+
 export class StoreIdentity {
   readonly #meta: MetaStore;
   /** 8 latin1 characters, random. */
@@ -36,6 +46,8 @@ export class StoreIdentity {
   #actor: Actor;
   /** How the last run ended, as far as the store can tell. */
   readonly start: "new" | "clean" | "unclean";
+  /** Oldest first. */
+  readonly former: readonly FormerStore[];
   #next: number;
   #leaseEnd: number;
 
@@ -45,6 +57,7 @@ export class StoreIdentity {
     this.#epoch = identity.epoch;
     this.#actor = actorOf(identity.storeId, identity.epoch);
     this.start = start;
+    this.former = decodeFormer(meta.get(FORMER_RECORD));
     this.#next = identity.next;
     this.#leaseEnd = identity.next;
     this.#extendLease(identity.epoch);
@@ -56,6 +69,11 @@ export class StoreIdentity {
    */
   static open({ meta, random, hasLostData }: { meta: MetaStore; random: Random; hasLostData: boolean }): StoreIdentity {
     const stored = meta.get(RECORD);
+    if (stored !== null && hasLostData) {
+      const { storeId, leaseEnd } = decode(stored);
+      const former = [...decodeFormer(meta.get(FORMER_RECORD)), { storeId, leaseEnd }];
+      meta.put(FORMER_RECORD, encodeFormer(former.slice(-FORMER_MAX)));
+    }
     if (stored === null || hasLostData) {
       const storeId = latin1Of(random.bytes(STORE_ID_BYTES));
       return new StoreIdentity(meta, { storeId, epoch: 1, leaseEnd: 1, next: 1 }, "new");
@@ -157,6 +175,28 @@ function encode(identity: Identity): Buffer {
   at = writeVarint(bytes, at, next);
   assert(at === bytes.length, "identity: length");
   return bytes;
+}
+
+/** Layout: version u8 | (store id 8 bytes | lease end varint)*. */
+function encodeFormer(former: readonly FormerStore[]): Buffer {
+  const parts = former.map(({ storeId, leaseEnd }) => {
+    const bytes = Buffer.alloc(STORE_ID_BYTES + varintLength(leaseEnd));
+    writeLatin1(bytes, 0, storeId);
+    writeVarint(bytes, STORE_ID_BYTES, leaseEnd);
+    return bytes;
+  });
+  return Buffer.concat([Buffer.of(FORMER_VERSION), ...parts]);
+}
+
+function decodeFormer(bytes: Buffer | null): FormerStore[] {
+  const former: FormerStore[] = [];
+  const cursor: Cursor = { at: 1 };
+  while (bytes !== null && cursor.at < bytes.length) {
+    const storeId = latin1Of(bytes, cursor.at, cursor.at + STORE_ID_BYTES);
+    cursor.at += STORE_ID_BYTES;
+    former.push({ storeId, leaseEnd: readVarint(bytes, cursor, bytes.length) });
+  }
+  return former;
 }
 
 function decode(bytes: Buffer): Identity {

@@ -20,6 +20,8 @@ async function parse(line: string): Promise<readonly unknown[] | string> {
     ring: record("ring"),
     where: record("where"),
     repair: record("repair"),
+    backup: record("backup"),
+    restore: record("restore"),
     leave: record("leave"),
     remove: record("remove"),
     autoscale: record("autoscale"),
@@ -123,6 +125,26 @@ describe("the command line", () => {
     ]);
     expect(await parse("replace node-c --port 7003")).to.deep.equal(["server", flags, null]);
     expect(await parse("remove")).to.include("member");
+  });
+
+  it("backup wants a directory, and restore says as what the store goes on", async () => {
+    expect(await parse("backup --to backups/one")).to.deep.equal(["backup", "backups/one", QUESTION]);
+    expect(await parse("backup")).to.include("required option '--to <directory>'");
+    const plain = { directory: "data", as: "member", without: [], isJson: false };
+    expect(await parse("restore one --dir data")).to.deep.equal(["restore", "one", plain]);
+    expect(await parse("restore one --dir data --alone --json")).to.deep.equal([
+      "restore",
+      "one",
+      { ...plain, as: "alone", isJson: true },
+    ]);
+    const all = { ...plain, as: "whole cluster", without: ["node-b", "node-c"] };
+    expect(await parse("restore one --dir data --whole-cluster --without node-b --without node-c")).to.deep.equal([
+      "restore",
+      "one",
+      all,
+    ]);
+    expect(await parse("restore one --dir data --whole-cluster --alone")).to.include("cannot be used with");
+    expect(await parse("restore one")).to.include("required option '--dir <directory>'");
   });
 
   it("repair takes a slot, a member, and whether all is read", async () => {

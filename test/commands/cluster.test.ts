@@ -40,6 +40,21 @@ describe("CLUSTER on a ring of one", () => {
   });
 });
 
+describe("CLUSTER BACKUP", () => {
+  it("begins one, tells how far it is, and says why it does not", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    expect(await client.send("CLUSTER BACKUP /backups/one")).to.equal("+OK\r\n");
+    expect(node.operations.backups).to.deep.equal(["/backups/one"]);
+    expect(JSON.parse(String(decode(await client.send("CLUSTER BACKUP STATUS"))))).to.include({
+      state: "running",
+      filesDone: 2,
+    });
+    node.operations.objection = "a backup to /backups/one is under way";
+    expect(await client.send("CLUSTER BACKUP /backups/two")).to.equal("-ERR a backup to /backups/one is under way\r\n");
+  });
+});
+
 describe("CLUSTER REPAIR", () => {
   it("begins what it is asked for, and says how far it is", async () => {
     const node = new FakeNode();

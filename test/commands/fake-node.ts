@@ -1,5 +1,11 @@
 /** The commands of a node, complete as in lib/node, over a fake clock, a keyspace in Maps and settings that tests change. */
-import type { ClusterOperations, RemoveRequest, RepairReply, RepairRequest } from "../../lib/commands/cluster-operations.js";
+import type {
+  BackupReply,
+  ClusterOperations,
+  RemoveRequest,
+  RepairReply,
+  RepairRequest,
+} from "../../lib/commands/cluster-operations.js";
 import { type ClusterMember, type ClusterView, ringOfOne } from "../../lib/commands/cluster-view.js";
 import type { Command } from "../../lib/commands/command.js";
 import type { CommandSettings } from "../../lib/commands/command-settings.js";
@@ -75,6 +81,18 @@ export class FakeOperations implements ClusterOperations {
   repair(request: RepairRequest): string | null {
     this.repairs.push(request);
     return this.objection;
+  }
+
+  readonly backups: string[] = [];
+
+  backup(path: string): string | null {
+    this.backups.push(path);
+    return this.objection;
+  }
+
+  backupStatus(): BackupReply {
+    const progress = { files: 4, filesDone: 2, linkedBytes: 100, copiedBytes: 0, tookMs: 1, complaint: "" };
+    return { state: "running", path: "/backups/one", ...progress };
   }
 
   async leave({ ifVersion }: { readonly ifVersion: number | null }): Promise<string | null> {

@@ -318,6 +318,7 @@ const FACTS = {
   operatingSystem: "simulated",
   runtimeVersion: "simulated",
   processId: 1,
+  currentDirectory: "/",
   executable: "kindred",
   hostName: "simulated",
   address: "",
