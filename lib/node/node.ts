@@ -23,14 +23,16 @@ import { MetaStore } from "../replica/meta-store.js";
 import { Reaper } from "../replica/reaper.js";
 import { ensureReapingIndex } from "../replica/reaping-index.js";
 import { Replica } from "../replica/replica.js";
+import { markRestored } from "../replica/restored-mark.js";
 import { StoreIdentity } from "../replica/store-identity.js";
 import { RespServer } from "../resp/server.js";
 import { clearLeft, markLeft } from "./departed-store.js";
 import { Facts, type Machine } from "./facts.js";
 import { FrontDoor } from "./front-door.js";
 import { LiveConfig } from "./live-config.js";
+import { reachableHost } from "./reachable-host.js";
 import { RestoredStart } from "./restored-start.js";
-import { type RingParts, RingStack, reachableHost } from "./ring-stack.js";
+import { type RingParts, RingStack } from "./ring-stack.js";
 import { commandSettings, lsmSettings, replicaSettings, respSettings, storePaths } from "./settings.js";
 
 export interface NodeOptions {
@@ -123,6 +125,8 @@ export class Node {
       const hasLostData = restored.isRestored || exists(disk, lossMark);
       const identity = StoreIdentity.open({ meta, random, hasLostData });
       undo.push(() => identity.stop());
+      if (exists(disk, lossMark)) markRestored(meta, clock.wallMs());
+      await lsm.sync();
       restored.finish();
       disk.remove(lossMark);
       const replica = new Replica({

@@ -4,10 +4,9 @@
  */
 import { background } from "../background.js";
 import { ContextTokens } from "../causality/context-token.js";
-import { decodeRecord } from "../causality/record-encoding.js";
 import { Cluster, type MemberAddress, type MemberLoad, type MemberReport, type Ring } from "../cluster/cluster.js";
 import type { MemberId } from "../cluster/member.js";
-import type { WhereAnswer } from "../commands/cluster-view.js";
+import { placeTakenBy } from "../cluster/restored-member.js";
 import type { Config } from "../config.js";
 import { CommandForwarding } from "../coordinator/command-forwarding.js";
 import { Coordinator } from "../coordinator/coordinator.js";
@@ -38,16 +37,19 @@ import { RangeServer } from "../replica/range-server.js";
 import type { Reaper } from "../replica/reaper.js";
 import { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Limit, Replica } from "../replica/replica.js";
-import { AnswerStatus, ReplicaKind, readBytesMax, writeRead } from "../replica/replica-messages.js";
+import { ReplicaKind } from "../replica/replica-messages.js";
 import { ReplicaService } from "../replica/replica-service.js";
+import { clearReapedSince } from "../replica/restored-clearing.js";
 import { SlotIntake } from "../replica/slot-intake.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
 import { Backups } from "./backups.js";
+import { askForKey } from "./key-question.js";
 import type { LiveConfig } from "./live-config.js";
+import { reachableHost } from "./reachable-host.js";
 import { RepairStack } from "./repair-stack.js";
 import { RingOperations } from "./ring-operations.js";
-import { RingView, whereAnswerOf } from "./ring-view.js";
+import { RingView } from "./ring-view.js";
 import { coordinatorSettings, handoffSettings, hintSettings, peerSettings, transferSettings } from "./settings.js";
 
 /** What the layers below and beside give. */
@@ -78,7 +80,6 @@ export interface RingStackOptions {
   readonly onRemoved: () => void;
 }
 
-const ANSWER_MS_MAX = 2_000;
 /** Requests that wait for other nodes: each has a call or two to a peer, and a link carries 65,536. */
 const IN_FLIGHT_MAX = 30_000;
 /** How long a start waits: for links with all others, for links with a majority, and for a join. */
@@ -89,18 +90,6 @@ const SETTLE_TICK_MS = 10;
 /** From learning that it was removed until a member stops. */
 const REMOVED_MS = 1_000;
 const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
-const ANY_ADDRESS: ReadonlySet<string> = new Set(["0.0.0.0", "::"]);
-const LOOPBACK = "127.0.0.1";
-
-/**
- * What others are told to reach this node by. An address that stands for all of a machine's is none: then it is the machine's
- * first that is not its own alone.
- */
-export function reachableHost({ bind, announceIp }: Config, machineAddress: string): string {
-  if (announceIp !== "") return announceIp;
-  if (!ANY_ADDRESS.has(bind)) return bind === "localhost" ? LOOPBACK : bind;
-  return machineAddress === "" ? LOOPBACK : machineAddress;
-}
 
 /** The parts that are there before a ring is known. */
 export class RingStack {
@@ -118,6 +107,8 @@ export class RingStack {
   #repair: RepairStack | null = null;
   #peerPort = 0;
   #isAbandoned = false;
+  /** Nothing is taken in beside what is to be forgotten. */
+  #mayTakeIn = false;
 
   private constructor(options: RingStackOptions, hints: Hints) {
     const { host, config, live, log, lsm, meta, identity } = options;
@@ -186,7 +177,9 @@ export class RingStack {
       carrying: replica.carrying,
       beginEpoch: () => identity.beginEpoch(),
     });
-    this.cluster.onRing((ring) => this.intake.update(ring));
+    this.cluster.onRing((ring) => {
+      if (this.#mayTakeIn) this.intake.update(ring);
+    });
     this.#intakes = new Intakes({ selfId: this.cluster.selfId, peers: this.peers, clock, own: this.intake });
     this.#intakes.serve();
     this.backups = new Backups({
@@ -221,6 +214,8 @@ export class RingStack {
     const { clock, random } = host;
     const { cluster, peers, hints } = this;
     await cluster.start();
+    await this.#forgetReaped();
+    this.#mayTakeIn = true;
     this.intake.update(cluster.ring);
     const { clusterId, clusterKey } = cluster.ring.document;
     const tokens = new ContextTokens({ clusterId: clusterId.toString("hex"), clusterKey });
@@ -342,7 +337,7 @@ export class RingStack {
       intakes: () => [...this.#intakes.known(cluster.ring)],
       isLinked: (id) => peers.isUsable(id),
       load: this.#options.load,
-      ask: (id, database, key) => this.#ask(id, replica.keys.of(database, key)),
+      ask: (id, database, key) => askForKey({ clock, cluster, peers, replica }, id, replica.keys.of(database, key)),
     });
     if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {
       log.warn({}, cluster.ring.current.degradedReason);
@@ -370,6 +365,27 @@ export class RingStack {
       if ((isJoined && isLinked) || (isJoined && waitedMs >= LINKS_MS_MAX)) return;
       await pause(clock, SETTLE_TICK_MS);
     }
+  }
+
+  /** A store that was restored, or has lost data, may hold what was removed for good meanwhile. */
+  #forgetReaped(): Promise<void> {
+    const { host, log, lsm, meta, replica } = this.#options;
+    const { cluster, peers, hints } = this;
+    const predecessor = placeTakenBy(meta);
+    return clearReapedSince({
+      peers,
+      replica,
+      hints,
+      lsm,
+      meta,
+      clock: host.clock,
+      log,
+      ringVersion: () => cluster.ring.document.version,
+      others: () =>
+        cluster.ring.document.members.map(({ id }) => id).filter((id) => id !== cluster.selfId && id !== predecessor),
+      nameOf: (id) => nameOf(cluster.ring, id),
+      isCancelled: () => this.#isAbandoned,
+    });
   }
 
   /** Ends a `join` under way, which rejects with CLOSED. */
@@ -435,23 +451,6 @@ export class RingStack {
     if (replica.backlog() === "stopped") await replica.room();
     await replica.mergeRead(dataKey, bytes, start, end, NO_LIMIT);
     await lsm.committed();
-  }
-
-  /** What a member holds of a key: for CLUSTER WHERE. */
-  async #ask(id: MemberId, dataKey: string): Promise<WhereAnswer> {
-    const { replica, host } = this.#options;
-    const { clock } = host;
-    const { cluster } = this;
-    const names = (storeId: string): string | null => cluster.nameOfStore(storeId);
-    const answerOf = (bytes: Buffer | null): WhereAnswer =>
-      whereAnswerOf(bytes === null || bytes.length === 0 ? null : decodeRecord(bytes), { names, nowMs: clock.wallMs() });
-    if (id === cluster.selfId) return answerOf(await replica.read(dataKey));
-    const payload = Buffer.alloc(readBytesMax(dataKey));
-    const end = writeRead(payload, 0, { ringVersion: cluster.ring.document.version, dataKey, from: "records" });
-    const deadlineMs = clock.monotonicMs() + ANSWER_MS_MAX;
-    const answer = await this.peers.call({ to: id, kind: ReplicaKind.read, payload: payload.subarray(0, end), deadlineMs });
-    if (answer[0] !== AnswerStatus.ok) throw new OperatingError("UNAVAILABLE", "it knows a newer ring; try again");
-    return answerOf(answer.subarray(1));
   }
 }
 

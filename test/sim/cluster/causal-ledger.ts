@@ -66,6 +66,8 @@ export class CausalLedger {
   mayMove = false;
   /** Nodes that are no members any more. */
   readonly gone = new Set<number>();
+  /** Nodes that were restored from a copy: they forget what was reaped since. */
+  readonly restored = new Set<number>();
   /** A dot is given once, for all keys. */
   readonly #keyOfDot = new Map<string, string>();
   /** Which node mints for a store. */
@@ -192,6 +194,7 @@ export class CausalLedger {
     const record = history.records[node] ?? null;
     if (record === null) return;
     history.records[node] = null;
+    if (this.restored.has(node)) return this.#forgotten(history, node);
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
     if (this.#options.isCluster === true && !this.mayFlush && !this.#isReaped(history, node, record)) return;
@@ -199,6 +202,15 @@ export class CausalLedger {
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
     for (const one of covered(history, record)) addTo(seen, one);
+    const stamp = Number.POSITIVE_INFINITY;
+    history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
+  }
+
+  /** What a restored store forgets is what others have removed since it was copied. */
+  #forgotten(history: KeyHistory, node: number): void {
+    const others = history.buried.flatMap((removals, at) => (at === node ? [] : [...removals]));
+    if (others.length === 0) throw new Violation(history.key, `node ${node} forgot what nobody has removed`);
+    const seen: Seen = { past: new Set(others.flatMap(({ past }) => [...past])), removals: new Set(others) };
     const stamp = Number.POSITIVE_INFINITY;
     history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
   }

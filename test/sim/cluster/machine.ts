@@ -10,6 +10,7 @@ import type { Host } from "../../../lib/host/host.js";
 import type { Log } from "../../../lib/log.js";
 import { lsmJobs } from "../../../lib/lsm/jobs.js";
 import { Node } from "../../../lib/node/node.js";
+import { storePaths } from "../../../lib/node/settings.js";
 import { recordJobOptions } from "../../../lib/replica/record-jobs.js";
 import type { SimClock } from "../sim-clock.js";
 import { faultless, SimDisk, type SimDiskOptions } from "../sim-disk.js";
@@ -19,7 +20,7 @@ import { SimWorkers } from "../sim-workers.js";
 import type { Trace } from "../trace.js";
 import { MachineClock } from "./machine-clock.js";
 import { MachineNetwork } from "./machine-network.js";
-import { type NodePlace, nodeConfig } from "./node-flags.js";
+import { DATA_DIRECTORY, type NodePlace, nodeConfig } from "./node-flags.js";
 import { ProcessGate } from "./process-gate.js";
 
 /** `off` is without power; `starting` and `up` have a process, which may be frozen. */
@@ -201,6 +202,13 @@ export class Machine {
   restore(backup: SimDisk): void {
     assert(this.#state === "down", "machine: a disk is restored while nobody uses it");
     this.#disk = backup.copy(this.#diskOptions());
+  }
+
+  /** The store is started as one that has lost data, as after a salvage. REQUIRES that no process is there. */
+  loseData(): void {
+    assert(this.#state === "down", "machine: a mark is left while nobody uses the disk");
+    const mark = this.#disk.create(storePaths(DATA_DIRECTORY).lossMark);
+    mark.close();
   }
 
   /** The disk has room, is quick, and fails at nothing. */
