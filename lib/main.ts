@@ -74,9 +74,9 @@ const program = buildProgram(
     repair: repairCopies,
     backup: takeBackup,
     restore: restoreStore,
-    leave: (options) => keptAlive(runLeave(departureOf(options))),
+    leave: (options) => keptAlive(runLeave(options, departureOf(options))),
     autoscale: (options) => keptAlive(scaleCluster(options)),
-    remove: (member, options) => keptAlive(runRemove(member, options, departureOf(options))),
+    remove: (members, options) => keptAlive(runRemove(members, options, departureOf(options))),
   },
   { out: (text) => process.stdout.write(text), error: (text) => process.stderr.write(text) },
 );

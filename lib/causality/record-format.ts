@@ -48,6 +48,12 @@ export function corruptRecord(what: string): OperatingError {
   return new OperatingError("CORRUPT", `a record is damaged: ${what}`);
 }
 
+/** Of a record in another format: a later program wrote it. */
+export function laterRecord(format: number): OperatingError {
+  const text = `a record has format ${format}; this program reads format ${RECORD_FORMAT}: use the program that wrote it`;
+  return new OperatingError("CORRUPT", text);
+}
+
 /** Writes a stamp; returns the position after it. REQUIRES room for STAMP_BYTES. */
 export function writeStamp(target: Uint8Array, at: number, stamp: number): number {
   const high = Math.floor(stamp / 0x1_0000_0000);

@@ -11,6 +11,7 @@ import {
   DOT_HEAD_BYTES,
   EXPIRY,
   LOCAL,
+  laterRecord,
   NO_VALUE,
   RECORD_FLAGS,
   RECORD_FORMAT,
@@ -51,7 +52,7 @@ export class RecordView {
   /** Reads the record in `bytes[start, end)`. Throws CORRUPT on an unknown format or damage; the fields are then void. */
   read(bytes: Uint8Array, start: number, end: number): void {
     if (end - start < HEADER_BYTES_MIN + DOT_BYTES_MIN || end > bytes.length) throw corruptRecord("it is cut off");
-    if (bytes[start] !== RECORD_FORMAT) throw corruptRecord("its format is not known to this version of Kindred");
+    if (bytes[start] !== RECORD_FORMAT) throw laterRecord(bytes[start]!);
     const flags = bytes[start + 1]!;
     const kind = bytes[start + 2]!;
     this.bytes = bytes;

@@ -21,10 +21,11 @@ export function askNode(target: NodeTarget, request: readonly [string, ...string
   return send(target, request, parsed);
 }
 
-/** Sends a command that answers OK. Rejects with an `OperatingError` (UNAVAILABLE). */
-export async function tellNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<void> {
-  await send(target, request, (reply) => {
-    if (reply !== "OK") throw new Error("no OK");
+/** Sends a command that answers OK; resolves with what it says besides, or nothing. Rejects with an `OperatingError` (UNAVAILABLE). */
+export function tellNode(target: NodeTarget, request: readonly [string, ...string[]]): Promise<string> {
+  return send(target, request, (reply) => {
+    if (typeof reply !== "string" || !/^OK($|, but )/.test(reply)) throw new Error("no OK");
+    return reply.slice("OK, but ".length);
   });
 }
 

@@ -32,8 +32,8 @@ export interface Actions {
   /** `directory` as given. */
   backup(directory: string, options: NodeOptions): Promise<void>;
   restore(backup: string, options: RestoreOptions): Promise<void>;
-  leave(options: NodeOptions): Promise<void>;
-  remove(member: string, options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
+  leave(options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
+  remove(members: readonly string[], options: NodeOptions & { readonly isForced: boolean }): Promise<void>;
   autoscale(options: AutoscaleOptions): Promise<void>;
 }
 
@@ -261,14 +261,18 @@ function addQuestions(program: Command, actions: Actions): void {
   question("backup", "have a node copy its store into a directory on its machine, while it serves; waits until that is done")
     .requiredOption("--to <directory>", "the directory, which is not there yet, below the node's backup-dir")
     .action(async ({ to, ...options }: QuestionOptions & { to: string }) => actions.backup(to, nodeOptions(options)));
-  question("leave", "have a node give its slots away, leave its cluster and stop; waits until it has").action(
-    async (options: QuestionOptions) => actions.leave(nodeOptions(options)),
-  );
+  question("leave", "have a node give its slots away, leave its cluster and stop; waits until it has")
+    .addOption(
+      new Option("--force", "without members that are down: what they were to take over is brought to them when they return"),
+    )
+    .action(async ({ force, ...options }: QuestionOptions & { force?: true }) =>
+      actions.leave({ ...nodeOptions(options), isForced: force ?? false }),
+    );
   question("remove", "take a member that is gone for good, or is still to join, out of the cluster; waits until that is done")
-    .argument("<member>", "its name or id")
-    .addOption(new Option("--force", "also if it is not down: it stops, and the others take over from each other"))
-    .action(async (member: string, { force, ...options }: QuestionOptions & { force?: true }) =>
-      actions.remove(member, { ...nodeOptions(options), isForced: force ?? false }),
+    .argument("<members...>", "its name or id; several only where a majority is gone for good: all of those, with --force")
+    .addOption(new Option("--force", "also if it is not down, or if others are down: what only those have may be lost"))
+    .action(async (members: string[], { force, ...options }: QuestionOptions & { force?: true }) =>
+      actions.remove(members, { ...nodeOptions(options), isForced: force ?? false }),
     );
   question("repair", "compare a node's copies with other members' and make them equal, without waiting for it to do so itself")
     .addOption(whole("--slot <slot>", "this slot only", { min: 0, max: SLOTS - 1 }))

@@ -173,10 +173,11 @@ function transferText({ name, isDone, slotsDone, slots, records, bytes: read }: 
   return printable(`${name} ${isDone ? "has taken in" : "takes in"} ${taken}`);
 }
 
-function pendingText({ kind, progress, name, replaces, sinceVersion }: PendingRow): string {
+function pendingText({ kind, progress, name, replaces, sinceVersion, waitsFor = [] }: PendingRow): string {
   const alone = kind === "remove" ? `${name} is removed` : `${name} ${kind}s`;
   const what = replaces === null ? alone : `${name} replaces ${replaces.name}`;
-  return printable(`pending: ${what} (${progress}, since version ${sinceVersion})`);
+  const waits = waitsFor.length === 0 ? "" : `; waits for ${waitsFor.join("; ")}`;
+  return printable(`pending: ${what} (${progress}, since version ${sinceVersion})${waits}`);
 }
 
 /** Null for a figure that nobody has told, undefined from a node of an earlier version. */

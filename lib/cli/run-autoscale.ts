@@ -97,7 +97,9 @@ function localProvider(run: AutoscaleRun, output: (text: string) => void): Local
     first: existing.size === 0 ? names.slice(0, scale.min) : [...existing],
     isNew: existing.size === 0,
     isRunning: ({ name, port }) => isRunning(targetOf(run, `${bracketed(reachable(config.bind))}:${port}`), name),
-    leave: (address, version) => tellNode(targetOf(run, address), ["CLUSTER", "LEAVE", "IFVERSION", String(version)]),
+    leave: async (address, version) => {
+      await tellNode(targetOf(run, address), ["CLUSTER", "LEAVE", "IFVERSION", String(version)]);
+    },
     output,
   });
 }

@@ -17,12 +17,13 @@ export interface DepartureRun extends RingQuestion {
 }
 
 /** Resolves when the node that was asked has left and stopped. Rejects with UNAVAILABLE. */
-export async function runLeave(run: DepartureRun): Promise<void> {
+export async function runLeave({ isForced }: { isForced: boolean }, run: DepartureRun): Promise<void> {
   const { target, clock, output, format } = run;
   const before = await statusOf(run);
   const self = before.members.find(({ isSelf }) => isSelf);
   if (self === undefined) throw new OperatingError("UNAVAILABLE", "this node is no member of a cluster");
-  await tellNode(target, ["CLUSTER", "LEAVE"]);
+  const note = await tellNode(target, ["CLUSTER", "LEAVE", ...(isForced ? ["FORCE"] : [])]);
+  if (note !== "") run.onProgress(note);
   let leftMs: number | null = null;
   for (;;) {
     await pause(clock, POLL_MS);
@@ -56,21 +57,32 @@ async function hasStopped({ target, clock }: DepartureRun, leftMs: number | null
   return true;
 }
 
-/** Resolves when the member is none any more. Rejects with UNAVAILABLE. */
-export async function runRemove(member: string, { isForced }: { isForced: boolean }, run: DepartureRun): Promise<void> {
+/** Resolves when the members are none any more. Rejects with UNAVAILABLE. */
+export async function runRemove(
+  members: readonly string[],
+  { isForced }: { isForced: boolean },
+  run: DepartureRun,
+): Promise<void> {
   const { target, clock, output, format } = run;
   const before = await statusOf(run);
-  const meant = before.members.find(({ id, name }) => id === member || name === member);
-  await tellNode(target, ["CLUSTER", "REMOVE", member, ...(isForced ? ["FORCE"] : [])]);
+  const meant = before.members.filter(({ id, name }) => members.includes(id) || members.includes(name));
+  const note = await tellNode(target, ["CLUSTER", "REMOVE", ...members, ...(isForced ? ["FORCE"] : [])]);
+  const isMeant = ({ id }: { readonly id: string }): boolean => meant.some((member) => member.id === id);
   for (;;) {
     const status = await statusOf(run);
-    const isThere = status.members.some(({ id }) => id === meant?.id);
-    if (!isThere && !status.pending.some(({ id }) => id === meant?.id)) break;
-    run.onProgress(progressText(status, meant?.id ?? member));
+    if (!status.members.some(isMeant) && !status.pending.some(isMeant)) break;
+    run.onProgress(progressText(status, meant[0]?.id ?? members[0]!));
     await pause(clock, POLL_MS);
   }
-  const done = `${meant?.name ?? member} is removed: its id is refused from now on, and it may come back with an empty data directory only`;
-  output(format === "json" ? `${JSON.stringify({ removed: meant?.id ?? member })}\n` : `${done}\n`);
+  const removed = meant.map(({ id }) => id);
+  const names = meant.length === 0 ? members : meant.map(({ name }) => name);
+  const [are, ids, they] = names.length === 1 ? ["is", "its id is", "it"] : ["are", "their ids are", "they"];
+  const done = `${names.join(", ")} ${are} removed: ${ids} refused from now on, and ${they} may come back with an empty data directory only`;
+  // What it waited for is over by now; what was lost is not.
+  const text = removed.length > 1 && note !== "" ? `${done}\n${note}` : done;
+  output(
+    format === "json" ? `${JSON.stringify({ removed: removed.length === 1 ? removed[0] : removed, note })}\n` : `${text}\n`,
+  );
 }
 
 async function statusOf({ target }: DepartureRun): Promise<StatusReply> {
@@ -85,6 +97,8 @@ async function statusOf({ target }: DepartureRun): Promise<StatusReply> {
 export function progressText({ pending, transfers }: Pick<StatusReply, "pending" | "transfers">, id: string): string {
   const at = pending.findIndex((change) => change.id === id);
   if (at > 0) return `waiting for ${plural(at, "change", "changes")} before it: ${kindsOf(pending.slice(0, at))}`;
+  const waitsFor = pending[at]?.waitsFor ?? [];
+  if (waitsFor.length > 0) return `waiting for ${waitsFor.join("; ")}`;
   const sum = (of: (row: TransferRow) => number): number => transfers.reduce((total, row) => total + of(row), 0);
   const slots = `${count(sum((row) => row.slotsDone))} of ${plural(
     sum((row) => row.slots),

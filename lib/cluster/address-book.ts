@@ -104,3 +104,14 @@ function decode(bytes: Buffer): Map<MemberId, MemberAddress> {
   }
   return addresses;
 }
+
+/** Takes an address out of a list, unless it is among others. */
+export function removeAddress(
+  from: MemberAddress[],
+  address: MemberAddress,
+  { except }: { except: readonly MemberAddress[] },
+): void {
+  const isIt = ({ host, port }: MemberAddress): boolean => host === address.host && port === address.port;
+  if (except.some(isIt)) return;
+  for (let at = from.findIndex(isIt); at >= 0; at = from.findIndex(isIt)) from.splice(at, 1);
+}

@@ -48,10 +48,11 @@ export interface ClusterOptions {
    */
   readonly hasTakenIn: (member: MemberId, ring: Ring) => Promise<boolean>;
   /**
-   * Gives away what this node keeps for others, before it leaves: resolves when nothing is left. Rejects with an
-   * `OperatingError`: it is asked again.
+   * Gives away what this node keeps for others, before it leaves by the change that is under way in this ring: resolves when nothing
+   * is left. What members that are `missing` were to take over is given to the other owners. Rejects with an `OperatingError`: it is
+   * asked again.
    */
-  readonly retire: () => Promise<void>;
+  readonly retire: (ring: Ring, missing: ReadonlySet<MemberId>) => Promise<void>;
   /**
    * This member was removed from its cluster: it is of no use any more. `left`: it had asked for that, and the others have all
    * that it had. Called once.

@@ -7,10 +7,9 @@
  */
 import { assert } from "../assert.js";
 import { background } from "../background.js";
-import { latin1Of } from "../bytes/latin1.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { type PeerHello, type PeerIdentity, PeerRefusal } from "../peer/peer.js";
-import { AddressBook } from "./address-book.js";
+import { AddressBook, removeAddress } from "./address-book.js";
 import type { ClusterOptions } from "./cluster-options.js";
 import { Enrolment } from "./enrolment.js";
 import type { MemberStatus } from "./failure-detector.js";
@@ -32,6 +31,7 @@ import { decodeAcceptorState, encodeAcceptorState } from "./ring-messages.js";
 import type { RingChange } from "./ring-proposer.js";
 import { RingSearch } from "./ring-search.js";
 import { SelfPortrait } from "./self-portrait.js";
+import { namesOfStores } from "./store-names.js";
 import { chooseTokens } from "./token-choice.js";
 
 export type { ClusterOptions, ClusterSettings } from "./cluster-options.js";
@@ -202,6 +202,16 @@ export class Cluster {
     return this.#keeper.change(change, deadlineMs);
   }
 
+  /** Takes a document that an operator forces (`forceRingDocument`), and tells those who are left. Rejects with IO. */
+  async force(document: RingDocument): Promise<void> {
+    this.#learn(document, this.selfId);
+    const untilMs = this.#options.clock.monotonicMs() + FETCH_MS_MAX;
+    const others = document.members.map(({ id }) => id).filter((id) => id !== this.selfId);
+    // Gossip tells whoever misses it.
+    const note = (error: unknown): void => this.#complain(messageOf(error));
+    await Promise.all(others.map((id) => this.#teach(id, document, untilMs).catch(note)));
+  }
+
   // Who is there.
 
   /** Whom gossip knows, this node included, ascending by id. Nodes that have not joined are among them. */
@@ -223,6 +233,11 @@ export class Cluster {
     return id === this.selfId || this.#options.peers.isUsable(id);
   }
 
+  /** The highest protocol version that a member speaks, as gossip has it; null where nothing was heard of it. */
+  protocolOf(id: MemberId): number | null {
+    return this.#gossip?.membership.get(id)?.contents.protocolVersion ?? null;
+  }
+
   /** Where members reach it: by gossip, else where it was last. Null where that is not known. */
   addressOf(id: MemberId): MemberAddress | null {
     return this.#gossip?.membership.get(id)?.contents.peerAddress ?? this.#book.get(id);
@@ -230,7 +245,7 @@ export class Cluster {
 
   /** The name of the member with this store, 8 latin1 characters; null for a store of none. */
   nameOfStore(storeId: string): string | null {
-    this.#names ??= this.#gatherNames();
+    this.#names ??= namesOfStores(this.#keeper?.document ?? null, this.#gossip?.membership.members ?? []);
     return this.#names.get(storeId) ?? null;
   }
 
@@ -349,6 +364,7 @@ export class Cluster {
       change: (change, deadlineMs) => this.change(change, deadlineMs),
       teach: (to, document, deadlineMs) => this.#teach(to, document, deadlineMs),
       isReachable: (id) => this.isUsable(id) || this.statusOf(id) !== "down",
+      protocolOf: (id) => this.protocolOf(id),
       hasTakenIn: this.#options.hasTakenIn,
       retire: this.#options.retire,
     });
@@ -474,27 +490,10 @@ export class Cluster {
     return this.#keeper;
   }
 
-  #gatherNames(): Map<string, string> {
-    const names = new Map<string, string>();
-    const document = this.#keeper?.document;
-    for (const { storeId, name } of comingMembers(document?.pending ?? [])) names.set(storeId, name);
-    for (const { storeId, name } of document?.members ?? []) names.set(storeId, name);
-    for (const { contents } of this.#gossip?.membership.members ?? []) {
-      if (contents.name !== "") names.set(latin1Of(Buffer.from(contents.storeId, "hex")), contents.name);
-    }
-    return names;
-  }
-
   #complain(text: string): void {
     if (this.#complaints.has(text)) return;
     if (this.#complaints.size >= COMPLAINTS_MAX) this.#complaints.clear();
     this.#complaints.add(text);
     this.#options.log.warn({}, text);
   }
-}
-
-function removeAddress(from: MemberAddress[], address: MemberAddress, { except }: { except: readonly MemberAddress[] }): void {
-  const isIt = ({ host, port }: MemberAddress): boolean => host === address.host && port === address.port;
-  if (except.some(isIt)) return;
-  for (let at = from.findIndex(isIt); at >= 0; at = from.findIndex(isIt)) from.splice(at, 1);
 }

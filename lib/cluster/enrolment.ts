@@ -10,6 +10,7 @@ import { messageOf, OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
+import { obstaclesOf, slotsTooThin } from "./change-obstacles.js";
 import type { MemberId } from "./member.js";
 import type { ReplicaCounts } from "./preference-table.js";
 import { Rest } from "./rest.js";
@@ -18,13 +19,14 @@ import {
   completeChange,
   correctChange,
   isSameChange,
+  isTooOld,
   joinChange,
   type MemberSelf,
   type NextStep,
   nextStep,
   replaceChange,
 } from "./ring-changes.js";
-import { comingMember, goingMember, type PendingChange, type RingDocument } from "./ring-document.js";
+import { comingMember, goingMember, isForced, type PendingChange, type RingDocument } from "./ring-document.js";
 import type { ChangeOutcome } from "./ring-keeper.js";
 import type { RingChange } from "./ring-proposer.js";
 
@@ -48,9 +50,11 @@ export interface EnrolmentOptions {
   readonly teach: (to: MemberId, document: RingDocument, deadlineMs: number) => Promise<void>;
   /** Whether an answer may be hoped for. */
   readonly isReachable: (id: MemberId) => boolean;
+  /** The highest protocol version that a member speaks; null where nothing was heard of it. */
+  readonly protocolOf: (id: MemberId) => number | null;
   /** See `ClusterOptions`. */
   readonly hasTakenIn: (member: MemberId, ring: Ring) => Promise<boolean>;
-  readonly retire: () => Promise<void>;
+  readonly retire: (ring: Ring, missing: ReadonlySet<MemberId>) => Promise<void>;
 }
 
 type Work = Exclude<NextStep, "nothing" | "removed">;
@@ -101,8 +105,9 @@ export class Enrolment {
 
   #next(): NextStep {
     if (!this.#options.mayChange()) return "nothing";
-    const { self, replicas, ring } = this.#options;
-    const isUp = (id: MemberId): boolean => id === self.id || this.#options.isReachable(id);
+    const { self, replicas, ring, isReachable, protocolOf } = this.#options;
+    // One of an earlier protocol cannot even read what it would have to drive.
+    const isUp = (id: MemberId): boolean => id === self.id || (isReachable(id) && !isTooOld(protocolOf(id)));
     return nextStep(ring().document, { self, replicas, isUp });
   }
 
@@ -173,9 +178,11 @@ export class Enrolment {
     const what = describe(change, prepared);
     log.info({ version: prepared.document.version, slots: [...prepared.changingSlots()].length }, `${what}: slots move`);
     await this.#teachOwners(prepared);
-    if (!(await this.#untilTakenIn(prepared, what))) return;
+    const missing = await this.#untilTakenIn(prepared, what);
+    if (missing === null) return;
+    if (missing.size > 0) log.warn({ missing: missing.size }, `${what}: without members that are down, as --force has it`);
     const isOwnLeave = change.kind === "leave" && change.memberId === self.id;
-    if (isOwnLeave) await retire();
+    if (isOwnLeave) await retire(prepared, missing);
     // The document that completes it is learnt, and acted on, before the change resolves.
     this.#hasGivenAway = isOwnLeave;
     await this.#change(completeChange(prepared.document)).catch((error: unknown) => {
@@ -186,8 +193,11 @@ export class Enrolment {
     log.info({ version: ring().document.version, tookMs }, `${what}: done`);
   }
 
-  /** Resolves when all who gain slots hold what they are to own; with false when that change is not under way any more. */
-  async #untilTakenIn(prepared: Ring, what: string): Promise<boolean> {
+  /**
+   * Resolves when all who gain slots hold what they are to own; with those that do not because they are down, where the change is
+   * forced; with null when it is not under way any more.
+   */
+  async #untilTakenIn(prepared: Ring, what: string): Promise<ReadonlySet<MemberId> | null> {
     const { ring, clock, log, hasTakenIn } = this.#options;
     const waiting = new Map(prepared.gainers().map((index) => [prepared.members[index]!.id, prepared.members[index]!.name]));
     let sayMs = clock.monotonicMs() + SAY_AFTER_MS;
@@ -203,8 +213,11 @@ export class Enrolment {
       };
       await Promise.all([...waiting.keys()].map(ask));
       if (this.#isStopped) throw new OperatingError("CLOSED", "this node is stopping");
-      if (!isSameChange(prepared.change, ring().change)) return false;
-      if (waiting.size === 0) return true;
+      const newest = ring();
+      if (!isSameChange(prepared.change, newest.change)) return null;
+      const missing = new Set(waiting.keys());
+      if (missing.size === 0 || this.#mayDoWithout(missing, newest)) return missing;
+      this.#sayObstacles(newest, what);
       if (clock.monotonicMs() >= sayMs) {
         sayMs = clock.monotonicMs() + SAY_AFTER_MS;
         log.info({ waitingFor: [...waiting.values()], complaints }, `${what}: not all have taken in their slots yet`);
@@ -244,7 +257,7 @@ export class Enrolment {
       if (this.#isStopped) throw new OperatingError("CLOSED", "this node is stopping");
     }
     const slots = slotsWithout(ring, taught);
-    if (slots > 0) {
+    if (slots > 0 && !(change !== null && isForced(change))) {
       const few = `${taught.size} of ${others.length + 1} members know of the change`;
       throw new OperatingError("UNAVAILABLE", `${few}, which is no majority of the owners of ${slots} slots`);
     }
@@ -266,6 +279,27 @@ export class Enrolment {
       default:
         unreachable(outcome);
     }
+  }
+
+  #isDown(id: MemberId): boolean {
+    return id !== this.#options.self.id && !this.#options.isReachable(id);
+  }
+
+  /** All of them are down, an operator wants it done without those, and what a leave takes away is on a majority of owners each. */
+  #mayDoWithout(missing: ReadonlySet<MemberId>, ring: Ring): boolean {
+    const { change } = ring;
+    if (change === null || !isForced(change)) return false;
+    const isDown = (id: MemberId): boolean => this.#isDown(id);
+    return [...missing].every(isDown) && (change.kind === "remove" || slotsTooThin(ring, isDown) === 0);
+  }
+
+  /** Whom the change waits for that cannot take in slots as it is: at once, and again when that has changed. */
+  #sayObstacles(ring: Ring, what: string): void {
+    const { protocolOf, log } = this.#options;
+    const obstacles = obstaclesOf(ring, { isDown: (id) => this.#isDown(id), protocolOf });
+    const said = `${what}: waits for ${obstacles.join("; ")}`;
+    if (obstacles.length > 0 && said !== this.#said) log.warn({}, said);
+    this.#said = said;
   }
 
   #sayWait(): void {

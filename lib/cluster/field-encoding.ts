@@ -40,6 +40,10 @@ export class FieldReader {
     }
   }
 
+  has(tag: number): boolean {
+    return this.#fields.has(tag);
+  }
+
   take(tag: number): PartReader {
     const bytes = this.#fields.get(tag);
     if (bytes === undefined) throw corrupt(`field ${tag} is missing`);

@@ -11,13 +11,34 @@ import type { ReplicaCounts } from "./preference-table.js";
 import {
   comingMember,
   comingMembers,
+  forceRingDocument,
   goingMember,
+  isForced,
   membersAfter,
   type PendingChange,
   type RingDocument,
 } from "./ring-document.js";
 import type { RingChange } from "./ring-proposer.js";
 import { chooseTokens, tokenCount } from "./token-choice.js";
+
+/**
+ * The protocol version from which on a member reads removals in the ring document, takes in by itself the slots that a change of
+ * another member gives it, and says how far it is.
+ */
+export const PROTOCOL_OF_DEPARTURES = 2;
+
+/** Members, and those who are to come, that are of an earlier protocol than departures need; who goes itself is not asked. */
+export function tooOldForDepartures(
+  { members, pending }: RingDocument,
+  { going, protocolOf }: { readonly going: MemberId; readonly protocolOf: (id: MemberId) => number | null },
+): Member[] {
+  return [...members, ...comingMembers(pending)].filter(({ id }) => id !== going && isTooOld(protocolOf(id)));
+}
+
+/** Null: nothing was heard of it. It is taken for one of now: else a dead member of which nobody knows would keep all from going. */
+export function isTooOld(protocol: number | null): boolean {
+  return protocol !== null && protocol < PROTOCOL_OF_DEPARTURES;
+}
 
 /** A member as its settings have it. */
 export type MemberSelf = Omit<Member, "tokens" | "unknown">;
@@ -100,17 +121,28 @@ function standing(base: RingDocument, id: MemberId): ReturnType<RingChange> | nu
   return null;
 }
 
+/** How a member goes. */
+export interface DepartureOptions {
+  /** Members that are down are done without; also where the change is pending already. */
+  readonly isForced: boolean;
+}
+
 /** Adds a pending leave, behind the other changes; refused where a version is given and the ring has another by now. */
-export function leaveChange(memberId: MemberId, { ifVersion = null }: { readonly ifVersion?: number | null } = {}): RingChange {
+export function leaveChange(
+  memberId: MemberId,
+  { isForced = false, ifVersion = null }: Partial<DepartureOptions> & { readonly ifVersion?: number | null } = {},
+): RingChange {
+  const options = { isForced };
   return (base) => {
     if (base.removed.includes(memberId)) return base;
-    if (base.pending.some((change) => goingMember(change) === memberId)) return base;
+    const pending = base.pending.find((change) => goingMember(change) === memberId);
+    if (pending !== undefined) return pending.kind === "leave" && isForced ? forced(base, pending) : base;
     if (ifVersion !== null && base.version !== ifVersion) {
       return { refused: `the ring has version ${base.version} by now, not ${ifVersion}: look at it again` };
     }
     if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
     if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
-    return { ...base, pending: [...base.pending, { kind: "leave", memberId, since: base.version + 1 }] };
+    return { ...base, pending: [...base.pending, departure("leave", memberId, base, options)] };
   };
 }
 
@@ -118,10 +150,11 @@ export function leaveChange(memberId: MemberId, { ifVersion = null }: { readonly
  * Adds the removal of a member that is gone for good, before all other changes but removals: those may wait for it. One that was
  * still to come is struck out; either way its id is refused from then on.
  */
-export function removeChange(memberId: MemberId): RingChange {
+export function removeChange(memberId: MemberId, options: DepartureOptions = { isForced: false }): RingChange {
   return (base) => {
     if (base.removed.includes(memberId)) return base;
-    if (base.pending.some((change) => change.kind === "remove" && change.memberId === memberId)) return base;
+    const known = base.pending.find((change) => change.kind === "remove" && change.memberId === memberId);
+    if (known !== undefined) return options.isForced ? forced(base, known) : base;
     const pending = base.pending.filter((change) => comingMember(change)?.id !== memberId);
     if (pending.length < base.pending.length) return { ...base, pending, removed: [...base.removed, memberId].sort() };
     if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
@@ -131,7 +164,30 @@ export function removeChange(memberId: MemberId): RingChange {
     }
     if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
     const others = pending.filter((change) => goingMember(change) !== memberId);
-    return { ...base, pending: inserted(others, { kind: "remove", memberId, since: base.version + 1 }, ["remove"]) };
+    return { ...base, pending: inserted(others, departure("remove", memberId, base, options), ["remove"]) };
+  };
+}
+
+/**
+ * The ring without these members, at once and without anybody's agreement: for an operator who lost a majority for good. Those who
+ * are left own all slots then, whatever they hold of them.
+ */
+export function forcedRemoval(base: RingDocument, gone: readonly MemberId[]): RingDocument {
+  const isGone = (id: MemberId | null): boolean => id !== null && gone.includes(id);
+  const members = base.members.filter(({ id }) => !isGone(id));
+  const pending = base.pending.filter((change) => !isGone(goingMember(change)) && !isGone(comingMember(change)?.id ?? null));
+  return forceRingDocument(base, { ...base, members, pending, removed: [...new Set([...base.removed, ...gone])].sort() });
+}
+
+function departure(kind: "leave" | "remove", memberId: MemberId, base: RingDocument, options: DepartureOptions): PendingChange {
+  return { kind, memberId, since: base.version + 1, ...(options.isForced ? { isForced: true as const } : {}) };
+}
+
+function forced(base: RingDocument, change: PendingChange): RingDocument {
+  if (isForced(change)) return base;
+  return {
+    ...base,
+    pending: base.pending.map((each) => (each === change ? ({ ...change, isForced: true } as PendingChange) : each)),
   };
 }
 

@@ -16,6 +16,7 @@ import {
   type FlushContext,
   faultOfRingDocument,
   goingMember,
+  isForced,
   type PendingChange,
   REPLICAS_DEFAULT,
   type RingDocument,
@@ -40,7 +41,7 @@ const DocumentTag = {
   flushContexts: 9,
 } as const;
 const MemberTag = { id: 1, storeId: 2, name: 3, host: 4, rack: 5, dc: 6, weight: 7, tokens: 8 } as const;
-const ChangeTag = { kind: 1, memberId: 2, member: 3, since: 4 } as const;
+const ChangeTag = { kind: 1, memberId: 2, member: 3, since: 4, forced: 5 } as const;
 const ChangeKind = { join: 1, leave: 2, replace: 3, remove: 4 } as const;
 
 /** REQUIRES a document without fault. */
@@ -91,6 +92,7 @@ function encodeChange(change: PendingChange): Buffer {
   if (going !== null) fields.add(ChangeTag.memberId, Buffer.from(going, "hex"));
   if (coming !== null) fields.add(ChangeTag.member, encodeMember(coming));
   fields.add(ChangeTag.since, varint(change.since));
+  if (isForced(change)) fields.add(ChangeTag.forced, varint(1));
   return fields.finish(change.unknown);
 }
 
@@ -179,13 +181,15 @@ function decodeChange(bytes: Buffer): PendingChange {
   const kind = kindOf(fields.take(ChangeTag.kind).lastVarint());
   const memberId = kind === "join" ? "" : fields.take(ChangeTag.memberId).rest().toString("hex");
   const member = kind === "leave" || kind === "remove" ? null : decodeMember(fields.take(ChangeTag.member).rest());
-  const rest = { since: fields.take(ChangeTag.since).lastVarint(), ...fields.unknown(ChangeTag.since) };
+  const since = fields.take(ChangeTag.since).lastVarint();
+  const forced = fields.has(ChangeTag.forced) ? fields.take(ChangeTag.forced).lastVarint() : 0;
+  const rest = { since, ...fields.unknown(ChangeTag.forced) };
   switch (kind) {
     case "join":
       return { kind, member: member!, ...rest };
     case "leave":
     case "remove":
-      return { kind, memberId, ...rest };
+      return { kind, memberId, ...rest, ...(forced === 1 ? { isForced: true as const } : {}) };
     case "replace":
       return { kind, memberId, member: member!, ...rest };
     default:

@@ -11,14 +11,25 @@ import { decodeRingDocument, encodeRingDocument } from "./ring-document-encoding
 
 export { decodeRingDocument, encodeRingDocument };
 
+interface Departure {
+  readonly memberId: MemberId;
+  readonly since: number;
+  /**
+   * An operator wants it done without the members that are down (`--force`): those that would gain slots are not waited for, and
+   * what is on them only is not taken in.
+   */
+  readonly isForced?: true;
+  readonly unknown?: readonly UnknownField[];
+}
+
 /** A change of ownership that is under way (the first of the list) or waits for its turn (the others). */
 export type PendingChange =
   /** `member` takes its tokens when it has what they own. */
   | { readonly kind: "join"; readonly member: Member; readonly since: number; readonly unknown?: readonly UnknownField[] }
   /** The member gives up its tokens and is removed. It drives this itself. */
-  | { readonly kind: "leave"; readonly memberId: MemberId; readonly since: number; readonly unknown?: readonly UnknownField[] }
+  | ({ readonly kind: "leave" } & Departure)
   /** The same of a member that is gone for good: the others drive it, and read nothing from it. */
-  | { readonly kind: "remove"; readonly memberId: MemberId; readonly since: number; readonly unknown?: readonly UnknownField[] }
+  | ({ readonly kind: "remove" } & Departure)
   /** `member` takes over the tokens of `memberId`, which is removed. */
   | {
       readonly kind: "replace";
@@ -106,6 +117,11 @@ export function comingMember(change: PendingChange): Member | null {
 /** The id of the member that a change takes away; null for none. */
 export function goingMember(change: PendingChange): MemberId | null {
   return change.kind === "join" ? null : change.memberId;
+}
+
+/** Whether members that are down are done without. */
+export function isForced(change: PendingChange): boolean {
+  return (change.kind === "leave" || change.kind === "remove") && change.isForced === true;
 }
 
 /** The members that the changes bring, in their order. */
@@ -258,6 +274,7 @@ function readableChange(change: PendingChange): object {
   return {
     kind: change.kind,
     since: change.since,
+    ...(isForced(change) ? { isForced: true } : {}),
     ...(memberId === null ? {} : { memberId }),
     ...(member === null ? {} : { member: readableMember(member) }),
   };

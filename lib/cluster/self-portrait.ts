@@ -1,12 +1,11 @@
 /** What this node says of itself: to the ring, to gossip, and in the hello of each link. Settings are asked at each use. */
-import { PROTOCOL_VERSION_MAX } from "../peer/peer.js";
 import type { ClusterOptions } from "./cluster-options.js";
 import { type HelloSettings, helloSettings } from "./hello-settings.js";
 import type { MemberId } from "./member.js";
 import type { MemberContents } from "./member-entry.js";
 import type { MemberSelf } from "./ring-changes.js";
 
-type PortraitOptions = Pick<ClusterOptions, "settings" | "storeId" | "sequenceLease" | "load" | "softwareVersion">;
+type PortraitOptions = Pick<ClusterOptions, "peers" | "settings" | "storeId" | "sequenceLease" | "load" | "softwareVersion">;
 
 export class SelfPortrait {
   readonly #id: MemberId;
@@ -26,7 +25,7 @@ export class SelfPortrait {
 
   /** As gossip begins with it. */
   contents(known: Pick<MemberContents, "state" | "ringVersion">): MemberContents {
-    const { settings, storeId, sequenceLease, load, softwareVersion } = this.#options;
+    const { peers, settings, storeId, sequenceLease, load, softwareVersion } = this.#options;
     this.#lease = sequenceLease();
     return {
       name: this.#name,
@@ -37,7 +36,7 @@ export class SelfPortrait {
       sequenceLease: this.#lease,
       suspects: [],
       softwareVersion,
-      protocolVersion: PROTOCOL_VERSION_MAX,
+      protocolVersion: peers.versions.max,
       ...known,
       unknown: [],
     };

@@ -11,6 +11,7 @@ import type { Command, CommandFlag } from "./command.js";
 
 const FLAGS: readonly CommandFlag[] = ["admin", "stale", "no_multi"];
 const OURS = "0.2.0";
+const LEAVE_SYNTAX = "ERR syntax error: CLUSTER LEAVE [FORCE] [IFVERSION version]";
 
 /** What copies are compared. */
 export interface RepairRequest {
@@ -56,27 +57,36 @@ export interface BackupReply {
   readonly complaint: string;
 }
 
-export interface RemoveRequest {
-  /** By name or id. */
-  readonly member: string;
-  /** It need not be down. */
-  readonly mayBeUp: boolean;
+export interface LeaveRequest {
+  /** Members that are down and would take over slots are done without. */
+  readonly isForced: boolean;
+  /** Only as long as the ring has this version; null: whichever it has. */
+  readonly ifVersion: number | null;
 }
 
-/** What may fail answers null, or why nothing was begun, for people. */
+export interface RemoveRequest {
+  /** By name or id; several only where they are all gone for good, and with them a majority of the members. */
+  readonly members: readonly string[];
+  /** It need not be down; and what is on members that are down only is done without. */
+  readonly isForced: boolean;
+}
+
+/** Texts are for people. */
+export type OperationOutcome =
+  /** `note`: what it waits for, or what may be lost by it; empty for nothing to say. */
+  { readonly kind: "agreed"; readonly note: string } | { readonly kind: "refused"; readonly reason: string };
+
 export interface ClusterOperations {
+  /** Null, or why nothing was begun, for people. */
   repair(request: RepairRequest): string | null;
   repairStatus(): RepairReply;
   /** Begins a copy of this node's store to an absolute path on its machine. */
   backup(path: string): string | null;
   backupStatus(): BackupReply;
-  /**
-   * Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that.
-   * `ifVersion`: only as long as the ring has this version; null: whichever it has.
-   */
-  leave(request: { readonly ifVersion: number | null }): Promise<string | null>;
+  /** Has this node leave the ring: it stops when it has given away all it has. Resolves when the members have agreed on that. */
+  leave(request: LeaveRequest): Promise<OperationOutcome>;
   /** Has the others take over from a member that is gone for good. Resolves when the members have agreed on that. */
-  remove(request: RemoveRequest): Promise<string | null>;
+  remove(request: RemoveRequest): Promise<OperationOutcome>;
 }
 
 /** Subcommands of CLUSTER. */
@@ -89,7 +99,7 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
       arity: -2,
       summary: "Has this member leave its cluster: it gives its slots away, then stops.",
       complexity: "O(1); the work is done in the background",
-      arguments: [optional(option("IFVERSION", "version", "integer"))],
+      arguments: [optional(token("FORCE")), optional(option("IFVERSION", "version", "integer"))],
       run: (_, call) => leave(operations, call),
     },
     {
@@ -98,7 +108,7 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
       arity: -3,
       summary: "Takes a member that is gone for good, or one that is still to join, out of the cluster.",
       complexity: "O(1); the work is done in the background",
-      arguments: [{ name: "name-or-id", type: "string" }, optional(token("FORCE"))],
+      arguments: [{ name: "name-or-id", type: "string", multiple: true }, optional(token("FORCE"))],
       run: (_, call) => remove(operations, call),
     },
     {
@@ -138,28 +148,34 @@ export function clusterOperationCommands(operations: ClusterOperations): readonl
 }
 
 function leave(operations: ClusterOperations, call: Call<ClientSession>): void {
-  const [word, version, ...more] = call.args.slice(2);
-  const ifVersion = version === undefined ? null : integerOf(version);
-  const isPlain = word === undefined;
-  const isBound = word !== undefined && Buffer.from(word).toString("utf8").toLowerCase() === "ifversion" && ifVersion !== null;
-  if (more.length > 0 || !(isPlain || isBound)) return call.reply.error("ERR syntax error: CLUSTER LEAVE [IFVERSION version]");
-  answerLater(call, () => operations.leave({ ifVersion }));
+  const words = call.args.slice(2).map((arg) => Buffer.from(arg).toString("utf8").toLowerCase());
+  let isForced = false;
+  let ifVersion: number | null = null;
+  for (let at = 0; at < words.length; at++) {
+    if (words[at] === "force" && !isForced) isForced = true;
+    else if (words[at] === "ifversion" && ifVersion === null) {
+      ifVersion = integerOf(Buffer.from(words[++at] ?? ""));
+      if (ifVersion === null) return call.reply.error(LEAVE_SYNTAX);
+    } else return call.reply.error(LEAVE_SYNTAX);
+  }
+  answerLater(call, () => operations.leave({ isForced, ifVersion }));
 }
 
 function remove(operations: ClusterOperations, call: Call<ClientSession>): void {
-  const [member = "", force, ...more] = call.args.slice(2).map((arg) => Buffer.from(arg).toString("utf8"));
-  const isForced = force?.toLowerCase() === "force";
-  if (more.length > 0 || (force !== undefined && !isForced)) {
-    return call.reply.error("ERR syntax error: CLUSTER REMOVE name-or-id [FORCE]");
-  }
-  answerLater(call, () => operations.remove({ member, mayBeUp: isForced }));
+  const words = call.args.slice(2).map((arg) => Buffer.from(arg).toString("utf8"));
+  const isForced = words.length > 1 && words.at(-1)!.toLowerCase() === "force";
+  const members = isForced ? words.slice(0, -1) : words;
+  if (members.length > 1 && !isForced)
+    return call.reply.error("ERR syntax error: CLUSTER REMOVE name-or-id [name-or-id ... FORCE]");
+  answerLater(call, () => operations.remove({ members, isForced }));
 }
 
-function answerLater(call: Call<ClientSession>, work: () => Promise<string | null>): void {
+function answerLater(call: Call<ClientSession>, work: () => Promise<OperationOutcome>): void {
   call.later(async (reply) => {
-    const objection = await work();
-    if (objection === null) reply.ok();
-    else reply.error(`ERR ${objection}`);
+    const outcome = await work();
+    if (outcome.kind === "refused") reply.error(`ERR ${outcome.reason}`);
+    else if (outcome.note === "") reply.ok();
+    else reply.simple(`OK, but ${outcome.note}`);
   });
 }
 

@@ -58,6 +58,8 @@ export interface MemberRow {
   /** For how long nothing was heard of it: its load is some heartbeats older, at most ten. */
   readonly heardAgoMs: number | null;
   readonly softwareVersion: string | null;
+  /** The highest version of the members' protocol that it speaks. */
+  readonly protocolVersion: number | null;
   readonly isSelf: boolean;
 }
 
@@ -72,6 +74,8 @@ export interface PendingRow {
   readonly replaces: { readonly id: string; readonly name: string } | null;
   /** The version of the ring that began it. */
   readonly sinceVersion: number;
+  /** A phrase for each member that keeps it from going on, with what to do: `node-c, which speaks protocol 1: upgrade it first`. */
+  readonly waitsFor: readonly string[];
 }
 
 /** How far a member is with taking in the slots that the change under way gives it. */
@@ -257,6 +261,7 @@ function statusOfOne(self: ClusterMember): ClusterStatus {
     diskFreeBytes: null,
     heardAgoMs: null,
     softwareVersion: null,
+    protocolVersion: null,
     isSelf: true,
   };
   return {

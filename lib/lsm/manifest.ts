@@ -90,7 +90,12 @@ export function decodeManifest(bytes: Buffer, path: string, counters: number): M
   if (bytes.length < HEADER_BYTES || bytes.toString("latin1", 0, 8) !== MAGIC)
     throw damaged(path, "it is cut off or no manifest");
   const version = bytes.readUInt32LE(8);
-  if (version !== VERSION) throw damaged(path, `format version ${version} is unknown to this program`);
+  if (version !== VERSION) {
+    throw new OperatingError(
+      "CORRUPT",
+      `${path} has format version ${version}; this program reads version ${VERSION}: use the program that wrote it`,
+    );
+  }
   const jsonEnd = HEADER_BYTES + bytes.readUInt32LE(12);
   if (jsonEnd + bytes.readUInt32LE(16) !== bytes.length) throw damaged(path, "it is cut off");
   if (checksum(bytes) !== bytes.readUInt32LE(CRC_AT)) throw damaged(path, "its checksum does not match");

@@ -158,7 +158,10 @@ export function decodeFooter(bytes: Buffer, fileBytes: number): Footer {
   }
   const version = bytes.readUInt16LE(20);
   if (version !== VERSION)
-    throw new OperatingError("CORRUPT", `the table has format ${version}, this program knows ${VERSION}`);
+    throw new OperatingError(
+      "CORRUPT",
+      `the table has format version ${version}; this program reads version ${VERSION}: use the program that wrote it`,
+    );
   const footer = {
     filterOffset: bytes.readUInt32LE(0),
     filterLength: bytes.readUInt32LE(4),

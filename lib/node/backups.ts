@@ -27,7 +27,7 @@ export interface BackupsOptions {
   readonly origin: () => BackupOrigin | null;
 }
 
-const NOTHING: BackupReply = {
+export const NO_BACKUP: BackupReply = {
   state: "none",
   path: "",
   files: 0,
@@ -42,7 +42,7 @@ export class Backups {
   readonly #options: BackupsOptions;
   readonly #data: string;
   readonly #root: string;
-  #reply: BackupReply = NOTHING;
+  #reply: BackupReply = NO_BACKUP;
   #running: Promise<void> | null = null;
   #isStopped = false;
 
@@ -95,7 +95,7 @@ export class Backups {
     const note = (news: Partial<BackupReply>): void => {
       this.#reply = { ...this.#reply, ...news, tookMs: Math.round(clock.monotonicMs() - sinceMs) };
     };
-    this.#reply = { ...NOTHING, state: "running", path: directory };
+    this.#reply = { ...NO_BACKUP, state: "running", path: directory };
     try {
       const done = await takeBackup({
         disk,

@@ -18,6 +18,7 @@ import type { Processes } from "../host/processes.js";
 import type { Log } from "../log.js";
 import { DirectoryLock } from "../lsm/directory-lock.js";
 import { Lsm } from "../lsm/lsm.js";
+import type { ProtocolVersions } from "../peer/peer.js";
 import { KeyQueues } from "../replica/key-queues.js";
 import { MetaStore } from "../replica/meta-store.js";
 import { Reaper } from "../replica/reaper.js";
@@ -43,6 +44,8 @@ export interface NodeOptions {
   readonly machine: Machine;
   /** Ends the process after an orderly stop: SHUTDOWN asks for it. */
   readonly requestStop: () => void;
+  /** Of the members' protocol that are spoken. Default: all that are known; fewer make of it what an older build is to others. */
+  readonly protocol?: ProtocolVersions;
   /** Ends a start that is under way. */
   readonly stopping?: AbortSignal;
   /** Bytes of log replayed so far, and in all. */
@@ -155,6 +158,7 @@ export class Node {
         replica,
         reaper,
         softwareVersion: options.machine.version,
+        ...(options.protocol !== undefined && { protocol: options.protocol }),
         hostName: options.machine.hostName,
         machineAddress: options.machine.address,
         currentDirectory: options.machine.currentDirectory,

@@ -1,6 +1,7 @@
 /** What keeps copies equal in the background, put together: hash trees, their rebuilding, anti-entropy, reaping. No logic of its own. */
 import { background } from "../background.js";
 import type { Cluster, Ring } from "../cluster/cluster.js";
+import type { MemberId } from "../cluster/member.js";
 import type { RepairReply, RepairRequest } from "../commands/cluster-operations.js";
 import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
@@ -13,6 +14,7 @@ import { HashTrees } from "../replica/hash-tree.js";
 import type { Hints } from "../replica/hints.js";
 import { ReapService } from "../replica/reap-service.js";
 import type { Replica } from "../replica/replica.js";
+import { giveSlots } from "../replica/slot-giving.js";
 import { SlotRelease } from "../replica/slot-release.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import type { ExchangeNode } from "../replica/tree-exchange.js";
@@ -46,6 +48,7 @@ export class RepairStack {
   readonly #service: TreeService;
   readonly #reapService: ReapService;
   readonly #reaping: AgreedReaping;
+  readonly #node: ExchangeNode;
 
   /** REQUIRES that a ring is known. */
   constructor(options: RepairStackOptions) {
@@ -66,6 +69,7 @@ export class RepairStack {
       settings,
       doubt: (slot) => rebuild.doubt(slot),
     };
+    this.#node = node;
     this.release = new SlotRelease({ ...node, log, selfId: cluster.selfId });
     const nameOf = (id: string): string => options.nameOf(cluster.ring, id);
     const { selfId } = cluster;
@@ -113,6 +117,11 @@ export class RepairStack {
     this.release.update(ring);
   }
 
+  /** See `giveSlots`. */
+  give(ring: Ring, missing: ReadonlySet<MemberId>): Promise<void> {
+    return this.#node.replica.carrying.during(() => giveSlots(this.#node, { ring, selfId: this.#cluster.selfId, missing }));
+  }
+
   /** See `ClusterOperations`. */
   repair({ slot, member, sums }: RepairRequest): string | null {
     const { members } = this.#cluster.ring.document;
@@ -121,7 +130,7 @@ export class RepairStack {
     if (peer === "unknown") return `there is no other member called ${member} (kindred status lists them)`;
     if (sums === "full") this.rebuild.doubtAll();
     else this.rebuild.start();
-    const isBegun = this.antiEntropy.begin({ slot, peer: peer?.id ?? null, waits: true });
+    const isBegun = this.antiEntropy.begin({ slot, peer: peer?.id ?? null });
     return isBegun ? null : "an earlier repair is under way on this node: CLUSTER REPAIR STATUS tells how far it is";
   }
 

@@ -21,7 +21,7 @@ import type { Host } from "../host/host.js";
 import type { Log } from "../log.js";
 import type { BackupOrigin } from "../lsm/backup.js";
 import type { Lsm } from "../lsm/lsm.js";
-import { Peers } from "../peer/peer.js";
+import { Peers, type ProtocolVersions } from "../peer/peer.js";
 import { DATABASES } from "../replica/data-key.js";
 import type { StorePoint } from "../replica/flush-messages.js";
 import { FlushService } from "../replica/flush-service.js";
@@ -64,6 +64,7 @@ export interface RingStackOptions {
   readonly replica: Replica;
   readonly reaper: Reaper;
   readonly softwareVersion: string;
+  readonly protocol?: ProtocolVersions;
   /** The machine's name: the host label where none is given. */
   readonly hostName: string;
   /** An address at which other machines may reach this one; "" when it has none. */
@@ -125,6 +126,7 @@ export class RingStack {
       settings: peerSettings(live),
       identity: () => this.cluster.identity(),
       admit: (hello) => this.cluster.admit(hello),
+      ...(options.protocol !== undefined && { versions: options.protocol }),
     });
     this.#turn = new TurnEnd({ gate: lsm, schedule: () => this.peers.endTurnSoon() });
     this.peers.onTurnEnd(() => this.#turn.run());
@@ -156,7 +158,7 @@ export class RingStack {
       load: options.load,
       softwareVersion: options.softwareVersion,
       hasTakenIn: (member, ring) => this.#intakes.hasTakenIn(member, ring),
-      retire: () => this.#retire(),
+      retire: (ring, missing) => this.#retire(ring, missing),
       onRemoved: (how) => {
         if (how === "left") options.onLeft();
         const text =
@@ -343,7 +345,7 @@ export class RingStack {
       log.warn({}, cluster.ring.current.degradedReason);
     }
     await this.#settle();
-    const operations = new RingOperations({ clock, cluster, repair, backups: this.backups });
+    const operations = new RingOperations({ clock, log, cluster, repair, backups: this.backups });
     return { tokens, plans, local, context, coordinator, forwarding, service, handoff, repair, operations, view };
   }
 
@@ -415,11 +417,12 @@ export class RingStack {
     this.hints.stop();
   }
 
-  /** Gives away what is kept here for others. */
-  #retire(): Promise<void> {
+  /** Gives away what is kept here for others, and what members that are missing do not take over. */
+  async #retire(ring: Ring, missing: ReadonlySet<MemberId>): Promise<void> {
     const { host, lsm, live } = this.#options;
     const { cluster, hints, peers } = this;
-    return evacuateHints({
+    if (missing.size > 0) await this.#repair?.give(ring, missing);
+    await evacuateHints({
       hints,
       lsm,
       peers,

@@ -10,12 +10,14 @@ import { SLOTS, slotOf } from "../bytes/slot.js";
 import { readableDot, type StoreNames } from "../causality/actor.js";
 import { stampMs } from "../causality/hybrid-clock.js";
 import { clockOf, distinctVersions, isLive, type Record } from "../causality/record.js";
+import { type MemberSight, obstaclesOf } from "../cluster/change-obstacles.js";
 import type { MemberReport } from "../cluster/gossip.js";
 import type { Member, MemberId } from "../cluster/member.js";
 import type { MemberAddress, MemberLoad } from "../cluster/member-entry.js";
 import { type OwnershipRow as Owned, ownershipOf } from "../cluster/ownership.js";
 import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
+import { isTooOld } from "../cluster/ring-changes.js";
 import {
   comingMember,
   comingMembers,
@@ -121,12 +123,13 @@ export class RingView implements ClusterView {
     const reports = this.#options.reports();
     const { version, clusterId, replicas, pending } = ring.document;
     const members = this.#rows(ring, reports);
+    const waits = obstaclesOf(ring, sightOf(members));
     return {
       ringVersion: version,
       clusterId: clusterId.toString("hex"),
       replicas: { default: replicas.default, dcs: Object.fromEntries(replicas.dcs.map((each) => [each.dc, each.replicas])) },
       members,
-      pending: pending.map((change, at) => pendingRow(change, at, ring.document.members)),
+      pending: pending.map((change, at) => pendingRow(change, at, ring.document.members, waits)),
       transfers: this.#options.intakes().map(([id, progress]) => transferRow(ring, id, progress)),
       warnings: warningsOf(ring, members, reports),
     };
@@ -264,6 +267,11 @@ function leavingIds(ring: Ring): ReadonlySet<MemberId> {
   return new Set(ring.document.pending.flatMap((change) => goingMember(change) ?? []));
 }
 
+function sightOf(rows: readonly MemberRow[]): MemberSight {
+  const known = new Map(rows.map((row) => [row.id, row]));
+  return { isDown: (id) => known.get(id)?.state === "down", protocolOf: (id) => known.get(id)?.protocolVersion ?? null };
+}
+
 function byId(reports: readonly MemberReport[]): ReadonlyMap<MemberId, MemberReport> {
   return new Map(reports.map((report) => [report.member.id, report]));
 }
@@ -285,7 +293,10 @@ function stateOf(report: MemberReport | undefined, pending: { isJoining: boolean
   return pending.isLeaving || report.member.contents.state === "leaving" ? "leaving" : "up";
 }
 
-type Heard = Pick<MemberRow, "clientAddress" | "peerAddress" | "sinceMs" | "heardAgoMs" | "softwareVersion" | keyof MemberLoad>;
+type Heard = Pick<
+  MemberRow,
+  "clientAddress" | "peerAddress" | "sinceMs" | "heardAgoMs" | "softwareVersion" | "protocolVersion" | keyof MemberLoad
+>;
 
 function heardOf(report: MemberReport | undefined, now: { wallMs: number; monotonicMs: number }): Heard {
   const contents = report?.member.contents;
@@ -300,6 +311,7 @@ function heardOf(report: MemberReport | undefined, now: { wallMs: number; monoto
     diskFreeBytes: contents?.load.diskFreeBytes ?? null,
     heardAgoMs: report === undefined ? null : Math.max(0, Math.round(now.monotonicMs - report.member.movedAtMs)),
     softwareVersion: contents?.softwareVersion ?? null,
+    protocolVersion: contents?.protocolVersion ?? null,
   };
 }
 
@@ -325,7 +337,8 @@ function transferRow(ring: Ring, id: MemberId, { isDone, slotsDone, slots, recor
   return { id, name: index === null ? id : ring.members[index]!.name, isDone, slotsDone, slots, records, bytes };
 }
 
-function pendingRow(change: PendingChange, at: number, members: readonly Member[]): PendingRow {
+/** `waits`: for whom the first of them. */
+function pendingRow(change: PendingChange, at: number, members: readonly Member[], waits: readonly string[]): PendingRow {
   const named = (id: MemberId) => ({ id, name: members.find((member) => member.id === id)?.name ?? id });
   const coming = comingMember(change);
   const who = coming === null ? named(goingMember(change)!) : { id: coming.id, name: coming.name };
@@ -335,6 +348,7 @@ function pendingRow(change: PendingChange, at: number, members: readonly Member[
     ...who,
     replaces: change.kind === "replace" ? named(change.memberId) : null,
     sinceVersion: change.since,
+    waitsFor: at === 0 ? waits : [],
   };
 }
 
@@ -405,6 +419,8 @@ function isSameList({ current }: Ring, slot: number): boolean {
   return true;
 }
 
+const UNTIL_UPGRADED = "until then copies are not compared with it, and no member can leave or be removed";
+
 function warningsOf(ring: Ring, rows: readonly MemberRow[], reports: readonly MemberReport[]): readonly string[] {
   const warnings: string[] = [];
   const joined = new Set(ring.document.members.map((member) => member.id));
@@ -432,6 +448,9 @@ function warningsOf(ring: Ring, rows: readonly MemberRow[], reports: readonly Me
   else if (ring.next?.degradedReason) warnings.push(`after the change: ${ring.next.degradedReason}`);
   const versions = new Set(reports.map(({ member }) => member.contents.softwareVersion).filter((text) => text !== ""));
   if (versions.size > 1) warnings.push(`members run different versions: ${[...versions].sort().join(", ")}`);
+  for (const { name, protocolVersion } of rows) {
+    if (isTooOld(protocolVersion)) warnings.push(`${name} speaks protocol ${protocolVersion}: upgrade it; ${UNTIL_UPGRADED}`);
+  }
   for (const { member, status } of reports) {
     const { ringVersion, name } = member.contents;
     if (status !== "up" || !joined.has(member.id) || ringVersion >= ring.document.version) continue;

@@ -5,7 +5,7 @@ import { type ErrorCode, OperatingError } from "../errors.js";
  * - `BUSY`: a bound on calls, bytes or handlers was reached, here or there; it was not run.
  * - `LATE`: it reached the peer after its deadline, and was not run (or its handler says so).
  * - `TOO_LARGE`: the payload is above `frameBytesMax` of one side and was not run; or its answer is, and it was.
- * - `NO_HANDLER`: the peer does not know this kind of call (an older version?); it was not run.
+ * - `NO_HANDLER`: the peer does not know this kind of call, being of an older version; it was not run.
  * - `FAILED`: the handler refused, in its own words.
  * - `UNAVAILABLE`: no link, so not sent; or the link broke, and then IT MAY HAVE TAKEN EFFECT.
  * - `TIMEOUT`: no answer by the deadline; IT MAY HAVE TAKEN EFFECT.
@@ -39,10 +39,13 @@ const ERROR_CODES: Readonly<Record<PeerFailureCode, ErrorCode>> = {
 /** What `call` rejects with. */
 export class PeerCallError extends OperatingError {
   readonly failure: PeerFailureCode;
+  /** For people, without which call it was. */
+  readonly reason: string;
 
-  constructor(failure: PeerFailureCode, message: string) {
-    super(ERROR_CODES[failure], message);
+  constructor(failure: PeerFailureCode, call: string, reason: string) {
+    super(ERROR_CODES[failure], `${call}: ${reason}`);
     this.failure = failure;
+    this.reason = reason;
   }
 }
 

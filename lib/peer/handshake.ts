@@ -33,6 +33,7 @@ export interface PeerHello {
   /** From where it dialled us, or where we dialled it. */
   readonly remoteAddress: string;
   readonly direction: "accepted" | "dialled";
+  /** Of the protocol: the highest that both speak. */
   readonly version: number;
 }
 
@@ -41,6 +42,7 @@ export interface HandshakeOwner extends WireOwner {
   readonly network: Network;
   readonly random: Random;
   readonly settings: PeerSettings;
+  readonly versions: hello.ProtocolVersions;
   /** Random, of this run of the process. */
   readonly instance: Buffer;
   identity(): PeerIdentity;
@@ -74,8 +76,8 @@ abstract class Handshake implements WireSink {
     this.owner = owner;
     const identity = owner.identity();
     this.ours = {
-      versionMin: hello.PROTOCOL_VERSION_MIN,
-      versionMax: hello.PROTOCOL_VERSION_MAX,
+      versionMin: owner.versions.min,
+      versionMax: owner.versions.max,
       hasSecret: owner.settings.clusterSecret !== null,
       nonce: owner.random.bytes(hello.NONCE_BYTES),
       instance: owner.instance,

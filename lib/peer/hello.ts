@@ -13,9 +13,15 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { latin1Of, writeLatin1 } from "../bytes/latin1.js";
 
-/** The versions of the protocol that this code speaks. */
+/** The versions of the protocol that this code speaks; docs/FORMATS.md, "Peer protocol", says what each of them brought. */
 export const PROTOCOL_VERSION_MIN = 1;
-export const PROTOCOL_VERSION_MAX = 1;
+export const PROTOCOL_VERSION_MAX = 2;
+
+/** The versions that a node speaks, both inclusive. */
+export interface ProtocolVersions {
+  readonly min: number;
+  readonly max: number;
+}
 
 /** Longest hello body. Before a link is admitted no longer frame is read. */
 export const HELLO_BYTES_MAX = 8_192;

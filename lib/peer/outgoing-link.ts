@@ -23,6 +23,8 @@ export interface LinkOwner extends HandshakeOwner {
   /** Monotonic time, read once a turn. */
   turnMs(): number;
   readonly hearing: HearingTime;
+  /** By kind of call: the protocol version from which on it exists. */
+  readonly sinceVersions: Uint8Array;
   /** Tells a call of its failure at the end of this turn. */
   failSoon(call: PeerCallHead, code: PeerFailureCode, text: string): void;
   linkUp(link: OutgoingLink, peer: PeerHello): void;
@@ -40,6 +42,8 @@ export interface PeerAddress {
 export interface PeerState {
   readonly peerId: string;
   readonly status: "connected" | "connecting" | "down";
+  /** The highest protocol version that both speak; null without a link. */
+  readonly version: number | null;
   /** Monotonic time since which there is no link; null while it is connected. */
   readonly downSinceMs: number | null;
   /** Monotonic time at which anything last came from it; null before the first. */
@@ -78,6 +82,8 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   #address: PeerAddress | null = null;
   #dialler: Dialler | null = null;
   #wire: Wire | null = null;
+  /** Of the protocol on the last link. */
+  #version = 0;
   #retryTimer: Timer | null = null;
   #failures = 0;
   #isForgotten = false;
@@ -111,6 +117,10 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
   get status(): "connected" | "connecting" | "down" {
     if (this.#wire !== null) return "connected";
     return this.#dialler !== null ? "connecting" : "down";
+  }
+
+  get version(): number | null {
+    return this.#wire === null ? null : this.#version;
   }
 
   get downSinceMs(): number | null {
@@ -215,6 +225,15 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
       return null;
     }
     const { settings } = owner;
+    const since = owner.sinceVersions[call.kind]!;
+    if (since > this.#version) {
+      owner.failSoon(
+        call,
+        "NO_HANDLER",
+        `it speaks protocol ${this.#version}, this call is of protocol ${since}: upgrade it first`,
+      );
+      return null;
+    }
     if (payloadBytesMax > settings.frameBytesMax) {
       owner.failSoon(
         call,
@@ -271,6 +290,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     const { payload, kind, deadlineMs } = notice;
     const { settings } = this.#owner;
     if (wire === null || payload.length > settings.frameBytesMax) return false;
+    if (this.#owner.sinceVersions[kind]! > this.#version) return false;
     if (wire.queuedBytes + payload.length > settings.queuedBytesMax) return false;
     const out = this.#beginRequest(wire, { id: 0, kind, deadlineMs: deadlineMs ?? Number.POSITIVE_INFINITY }, payload.length);
     out.at = copyBytes(payload, 0, payload.length, out.bytes, out.at);
@@ -300,6 +320,7 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     this.#retryTimer = null;
     this.#failures = 0;
     this.#wire = wire;
+    this.#version = peer.version;
     wire.sink = this;
     wire.startStamping();
     this.#downSinceMs = null;

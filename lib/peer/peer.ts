@@ -7,7 +7,7 @@ export {
   type RefusalReason,
 } from "./failure.js";
 export type { PeerHello, PeerIdentity } from "./handshake.js";
-export { PROTOCOL_VERSION_MAX } from "./hello.js";
+export type { ProtocolVersions } from "./hello.js";
 export type { PeerHandler, PeerRequest } from "./incoming-link.js";
 export type { OutBuffer } from "./out-buffer.js";
 export type { PeerAddress, PeerState } from "./outgoing-link.js";

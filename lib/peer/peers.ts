@@ -14,7 +14,14 @@ import type { Log } from "../log.js";
 import { PeerCallError, type PeerFailureCode } from "./failure.js";
 import { type Accepted, type AcceptOutcome, Acceptor, Dialler, type PeerHello, type PeerIdentity } from "./handshake.js";
 import { HearingTime } from "./hearing-time.js";
-import { ID_LENGTH_MAX, INSTANCE_BYTES, SETTINGS_BYTES_MAX } from "./hello.js";
+import {
+  ID_LENGTH_MAX,
+  INSTANCE_BYTES,
+  PROTOCOL_VERSION_MAX,
+  PROTOCOL_VERSION_MIN,
+  type ProtocolVersions,
+  SETTINGS_BYTES_MAX,
+} from "./hello.js";
 import { IncomingLink, type IncomingOwner, type PeerHandler } from "./incoming-link.js";
 import type { OutBuffer } from "./out-buffer.js";
 import { type LinkOwner, OutgoingLink, type PeerAddress, type PeerState } from "./outgoing-link.js";
@@ -43,6 +50,8 @@ export interface PeersOptions {
   readonly identity: () => PeerIdentity;
   /** Null, or the text with which a peer is refused. Asked on both sides, once the secret is proven. */
   readonly admit: (hello: PeerHello) => string | null;
+  /** What is spoken. Default: all that this code knows; less makes of it what an older build is to others. */
+  readonly versions?: ProtocolVersions;
 }
 
 export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
@@ -50,7 +59,9 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   readonly network: Network;
   readonly random: Random;
   readonly settings: PeerSettings;
+  readonly versions: ProtocolVersions;
   readonly instance: Buffer;
+  readonly sinceVersions = new Uint8Array(256).fill(PROTOCOL_VERSION_MIN);
   readonly handlers: (PeerHandler | null)[] = new Array<PeerHandler | null>(256).fill(null);
   readonly #log: Log;
   readonly #identity: () => PeerIdentity;
@@ -92,6 +103,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     this.network = options.network;
     this.random = options.random;
     this.settings = settings;
+    this.versions = options.versions ?? { min: PROTOCOL_VERSION_MIN, max: PROTOCOL_VERSION_MAX };
     this.instance = options.random.bytes(INSTANCE_BYTES);
     this.#log = options.log;
     this.#identity = options.identity;
@@ -109,10 +121,19 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     return this.#listener.port;
   }
 
-  /** Registers what runs calls and notices of `kind`, 0 to 255. Once a kind. */
-  serve(kind: number, handler: PeerHandler): void {
+  /**
+   * Registers what runs calls and notices of `kind`, 0 to 255. Once a kind. `since`: the protocol version that brought the kind;
+   * to a peer that speaks only older ones a call of it fails at once with NO_HANDLER, unsent.
+   */
+  serve(kind: number, handler: PeerHandler, since: number = PROTOCOL_VERSION_MIN): void {
     assert(kind >= 0 && kind <= 255 && this.handlers[kind] === null, "peers: one handler a kind, 0 to 255");
-    this.handlers[kind] = handler;
+    this.sinceVersions[kind] = since;
+    if (since <= this.versions.max) this.handlers[kind] = handler;
+  }
+
+  /** The highest protocol version that this node and the peer both speak; null without a link to it. */
+  versionOf(peerId: string): number | null {
+    return this.#links.get(peerId)?.version ?? null;
   }
 
   /** From now on the peer is dialled there, and a link to it kept. */
@@ -244,7 +265,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
       const { to, kind, payload, deadlineMs } = request;
       const onAnswer = (answer: Buffer): void => resolve(Buffer.from(answer));
       const onFailure = (code: PeerFailureCode, text: string): void => {
-        reject(new PeerCallError(code, `call ${kind} to ${to}: ${text === "" ? code : text}`));
+        reject(new PeerCallError(code, `call ${kind} to ${to}`, text === "" ? code : text));
       };
       this.send({ to, kind, payload, deadlineMs, onAnswer, onFailure });
     });

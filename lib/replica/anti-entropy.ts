@@ -9,12 +9,12 @@
 import { background } from "../background.js";
 import type { MemberId } from "../cluster/member.js";
 import { messageOf, OperatingError } from "../errors.js";
-import type { Timer } from "../host/clock.js";
+import { pause, type Timer } from "../host/clock.js";
 import type { Log } from "../log.js";
 import type { Peers } from "../peer/peer.js";
 import type { Hints } from "./hints.js";
 import { TokenBucket } from "./token-bucket.js";
-import { type ExchangeNode, type ExchangeOutcome, TreeExchange } from "./tree-exchange.js";
+import { type ExchangeNode, type ExchangeOutcome, type ExchangeResult, TreeExchange } from "./tree-exchange.js";
 
 const LOOK_EVERY_MS = 1_000;
 /** After a peer came back, and after an exchange that repaired something: until it is looked whether all is equal now. */
@@ -26,6 +26,9 @@ const SUMMING_UP_MS_MAX = 5_000;
 const HINTS_MS_MAX = 60_000;
 /** Until a member that could not be compared with is tried again. */
 const FAILED_MS = 5_000;
+/** Where one of the two knows a newer ring, the other fetches it: until they compare again, and how often. */
+const STALE_RING_MS = 500;
+const STALE_RING_TRIES = 10;
 
 export interface AntiEntropySettings {
   /** 0: never, but when it is asked for. Read at each use, as all here. */
@@ -54,8 +57,6 @@ export interface RepairOrder {
   readonly slot: number | null;
   /** Null: all that share a slot. */
   readonly peer: MemberId | null;
-  /** Wait until the sums of all slots are known. */
-  readonly waits: boolean;
 }
 
 /** How far an order is. */
@@ -76,6 +77,8 @@ interface Partner {
   dueMs: number;
   /** Since when it waits for its hints; null: it does not. */
   waitsSinceMs: number | null;
+  /** It was said that it is of an earlier protocol, which cannot be compared with. */
+  isSaidTooOld: boolean;
 }
 
 export class AntiEntropy {
@@ -116,7 +119,7 @@ export class AntiEntropy {
     await this.#running;
   }
 
-  /** Compares at once. False while an earlier order is under way. */
+  /** Compares as soon as the sums of all slots are known. False while an earlier order is under way. */
   begin(order: RepairOrder): boolean {
     if (this.#order !== null && this.#order.left.length > 0) return false;
     const left = order.peer === null ? this.#options.trees.partners() : [order.peer];
@@ -172,7 +175,7 @@ export class AntiEntropy {
   #expect(id: MemberId, inMs: number): void {
     const dueMs = this.#options.clock.monotonicMs() + inMs;
     const partner = this.#partners.get(id);
-    if (partner === undefined) this.#partners.set(id, { dueMs, waitsSinceMs: null });
+    if (partner === undefined) this.#partners.set(id, { dueMs, waitsSinceMs: null, isSaidTooOld: false });
     else partner.dueMs = Math.min(partner.dueMs, dueMs);
   }
 
@@ -190,7 +193,7 @@ export class AntiEntropy {
 
   #nextOrdered(): MemberId | null {
     const order = this.#order;
-    if (order === null || order.left.length === 0 || (order.order.waits && this.#options.slotsUnknown() > 0)) return null;
+    if (order === null || order.left.length === 0 || this.#options.slotsUnknown() > 0) return null;
     return order.left[0]!;
   }
 
@@ -221,27 +224,14 @@ export class AntiEntropy {
     const { log, nameOf, clock, settings } = this.#options;
     const order = this.#nextOrdered() === null ? null : this.#order;
     const slot = order?.order.slot ?? null;
-    const exchange = new TreeExchange(this.#options, peer, {
-      bucket: this.#bucket,
-      isWanted: (candidate) => slot === null || candidate === slot,
-    });
-    this.#exchange = exchange;
-    let outcome: ExchangeOutcome = "gone";
-    try {
-      outcome = await this.#options.replica.carrying.during(() => exchange.run());
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      exchange.result.failed++;
-      exchange.result.complaint = messageOf(error);
-    }
-    const { result } = exchange;
-    if (outcome !== "done" && outcome !== "stopped") {
+    const { result, outcome } = await this.#compare(peer, slot);
+    // Another ring, or an earlier protocol, is no failure of a comparison; but who asked for one did not get it.
+    if (outcome === "gone" || (order !== null && outcome !== "done" && outcome !== "stopped")) {
       result.failed++;
       result.complaint ||= outcome === "stale ring" ? "its ring is of another version" : "it does not answer";
     }
-    this.#count(exchange);
+    this.#count(result);
     if (order !== null) noteProgress(order, result);
-    if (outcome === "stale ring") this.#options.onStaleRing(peer);
     if (result.slotsDiffering.length > 0 || result.failed > 0) {
       const { slotsDiffering, keysDiffering, taken, given, bytes, failed, complaint } = result;
       const seen = { member: peer, slots: slotsDiffering.length, keysDiffering, taken, given, bytes, failed, outcome };
@@ -249,14 +239,42 @@ export class AntiEntropy {
     }
     const partner = this.#partners.get(peer);
     if (partner === undefined) return;
+    if (outcome === "too old" && !partner.isSaidTooOld) {
+      log.warn({ member: peer }, `copies are not compared with ${nameOf(peer)}: ${result.complaint}`);
+    }
+    partner.isSaidTooOld = outcome === "too old";
     if (outcome === "done" && slot === null) this.#clearDirty(peer, result.slotsDiffering);
     const repaired = result.taken + result.given > 0;
     const intervalMs = settings.antiEntropyIntervalMs;
-    partner.dueMs =
-      clock.monotonicMs() + (result.failed > 0 ? FAILED_MS : repaired ? Math.min(SOON_MS, intervalMs) : intervalMs);
+    const isUndone = result.failed > 0 || outcome === "stale ring";
+    partner.dueMs = clock.monotonicMs() + (isUndone ? FAILED_MS : repaired ? Math.min(SOON_MS, intervalMs) : intervalMs);
   }
 
-  #count({ result }: TreeExchange): void {
+  /** Once more, some times, where the two know different rings: that is none of the copies' fault, and passes. */
+  async #compare(peer: MemberId, slot: number | null): Promise<{ result: ExchangeResult; outcome: ExchangeOutcome }> {
+    const { clock, onStaleRing } = this.#options;
+    const isWanted = (candidate: number): boolean => slot === null || candidate === slot;
+    for (let tries = 1; ; tries++) {
+      const exchange = new TreeExchange(this.#options, peer, { bucket: this.#bucket, isWanted });
+      this.#exchange = exchange;
+      const { result } = exchange;
+      let outcome: ExchangeOutcome = "gone";
+      try {
+        outcome = await this.#options.replica.carrying.during(() => exchange.run());
+      } catch (error) {
+        if (!(error instanceof OperatingError)) throw error;
+        result.failed++;
+        result.complaint = messageOf(error);
+      }
+      if (outcome !== "stale ring") return { result, outcome };
+      onStaleRing(peer);
+      if (tries === STALE_RING_TRIES || this.#isStopped) return { result, outcome };
+      this.#count(result);
+      await pause(clock, STALE_RING_MS);
+    }
+  }
+
+  #count(result: ExchangeResult): void {
     this.exchanges++;
     this.slotsRepaired += result.slotsDiffering.length;
     this.keysTaken += result.taken;
@@ -278,7 +296,7 @@ export class AntiEntropy {
   }
 }
 
-function noteProgress(order: { readonly left: MemberId[]; progress: RepairProgress }, result: TreeExchange["result"]): void {
+function noteProgress(order: { readonly left: MemberId[]; progress: RepairProgress }, result: ExchangeResult): void {
   const { progress } = order;
   order.left.shift();
   order.progress = {

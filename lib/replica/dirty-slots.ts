@@ -31,8 +31,12 @@ export class DirtySlots {
     this.#clock = clock;
     const bytes = meta.get(RECORD);
     if (bytes === null) return;
-    if (bytes[0] !== FORMAT || (bytes.length - 1) % (MEMBER_ID_BYTES + MAP_BYTES) !== 0) {
-      throw new OperatingError("CORRUPT", "the record of dirty slots is of no known form");
+    if (bytes[0] !== FORMAT) {
+      const text = `the record of dirty slots has format ${bytes[0]}; this version of Kindred reads ${FORMAT}`;
+      throw new OperatingError("CORRUPT", text);
+    }
+    if ((bytes.length - 1) % (MEMBER_ID_BYTES + MAP_BYTES) !== 0) {
+      throw new OperatingError("CORRUPT", "the record of dirty slots is cut off");
     }
     for (let at = 1; at < bytes.length; at += MEMBER_ID_BYTES + MAP_BYTES) {
       const mapAt = at + MEMBER_ID_BYTES;

@@ -1,10 +1,11 @@
 /** How far members are with taking in slots: what this one tells others, and what it was told of them. */
 import type { MemberId } from "../cluster/member.js";
 import type { Ring } from "../cluster/ring.js";
+import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
-import type { PeerRequest, Peers } from "../peer/peer.js";
+import { PeerCallError, type PeerRequest, type Peers } from "../peer/peer.js";
 import { decodeIntakeAnswer, decodeIntakeRequest, encodeIntakeAnswer, encodeIntakeRequest } from "./intake-messages.js";
-import { AnswerStatus, ReplicaKind } from "./replica-messages.js";
+import { AnswerStatus, ReplicaKind, ReplicaKindSince } from "./replica-messages.js";
 import type { IntakeProgress, SlotIntake } from "./slot-intake.js";
 
 const ANSWER_MS_MAX = 2_000;
@@ -27,16 +28,19 @@ export class Intakes {
   }
 
   serve(): void {
-    this.#options.peers.serve(ReplicaKind.intake, (request) => this.#answer(request));
+    this.#options.peers.serve(ReplicaKind.intake, (request) => this.#answer(request), ReplicaKindSince.intake);
   }
 
-  /** Whether a member holds what it is to own by the change that is under way in this ring. Rejects with a `PeerCallError`. */
+  /**
+   * Whether a member holds what it is to own by the change that is under way in this ring. Rejects with an `OperatingError`, also
+   * for one of an earlier protocol: it takes nothing in until it is upgraded.
+   */
   async hasTakenIn(member: MemberId, { change, document: { version } }: Ring): Promise<boolean> {
     const { selfId, own, peers, clock } = this.#options;
     if (member === selfId) return own.progress(version)?.isDone === true;
     const payload = encodeIntakeRequest(version);
     const deadlineMs = clock.monotonicMs() + ANSWER_MS_MAX;
-    const answer = await peers.call({ to: member, kind: ReplicaKind.intake, payload, deadlineMs });
+    const answer = await peers.call({ to: member, kind: ReplicaKind.intake, payload, deadlineMs }).catch(inWords);
     if (answer[0] !== AnswerStatus.ok) return false;
     const progress = decodeIntakeAnswer(answer);
     if (change !== null && change.since !== this.#since) {
@@ -59,4 +63,10 @@ export class Intakes {
     const progress = this.#options.own.progress(decodeIntakeRequest(request.payload));
     request.answer(progress === null ? Buffer.of(AnswerStatus.staleRing) : encodeIntakeAnswer(progress));
   }
+}
+
+/** Which call it was says nothing to people. */
+function inWords(error: unknown): never {
+  if (error instanceof PeerCallError && error.failure === "NO_HANDLER") throw new OperatingError("UNAVAILABLE", error.reason);
+  throw error;
 }

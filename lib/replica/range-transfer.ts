@@ -10,6 +10,7 @@
 import { assert } from "../assert.js";
 import type { MemberId } from "../cluster/member.js";
 import type { Ring } from "../cluster/ring.js";
+import { isForced } from "../cluster/ring-document.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Log } from "../log.js";
@@ -197,7 +198,9 @@ class Transfer {
     if (others.length === 0) {
       // Nobody else had a copy.
       assert(displaced !== null, "transfer: a slot has an owner");
-      if (displaced !== this.#gone) throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, [displaced]));
+      if (displaced !== this.#gone && !this.#mayDoWithout([displaced])) {
+        throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, [displaced]));
+      }
       this.#slotsInDoubt += slots.length;
       return;
     }
@@ -208,12 +211,20 @@ class Transfer {
       displaced === null || doWithoutDisplaced({ displaced, others, read, centreOf: (owner) => members[owner]!.dc });
     if (read.length === 0 || !isEnough) {
       const missed = others.filter((other) => !read.includes(other));
-      throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, displaced === null ? missed : [displaced, ...missed]));
+      const all = displaced === null ? missed : [displaced, ...missed];
+      if (!this.#mayDoWithout(all)) throw new OperatingError("UNAVAILABLE", this.#tooFewHave(slots, all));
     }
     // What nobody but a member that is gone had is no doubt: it is lost.
     const isGone = displaced !== null && displaced === this.#gone;
     const isWhole = isGone ? read.length === others.length : displaced === null && isMajority(read, others);
     if (!isWhole) this.#slotsInDoubt += slots.length;
+  }
+
+  /** An operator wants the change done without members that are down, and these are: what was on them only is lost. */
+  #mayDoWithout(owners: readonly number[]): boolean {
+    const { ring, peers } = this.#options;
+    if (ring.change === null || !isForced(ring.change)) return false;
+    return owners.every((owner) => owner === this.#gone || !peers.isUsable(ring.members[owner]!.id));
   }
 
   #tooFewHave(slots: readonly number[], missed: readonly number[]): string {

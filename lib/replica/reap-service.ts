@@ -24,7 +24,7 @@ import {
   type ReapRequest,
 } from "./reap-messages.js";
 import type { Records, Replica } from "./replica.js";
-import { AnswerStatus, ReplicaKind } from "./replica-messages.js";
+import { AnswerStatus, ReplicaKind, ReplicaKindSince } from "./replica-messages.js";
 import { SlotReaps } from "./slot-reaps.js";
 import { type SlotSpan, slotsOf } from "./slot-spans.js";
 import type { StoreIdentity } from "./store-identity.js";
@@ -68,9 +68,8 @@ export class ReapService {
   }
 
   serve(): void {
-    this.#options.peers.serve(ReplicaKind.reap, (request) => {
-      background(this.#serve(request, decodeReapRequest(request.payload)));
-    });
+    const onReap = (request: PeerRequest): void => background(this.#serve(request, decodeReapRequest(request.payload)));
+    this.#options.peers.serve(ReplicaKind.reap, onReap, ReplicaKindSince.reap);
   }
 
   update(ring: Ring): void {

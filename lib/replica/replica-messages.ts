@@ -49,6 +49,9 @@ export const ReplicaKind = {
   reap: BACKGROUND_KIND_MIN + 8,
 } as const;
 
+/** The protocol version that brought these kinds; the others are as old as the protocol. */
+export const ReplicaKindSince = { tree: 2, intake: 2, reap: 2 } as const;
+
 export const AnswerStatus = {
   /** Done; what was sent covers all that there is now. */
   ok: 0,

@@ -13,7 +13,7 @@ import { SLOTS } from "../bytes/slot.js";
 import { varintLength, writeVarint } from "../bytes/varint.js";
 import type { MemberId } from "../cluster/member.js";
 import type { Ring } from "../cluster/ring.js";
-import { comingMember, goingMember } from "../cluster/ring-document.js";
+import { comingMember, goingMember, isForced } from "../cluster/ring-document.js";
 import { messageOf, OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Log } from "../log.js";
@@ -65,6 +65,7 @@ interface Intake {
 export class SlotIntake {
   readonly #options: SlotIntakeOptions;
   #intake: Intake | null = null;
+  #ring: Ring | null = null;
   #ringVersion = 0;
   #running: Promise<void> = Promise.resolve();
   #isStopped = false;
@@ -76,6 +77,7 @@ export class SlotIntake {
   /** Takes in what this ring is about to give this member; gives up what an earlier one was. */
   update(ring: Ring): void {
     this.#ringVersion = ring.document.version;
+    this.#noteGainedUnawares(ring);
     const change = changeOf(ring);
     if (this.#isStopped || change === this.#intake?.change) return;
     const self = ring.indexOf(this.#options.selfId);
@@ -107,6 +109,30 @@ export class SlotIntake {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#running;
+  }
+
+  /**
+   * A forced ring may make this member an owner of slots that it has not taken in. It goes on as a new actor then, since it may have
+   * minted dots of these keys before that it does not hold; anti-entropy brings what others hold.
+   */
+  #noteGainedUnawares(ring: Ring): void {
+    const { selfId, beginEpoch, log } = this.#options;
+    const before = this.#ring;
+    this.#ring = ring;
+    if (before === null || before === ring) return;
+    const slots = slotsGainedUnawares(before, ring, selfId);
+    if (slots === 0) return;
+    log.warn(
+      { slots },
+      "this member owns slots that it has not taken in: what other owners hold of them comes by anti-entropy",
+    );
+    try {
+      beginEpoch();
+    } catch (error) {
+      if (!(error instanceof OperatingError)) throw error;
+      // After that nothing more is acknowledged, and the next start begins an epoch.
+      log.error({ code: error.code }, `a new epoch could not be begun: ${messageOf(error)}`);
+    }
   }
 
   async #run(intake: Intake): Promise<void> {
@@ -178,6 +204,19 @@ export class SlotIntake {
   }
 }
 
+/** Slots that the member owns by `after`, and by `before` neither owned nor was about to. */
+function slotsGainedUnawares(before: Ring, after: Ring, member: MemberId): number {
+  const [was, is] = [before.indexOf(member), after.indexOf(member)];
+  if (is === null) return 0;
+  let slots = 0;
+  for (let slot = 0; slot < SLOTS; slot++) {
+    if (!after.current.isReplica(slot, is)) continue;
+    const isKnown = was !== null && (before.current.isReplica(slot, was) || before.owners(slot).new.includes(was));
+    if (!isKnown) slots++;
+  }
+  return slots;
+}
+
 /**
  * A name for the change that is under way, and for the members whose slots it changes: where one was removed meanwhile, others are
  * to be read. Null for none.
@@ -186,7 +225,8 @@ function changeOf({ change, document }: Ring): string | null {
   if (change === null) return null;
   const ids = Buffer.from(document.members.map(({ id }) => id).join(), "latin1");
   const subject = comingMember(change)?.id ?? goingMember(change);
-  return `${change.kind} ${subject} since ${change.since} beside ${crc32(ids, 0, ids.length)}`;
+  const how = isForced(change) ? "forced " : "";
+  return `${how}${change.kind} ${subject} since ${change.since} beside ${crc32(ids, 0, ids.length)}`;
 }
 
 function encode(change: string, done: Buffer): Buffer {

@@ -78,13 +78,16 @@ export class ExchangeResult {
   complaint = "";
 }
 
-/** The other member has another ring, or the link is gone: nothing more can be done for now. */
+/** The other member has another ring, an earlier protocol, or the link is gone: nothing more can be done for now. */
 class Ended extends Error {
-  readonly why: "stale ring" | "gone" | "stopped";
+  readonly why: "stale ring" | "too old" | "gone" | "stopped";
+  /** For people. */
+  readonly reason: string;
 
-  constructor(why: Ended["why"]) {
+  constructor(why: Ended["why"], reason = "") {
     super(why);
     this.why = why;
+    this.reason = reason;
   }
 }
 
@@ -123,8 +126,9 @@ export class TreeExchange {
       await atOnce(slots, SLOTS_AT_ONCE, (slot) => this.#compareSlot(slot, "both"));
       return "done";
     } catch (error) {
-      if (error instanceof Ended) return error.why;
-      throw error;
+      if (!(error instanceof Ended)) throw error;
+      this.result.complaint ||= error.reason;
+      return error.why;
     }
   }
 
@@ -294,6 +298,7 @@ export class TreeExchange {
         return answer;
       } catch (error) {
         if (!(error instanceof PeerCallError)) throw error;
+        if (error.failure === "NO_HANDLER") throw new Ended("too old", error.reason);
         if (error.code !== "BUSY" || tries === TRIES) {
           if (kind === ReplicaKind.tree) throw new Ended("gone");
           throw error;

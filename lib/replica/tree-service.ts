@@ -3,7 +3,7 @@ import { background } from "../background.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { PeerRequest, Peers } from "../peer/peer.js";
 import type { HashTrees } from "./hash-tree.js";
-import { AnswerStatus, ReplicaKind } from "./replica-messages.js";
+import { AnswerStatus, ReplicaKind, ReplicaKindSince } from "./replica-messages.js";
 import { compareStretches, keysOfSlot } from "./slot-keys.js";
 import { slotsOf } from "./slot-spans.js";
 import type { StoredRecords } from "./stored-records.js";
@@ -38,7 +38,8 @@ export class TreeService {
   }
 
   serve(): void {
-    this.#options.peers.serve(ReplicaKind.tree, (request) => this.#on(request, decodeTreeRequest(request.payload)));
+    const serve = (request: PeerRequest): void => this.#on(request, decodeTreeRequest(request.payload));
+    this.#options.peers.serve(ReplicaKind.tree, serve, ReplicaKindSince.tree);
   }
 
   #on(request: PeerRequest, asked: TreeRequest): void {

@@ -70,6 +70,7 @@ function statusOf(letters: readonly string[], busyPermille: number): StatusReply
       fairPercent: 100,
       waitingHints: 0,
       softwareVersion: "1",
+      protocolVersion: 2,
       isSelf: letter === "a",
     }),
   );

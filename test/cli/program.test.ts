@@ -116,9 +116,11 @@ describe("the command line", () => {
   });
 
   it("leave and remove ask a node, and replace runs one", async () => {
-    expect(await parse("leave --port 7001")).to.deep.equal(["leave", { ...QUESTION, port: 7_001 }]);
-    expect(await parse("remove node-c")).to.deep.equal(["remove", "node-c", { ...QUESTION, isForced: false }]);
-    expect(await parse("remove node-c --force")).to.deep.equal(["remove", "node-c", { ...QUESTION, isForced: true }]);
+    expect(await parse("leave --port 7001")).to.deep.equal(["leave", { ...QUESTION, port: 7_001, isForced: false }]);
+    expect(await parse("leave --force")).to.deep.equal(["leave", { ...QUESTION, isForced: true }]);
+    expect(await parse("remove node-c")).to.deep.equal(["remove", ["node-c"], { ...QUESTION, isForced: false }]);
+    const several = ["remove", ["node-c", "node-d"], { ...QUESTION, isForced: true }];
+    expect(await parse("remove node-c node-d --force")).to.deep.equal(several);
     const flags = new Map([
       ["port", "7003"],
       ["replace", "node-c"],

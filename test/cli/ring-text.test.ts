@@ -27,6 +27,7 @@ function row(letter: string, differences: Partial<MemberRow> = {}): MemberRow {
     diskFreeBytes: 8_589_934_592,
     heardAgoMs: 900,
     softwareVersion: "0.1.0",
+    protocolVersion: 2,
     isSelf: false,
     ...differences,
   };
@@ -52,7 +53,15 @@ const STATUS: StatusReply = {
     }),
   ],
   pending: [
-    { kind: "join", progress: "under way", id: "c".repeat(16), name: "node-c", replaces: null, sinceVersion: 4 },
+    {
+      kind: "join",
+      progress: "under way",
+      id: "c".repeat(16),
+      name: "node-c",
+      replaces: null,
+      sinceVersion: 4,
+      waitsFor: ["node-b, which speaks protocol 1: upgrade it first"],
+    },
     {
       kind: "replace",
       progress: "waiting",
@@ -60,6 +69,7 @@ const STATUS: StatusReply = {
       name: "node-d",
       replaces: { id: "b".repeat(16), name: "node-b" },
       sinceVersion: 3,
+      waitsFor: [],
     },
   ],
   transfers: [{ id: "d", name: "node-d", isDone: false, slotsDone: 512, slots: 4_096, records: 1, bytes: 2_048 }],
@@ -77,7 +87,7 @@ describe("kindred status", () => {
       "node-c    joining    -  -              -       -     dc1       -  66.7%  66.7%  1,200     -       -       0  0.1.0",
       "* answered",
       "",
-      "pending: node-c joins (under way, since version 4)",
+      "pending: node-c joins (under way, since version 4); waits for node-b, which speaks protocol 1: upgrade it first",
       "pending: node-d replaces node-b (waiting, since version 3)",
       "node-d takes in 512 of 4,096 slots, 1 record, 2.0 KB",
       "",

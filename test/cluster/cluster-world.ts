@@ -6,7 +6,7 @@ import { assert } from "../../lib/assert.js";
 import { Cluster, type ClusterSettings, type Records, type Ring } from "../../lib/cluster/cluster.js";
 import { OperatingError } from "../../lib/errors.js";
 import type { Log } from "../../lib/log.js";
-import { defaultPeerSettings, Peers } from "../../lib/peer/peer.js";
+import { defaultPeerSettings, Peers, type ProtocolVersions } from "../../lib/peer/peer.js";
 import { SimClock } from "../sim/sim-clock.js";
 import { SimNetwork } from "../sim/sim-network.js";
 import { SimRandom } from "../sim/sim-random.js";
@@ -39,6 +39,8 @@ export interface NodeOptions {
   /** Resolves when it has given away what it keeps for others. Default: at once. */
   readonly retire?: () => Promise<void>;
   readonly holdsKeys?: boolean;
+  /** Of the protocol. Default: all that there are; fewer make an older build of it. */
+  readonly versions?: ProtocolVersions;
   /** Where it listens, if not where it was first. */
   readonly port?: number;
 }
@@ -75,6 +77,7 @@ export class ClusterRun {
       settings: { ...defaultPeerSettings(), clusterSecret: options.secret ?? null },
       identity: () => this.cluster.identity(),
       admit: (hello) => this.cluster.admit(hello),
+      ...(options.versions === undefined ? {} : { versions: options.versions }),
     });
     this.cluster = Cluster.open({
       peers: this.peers,

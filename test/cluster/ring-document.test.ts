@@ -87,6 +87,17 @@ describe("ring document", () => {
     expect(decodeRingDocument(Buffer.from(GOLDEN, "hex"))).to.deep.equal(full);
   });
 
+  it("says of a departure that it is forced, beside fields of later versions", () => {
+    for (const kind of ["leave", "remove"] as const) {
+      const change = { kind, memberId: full.members[0]!.id, since: 1 };
+      const unknown = [{ tag: 6, bytes: Buffer.from("later") }];
+      for (const pending of [change, { ...change, isForced: true as const }, { ...change, isForced: true as const, unknown }]) {
+        const document = { ...full, pending: [pending] };
+        expect(decodeRingDocument(encodeRingDocument(document)).pending).to.deep.equal([pending]);
+      }
+    }
+  });
+
   it("reads format 1, the cluster's id and key alone", () => {
     const bytes = Buffer.concat([Buffer.from([1]), Buffer.alloc(16, 3), Buffer.alloc(32, 4)]);
     const document = decodeRingDocument(bytes);

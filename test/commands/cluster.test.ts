@@ -89,11 +89,38 @@ describe("CLUSTER LEAVE", () => {
     const client = node.connect();
     expect(await client.send("CLUSTER LEAVE")).to.equal("+OK\r\n");
     expect(await client.send("CLUSTER LEAVE ifversion 12")).to.equal("+OK\r\n");
+    expect(await client.send("CLUSTER LEAVE force IFVERSION 12")).to.equal("+OK\r\n");
     expect(await client.send("CLUSTER LEAVE IFVERSION 11")).to.equal("-ERR the ring has version 12 by now\r\n");
-    for (const bad of ["NOW", "IFVERSION", "IFVERSION x", "IFVERSION 12 12"]) {
-      expect(await client.send(`CLUSTER LEAVE ${bad}`)).to.equal("-ERR syntax error: CLUSTER LEAVE [IFVERSION version]\r\n");
+    const syntax = "-ERR syntax error: CLUSTER LEAVE [FORCE] [IFVERSION version]\r\n";
+    for (const bad of ["NOW", "IFVERSION", "IFVERSION x", "IFVERSION 12 12", "FORCE FORCE"]) {
+      expect(await client.send(`CLUSTER LEAVE ${bad}`)).to.equal(syntax);
     }
-    expect(node.operations.leaves).to.equal(2);
+    expect(node.operations.leaves).to.have.length(3);
+  });
+});
+
+describe("CLUSTER LEAVE and REMOVE", () => {
+  it("do what they are asked for, and say for whom they wait, or why they do nothing", async () => {
+    const node = new FakeNode();
+    const client = node.connect();
+    expect(await client.send("CLUSTER LEAVE")).to.equal("+OK\r\n");
+    expect(await client.send("CLUSTER LEAVE force")).to.equal("+OK\r\n");
+    expect(node.operations.leaves).to.deep.equal([
+      { isForced: false, ifVersion: null },
+      { isForced: true, ifVersion: null },
+    ]);
+    expect(await client.send("CLUSTER REMOVE b c")).to.match(/^-ERR syntax error: CLUSTER REMOVE/);
+    node.operations.note = "it waits for c, which is down";
+    expect(await client.send("CLUSTER REMOVE b")).to.equal("+OK, but it waits for c, which is down\r\n");
+    expect(await client.send("CLUSTER REMOVE b c FORCE")).to.match(/^\+OK/);
+    expect(await client.send("CLUSTER REMOVE force")).to.match(/^\+OK/);
+    expect(node.operations.removals).to.deep.equal([
+      { members: ["b"], isForced: false },
+      { members: ["b", "c"], isForced: true },
+      { members: ["force"], isForced: false },
+    ]);
+    node.operations.objection = "nobody would be left";
+    expect(await client.send("CLUSTER LEAVE")).to.equal("-ERR nobody would be left\r\n");
   });
 });
 

@@ -2,6 +2,8 @@
 import type {
   BackupReply,
   ClusterOperations,
+  LeaveRequest,
+  OperationOutcome,
   RemoveRequest,
   RepairReply,
   RepairRequest,
@@ -74,7 +76,8 @@ const MEMBER: ClusterMember = { id: "ab".repeat(20), ip: "127.0.0.1", port: 6379
 /** Keeps what it is asked for. */
 export class FakeOperations implements ClusterOperations {
   readonly removals: RemoveRequest[] = [];
-  leaves = 0;
+  readonly leaves: LeaveRequest[] = [];
+  note = "";
   readonly repairs: RepairRequest[] = [];
   objection: string | null = null;
 
@@ -95,15 +98,21 @@ export class FakeOperations implements ClusterOperations {
     return { state: "running", path: "/backups/one", ...progress };
   }
 
-  async leave({ ifVersion }: { readonly ifVersion: number | null }): Promise<string | null> {
-    if (ifVersion !== null && ifVersion !== 12) return "the ring has version 12 by now";
-    this.leaves++;
-    return this.objection;
+  async leave(request: LeaveRequest): Promise<OperationOutcome> {
+    if (request.ifVersion !== null && request.ifVersion !== 12)
+      return { kind: "refused", reason: "the ring has version 12 by now" };
+    this.leaves.push(request);
+    return this.#outcome();
   }
 
-  async remove(request: RemoveRequest): Promise<string | null> {
+  async remove(request: RemoveRequest): Promise<OperationOutcome> {
     this.removals.push(request);
-    return this.objection;
+    return this.#outcome();
+  }
+
+  #outcome(): OperationOutcome {
+    if (this.objection !== null) return { kind: "refused", reason: this.objection };
+    return { kind: "agreed", note: this.note };
   }
 
   repairStatus(): RepairReply {

@@ -13,6 +13,8 @@ export interface LoadOptions {
   readonly rate: number;
   readonly keys: number;
   readonly seed: number;
+  /** Of the same keys, where an earlier load has written them. */
+  readonly history?: RegisterHistory;
 }
 
 export interface Slowest {
@@ -30,7 +32,7 @@ const DRAIN_MS_MAX = 20_000;
 const STALE_SHOWN_MAX = 5;
 
 export class ClusterLoad {
-  readonly history = new RegisterHistory();
+  readonly history: RegisterHistory;
   readonly #options: LoadOptions;
   readonly #clients: readonly { readonly client: Redis; readonly port: number }[];
   readonly #random: Lcg;
@@ -51,6 +53,7 @@ export class ClusterLoad {
   private constructor(options: LoadOptions, clients: ClusterLoad["clients"]) {
     this.#options = options;
     this.#rate = options.rate;
+    this.history = options.history ?? new RegisterHistory();
     this.#clients = clients;
     this.#random = new Lcg(options.seed);
   }

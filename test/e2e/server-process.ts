@@ -20,6 +20,8 @@ export interface StartOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** An existing directory for the data, which stays; without it a temporary one. */
   readonly directory?: string;
+  /** The main program of another build. */
+  readonly program?: string;
 }
 
 export interface Exit {
@@ -38,14 +40,22 @@ const OUTPUT_CHARACTERS_MAX = 4_000_000;
 export class ServerProcess {
   readonly directory: string;
   readonly settings: ServerSettings;
+  /** What its next start runs. */
+  program: string;
   readonly #environment: Readonly<Record<string, string>>;
   #child!: ChildProcess;
   #exit!: Promise<Exit>;
   #output = "";
   #port = 0;
 
-  constructor(options: { directory: string; settings: ServerSettings; environment: Readonly<Record<string, string>> }) {
+  constructor(options: {
+    directory: string;
+    settings: ServerSettings;
+    environment: Readonly<Record<string, string>>;
+    program?: string;
+  }) {
     this.directory = options.directory;
+    this.program = options.program ?? mainPath;
     this.settings = options.settings;
     this.#environment = options.environment;
   }
@@ -90,7 +100,7 @@ export class ServerProcess {
       ...this.settings,
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-    const child = spawn(process.execPath, [mainPath, "server", ...flags], {
+    const child = spawn(process.execPath, [this.program, "server", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
       env: cleanEnvironment(this.#environment),
     });
@@ -167,8 +177,9 @@ export class Servers {
     settings = {},
     environment = {},
     directory = this.makeDirectory(),
+    program = mainPath,
   }: StartOptions = {}): Promise<ServerProcess> {
-    const server = new ServerProcess({ directory, settings, environment });
+    const server = new ServerProcess({ directory, settings, environment, program });
     if (this.#servers.length === 0) process.on("exit", this.#atExit);
     this.#servers.push(server);
     await server.start();

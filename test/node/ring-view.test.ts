@@ -81,7 +81,7 @@ class World {
           sequenceLease: 0,
           suspects: [],
           softwareVersion: "1.0.0",
-          protocolVersion: 1,
+          protocolVersion: 2,
           state: "up",
           ringVersion: this.ring.document.version,
           unknown: [],
@@ -276,8 +276,8 @@ describe("the status of a ring", () => {
     const unheard = members.find(({ name }) => name === "node-9")!;
     expect(unheard).to.deep.include({ clientAddress: null, sinceMs: null, storedBytes: null, ownershipPercent: 0 });
     expect(changes).to.deep.equal([
-      { kind: "join", progress: "under way", id: SIX[5]!.id, name: "node-6", replaces: null, sinceVersion: 4 },
-      { kind: "leave", progress: "waiting", id: FIVE[1]!.id, name: "node-2", replaces: null, sinceVersion: 5 },
+      { kind: "join", progress: "under way", id: SIX[5]!.id, name: "node-6", replaces: null, sinceVersion: 4, waitsFor: [] },
+      { kind: "leave", progress: "waiting", id: FIVE[1]!.id, name: "node-2", replaces: null, sinceVersion: 5, waitsFor: [] },
       {
         kind: "replace",
         progress: "waiting",
@@ -285,6 +285,7 @@ describe("the status of a ring", () => {
         name: "node-9",
         replaces: { id: FIVE[2]!.id, name: "node-3" },
         sinceVersion: 6,
+        waitsFor: [],
       },
     ]);
   });
@@ -306,6 +307,22 @@ describe("the status of a ring", () => {
     world.contents.set(FIVE[1]!.id, { ringVersion: 2, softwareVersion: "1.1.0" });
     expect(warnings()).to.equal(
       "members run different versions: 1.0.0, 1.1.0\nnode-2 still has version 2 of the ring (3 is the newest)",
+    );
+  });
+
+  it("says for whom a change waits, and what an older member keeps the others from", () => {
+    const pending = [{ kind: "leave", memberId: FIVE[1]!.id, since: 5 }] as const;
+    const world = new World({ document: { pending } });
+    expect(world.view.status().pending[0]!.waitsFor).to.deep.equal([]);
+    world.contents.set(FIVE[2]!.id, { protocolVersion: 1 });
+    world.status.set(FIVE[3]!.id, "down");
+    const { warnings, pending: changes } = world.view.status();
+    expect(changes[0]!.waitsFor).to.deep.equal([
+      "node-3, which speaks protocol 1: upgrade it first",
+      "node-4, which is down: start it again, or if it is gone for good have it removed or replaced (kindred remove node-4); leave --force does without it",
+    ]);
+    expect(warnings).to.include(
+      "node-3 speaks protocol 1: upgrade it; until then copies are not compared with it, and no member can leave or be removed",
     );
   });
 

@@ -3,6 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import type { OperatingError } from "../../lib/errors.js";
 import { FrameType } from "../../lib/peer/frame.js";
+import { PROTOCOL_VERSION_MAX } from "../../lib/peer/hello.js";
 import { PeerRefusal } from "../../lib/peer/peer.js";
 import type { SimConnection } from "../sim/sim-network.js";
 import { type TestNode, World } from "./world.js";
@@ -40,7 +41,7 @@ describe("peer hello between nodes", () => {
     expect(await dial(a, b)).to.equal("b");
     expect(await dial(a, b)).to.equal("b");
     await world.pass(20);
-    expect(a.hellos[0]).to.include({ peerId: "b", clusterId: null, direction: "dialled", version: 1 });
+    expect(a.hellos[0]).to.include({ peerId: "b", clusterId: null, direction: "dialled", version: PROTOCOL_VERSION_MAX });
     expect(b.hellos[0]).to.include({ peerId: "a", clusterId: "c", direction: "accepted" });
     expect(b.hellos[0]!.settings.toString()).to.equal("one");
     // A second connection by address leaves the first alone.

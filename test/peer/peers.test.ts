@@ -57,6 +57,49 @@ describe("peers", () => {
     expect(sizes.length).to.equal(2);
   });
 
+  it("of different builds talk at the lower version: a call of a later kind fails at once, unsent, and says what to do", async () => {
+    const world = new World();
+    const newer = await world.node("newer", { versions: { min: 1, max: 3 } });
+    const older = await world.node("older", { versions: { min: 1, max: 2 } });
+    const served: string[] = [];
+    for (const node of [newer, older]) {
+      node.peers.serve(2, (request) => request.answer(request.payload), 2);
+      node.peers.serve(
+        3,
+        (request) => {
+          served.push(node.id);
+          request.answer(request.payload);
+        },
+        3,
+      );
+    }
+    expect(newer.peers.versionOf("older"), "before there is a link").to.equal(null);
+    newer.knows(older);
+    older.knows(newer);
+    await world.pass(20);
+    expect([newer.peers.versionOf("older"), older.peers.versionOf("newer")]).to.deep.equal([2, 2]);
+    const [known, unknown, back] = [
+      newer.ask("older", "x", { kind: 2 }),
+      newer.ask("older", "x", { kind: 3 }),
+      older.ask("newer", "x", { kind: 3 }),
+    ];
+    const sentMs = world.clock.monotonicMs();
+    expect(newer.peers.notify({ to: "older", kind: 3, payload: Buffer.alloc(0) })).to.equal(false);
+    await world.pass(1);
+    expect([known.answer, unknown.failure, back.failure]).to.deep.equal(["x", "NO_HANDLER", "NO_HANDLER"]);
+    expect(unknown.text).to.equal("it speaks protocol 2, this call is of protocol 3: upgrade it first");
+    expect([unknown.told, served.length, world.clock.monotonicMs() - sentMs]).to.deep.equal([1, 0, 1]);
+    // Upgraded, it comes back on the same address.
+    await world.clock.run(older.peers.close());
+    const upgraded = await world.node("older", { versions: { min: 1, max: 3 }, port: older.port });
+    upgraded.peers.serve(3, (request) => request.answer(request.payload), 3);
+    await world.pass(5_000);
+    expect(newer.peers.versionOf("older")).to.equal(3);
+    const again = newer.ask("older", "y", { kind: 3 });
+    await world.pass(1);
+    expect(again.answer).to.equal("y");
+  });
+
   it("write payloads and answers in place, and notices without an answer", async () => {
     const world = new World();
     const [a, b] = await world.pair();

@@ -7,6 +7,7 @@ import {
   type PeerHello,
   type PeerSettings,
   Peers,
+  type ProtocolVersions,
 } from "../../lib/peer/peer.js";
 import { ProcessClock } from "../sim/process-clock.js";
 import { SimClock } from "../sim/sim-clock.js";
@@ -19,6 +20,8 @@ export interface NodeOptions {
   readonly clusterId?: string | null;
   readonly blob?: string;
   readonly port?: number;
+  /** Of the protocol. Default: all that there are. */
+  readonly versions?: ProtocolVersions;
   /** The name of its machine in the network. Default: its id. */
   readonly machine?: string;
   /** How far its monotonic clock is ahead of the world's. */
@@ -62,6 +65,7 @@ export class TestNode {
         this.hellos.push(hello);
         return options.admit?.(hello) ?? null;
       },
+      ...(options.versions === undefined ? {} : { versions: options.versions }),
     });
     this.peers.onUp((peerId) => this.ups.push(peerId));
     this.peers.onDown((peerId) => this.downs.push(peerId));

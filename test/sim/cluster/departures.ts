@@ -7,10 +7,10 @@ import type { World } from "./world.js";
 const WITHIN_MS = 120_000;
 const POLL_MS = 100;
 
-/** Has a member leave; resolves when it has and its process has ended. */
-export async function leave(world: World, machine: Machine): Promise<void> {
+/** Has a member leave; resolves when it has and its process has ended. `how`: "FORCE" without members that are down. */
+export async function leave(world: World, machine: Machine, ...how: readonly "FORCE"[]): Promise<void> {
   world.ledger.mayMove = true;
-  await untilAgreed(world, machine, "LEAVE");
+  await untilAgreed(world, machine, "LEAVE", ...how);
   await untilNoMember(world, machine);
   while (machine.state !== "down" && machine.state !== "off") await pause(world.clock, POLL_MS);
 }
@@ -19,6 +19,13 @@ export async function leave(world: World, machine: Machine): Promise<void> {
 export async function remove(world: World, { dead, by }: { dead: Machine; by: Machine }): Promise<void> {
   await untilAgreed(world, by, "REMOVE", dead.name);
   await untilNoMember(world, dead);
+}
+
+/** Takes members that are dead out of the ring by force, asked of another; resolves when all are out. */
+export async function forceOut(world: World, { dead, by }: { dead: readonly Machine[]; by: Machine }): Promise<void> {
+  world.ledger.mayMove = true;
+  await untilAgreed(world, by, "REMOVE", ...dead.map(({ name }) => name), "FORCE");
+  for (const machine of dead) await untilNoMember(world, machine);
 }
 
 async function untilAgreed(world: World, machine: Machine, ...words: readonly string[]): Promise<void> {

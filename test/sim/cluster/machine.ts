@@ -11,6 +11,7 @@ import type { Log } from "../../../lib/log.js";
 import { lsmJobs } from "../../../lib/lsm/jobs.js";
 import { Node } from "../../../lib/node/node.js";
 import { storePaths } from "../../../lib/node/settings.js";
+import type { ProtocolVersions } from "../../../lib/peer/peer.js";
 import { recordJobOptions } from "../../../lib/replica/record-jobs.js";
 import type { SimClock } from "../sim-clock.js";
 import { faultless, SimDisk, type SimDiskOptions } from "../sim-disk.js";
@@ -58,6 +59,8 @@ export class Machine {
   readonly name: string;
   /** Settings of its next starts, besides those of the place. */
   readonly extraSettings: Record<string, string> = {};
+  /** Of the members' protocol that its next starts speak; null: all. An older build speaks fewer. */
+  protocol: ProtocolVersions | null = null;
   readonly place: NodePlace;
   readonly clock: MachineClock;
   readonly #gate = new ProcessGate();
@@ -238,6 +241,7 @@ export class Machine {
       config: nodeConfig({ ...place, settings: { ...place.settings, ...this.extraSettings } }),
       log: this.#log(),
       machine: FACTS,
+      ...(this.protocol !== null && { protocol: this.protocol }),
       requestStop: () => {
         if (this.#state === "up") this.stop().catch((error: unknown) => events.onFailure(error));
       },

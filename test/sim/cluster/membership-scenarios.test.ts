@@ -2,7 +2,7 @@
 import { expect } from "chai";
 import { pause } from "../../../lib/host/clock.js";
 import { checkAll } from "./checks.js";
-import { leave, remove } from "./departures.js";
+import { forceOut, leave, remove } from "./departures.js";
 import type { Machine } from "./machine.js";
 import { DATA_DIRECTORY } from "./node-flags.js";
 import { World, type WorldOptions } from "./world.js";
@@ -120,6 +120,81 @@ describe("a simulated cluster whose members change", function () {
       const [a, b, c, d, e, f] = await start({ seed, nodes: 6, latecomers: 2, settings: { replicas: "3" } });
       const changes = Promise.all([world.revive(e), world.revive(f), leave(world, d)]);
       await world.run(under([a, b, c], changes), CONVERGENCE_MS_MAX);
+      await judge();
+      world.close();
+    }
+  });
+
+  it("lets a member leave by force while another is down, which has what it missed when it is back", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, down, leaver] = await start({ seed, settings: { replicas: "3" } });
+      await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+      down.kill();
+      const waiting = leave(world, leaver);
+      await world.pass(15_000);
+      expect(leaver.state, "it waits").to.equal("up");
+      const left = Promise.all([waiting, leave(world, leaver, "FORCE")]);
+      await world.run(under([a, b, c], left), CONVERGENCE_MS_MAX);
+      await judge();
+      world.close();
+    }
+  });
+
+  it("takes out two dead members one by one by force, although most owners of some slots are among them", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, one, two] = await start({ seed, settings: { replicas: "3" } });
+      await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+      one.kill();
+      two.kill();
+      const removed = forceOut(world, { dead: [one], by: a }).then(() => forceOut(world, { dead: [two], by: b }));
+      await world.run(removed, CONVERGENCE_MS_MAX);
+      expect(await world.run(world.sight.memberNames(c.index))).to.deep.equal([a, b, c].map(({ name }) => name));
+      await judge();
+      world.close();
+    }
+  });
+
+  it("goes on as two when three of five are gone for good and are named", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, ...dead] = (await start({ seed, settings: { replicas: "4" } })).slice(0, 5) as Machine[];
+      await world.quiesce({ withinMs: CONVERGENCE_MS_MAX });
+      for (const machine of dead) machine.kill();
+      await world.run(forceOut(world, { dead, by: a! }), CONVERGENCE_MS_MAX);
+      // With four copies of each key two of five members hold all that was quiet.
+      for (let at = 1; at < KEYS; at++) {
+        for (const machine of [a!, b!]) {
+          const value = await world.run(world.client(machine.name).get(`old${at}`));
+          expect(value, `old${at} at ${machine.name}`).to.equal(`value ${at}`);
+        }
+      }
+      // What the checkers know of quorums is that of four copies: here is looked at the copies themselves.
+      for (let at = 0; at < KEYS; at++) expect(await world.run(world.client(b!.name).set(`new${at}`, "later"))).to.equal("OK");
+      await world.pass(15_000);
+      const compared = await world.run(world.sight.compared(a!.index));
+      expect(compared).to.deep.include({ members: 1, failed: 0, slotsDiffering: 0 });
+      for (const machine of dead) world.noteGone(machine);
+      world.close();
+    }
+  });
+
+  it("of two builds answers, waits in words with what the older one lacks, and does it when that is upgraded", async () => {
+    for (let seed = 1; seed <= SEEDS; seed++) {
+      const [a, b, c, older, leaver] = await start({ seed, settings: { replicas: "3" } });
+      older.kill();
+      older.protocol = { min: 1, max: 1 };
+      await world.bringUp(older);
+      await world.run(under([a, b, c, older, leaver], pause(world.clock, 5_000)));
+      const objection = await world.run(world.sight.tell(leaver.index, "LEAVE"));
+      expect(objection).to.include(`member ${older.name} speaks protocol 1`).and.include("upgrade it first");
+      const repair = await world.run(world.sight.compared(a.index));
+      expect(repair).to.deep.include({ state: "done", failed: 1 });
+      expect(repair?.complaint).to.equal("it speaks protocol 1, this call is of protocol 2: upgrade it first");
+      const said = world.logLines.filter((line) => line.includes(`${a.name} warn: copies are not compared with ${older.name}`));
+      expect(said).to.have.length(1);
+      older.kill();
+      older.protocol = null;
+      await world.bringUp(older);
+      await world.run(under([a, b, c], leave(world, leaver)), CONVERGENCE_MS_MAX);
       await judge();
       world.close();
     }

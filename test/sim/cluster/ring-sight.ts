@@ -79,7 +79,7 @@ export class RingSight {
   /** Sends CLUSTER with these words; null for OK, else why not. */
   async tell(node: number, ...words: readonly string[]): Promise<string | null> {
     const outcome = await this.#clients[node]!.request(["CLUSTER", ...words]);
-    if (outcome.kind === "answered") return outcome.reply === "OK" ? null : String(outcome.reply);
+    if (outcome.kind === "answered") return String(outcome.reply).startsWith("OK") ? null : String(outcome.reply);
     return outcome.kind === "refused" ? outcome.text : "no answer";
   }
 
