@@ -8,24 +8,26 @@
 import { assert } from "../assert.js";
 import { background } from "../background.js";
 import { messageOf, OperatingError } from "../errors.js";
-import { type PeerHello, type PeerIdentity, PeerRefusal } from "../peer/peer.js";
+import { type PeerHello, type PeerIdentity, type PeerObjection, PeerRefusal } from "../peer/peer.js";
 import { AddressBook, removeAddress } from "./address-book.js";
 import type { ClusterOptions } from "./cluster-options.js";
 import { Enrolment } from "./enrolment.js";
 import type { MemberStatus } from "./failure-detector.js";
 import { Gossip, type GossipChange, type GossipPeer, type MemberReport } from "./gossip.js";
 import { encodeHelloSettings, type HelloSettings, isSameReplicas, objectionTo, replicasText } from "./hello-settings.js";
+import { readLoneRing } from "./lone-ring.js";
 import type { MemberId } from "./member.js";
 import type { MemberAddress, MemberState } from "./member-entry.js";
 import { MemberLinks } from "./member-links.js";
 import { MemberRecord } from "./member-record.js";
+import { sayMisplacement } from "./misplacement.js";
 import { RecordName } from "./records.js";
+import { RemovalNews, removalError } from "./removal-news.js";
 import { placeTakenBy } from "./restored-member.js";
 import { Reunion } from "./reunion.js";
 import type { Ring } from "./ring.js";
-import { misplacementOf } from "./ring-changes.js";
 import type { AcceptorState } from "./ring-consensus.js";
-import { comingMembers, decodeRingDocument, foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
+import { foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
 import { type ChangeOutcome, RingKeeper } from "./ring-keeper.js";
 import { decodeAcceptorState, encodeAcceptorState } from "./ring-messages.js";
 import type { RingChange } from "./ring-proposer.js";
@@ -66,6 +68,7 @@ export class Cluster {
   readonly #reunion: Reunion;
   readonly #listeners: ((ring: Ring) => void)[] = [];
   readonly #removed = new Set<MemberId>();
+  readonly #news = new RemovalNews();
   /** Seeds that are not this node, and where members were last that gossip has not heard of yet. */
   readonly #seeds: MemberAddress[] = [];
   /** Of each peer met before this node belonged to a cluster, to which it belonged itself. */
@@ -108,11 +111,7 @@ export class Cluster {
     const cluster = new Cluster(options, MemberRecord.open({ records, random, wallMs: clock.wallMs() }));
     const document = cluster.#keeper?.document;
     if (document === undefined) return cluster;
-    if (cluster.#removed.has(cluster.selfId)) {
-      const advice =
-        "to join anew, start it with an empty data directory (--dir), or with --rejoin yes if it has left by itself";
-      throw new OperatingError("UNAVAILABLE", `this member (${cluster.selfId}) was removed from its cluster; ${advice}`);
-    }
+    if (cluster.#removed.has(cluster.selfId)) throw removalError(cluster.selfId);
     const isInCompany = document.members.some(({ id }) => id !== cluster.selfId) || document.pending.length > 0;
     if (isInCompany && !isSameReplicas(settings.replicas, document.replicas)) {
       const kept = replicasText(document.replicas);
@@ -139,11 +138,11 @@ export class Cluster {
     return { peerId: this.selfId, clusterId: this.#clusterId, settings: encodeHelloSettings(this.#hello) };
   }
 
-  admit(hello: PeerHello): string | null {
+  admit(hello: PeerHello): PeerObjection | null {
     const clusterId = this.#clusterId;
     const objection = objectionTo(hello, { settings: this.#hello, clusterId, removed: this.#removed });
     if (objection === null && clusterId === null && this.#met.size < MET_MAX) this.#met.set(hello.peerId, hello.clusterId);
-    return objection;
+    return objection === null ? null : { reason: this.#removed.has(hello.peerId) ? "removed" : "settings", text: objection };
   }
 
   // Life.
@@ -157,7 +156,7 @@ export class Cluster {
     assert(this.#state === "new", "cluster: started once");
     this.#state = "searching";
     if (this.#keeper === null) {
-      const lone = this.#readLoneRing();
+      const lone = readLoneRing(this.#options.records);
       const { seeds } = this.#options.settings;
       if (lone !== null || seeds.length === 0)
         this.#found(lone ?? mintRingDocument((length) => this.#options.random.bytes(length)));
@@ -249,12 +248,12 @@ export class Cluster {
     return this.#names.get(storeId) ?? null;
   }
 
-  // Coming by a ring.
-
-  #readLoneRing(): RingDocument | null {
-    const stored = this.#options.records.get(RecordName.loneRing);
-    return stored === null ? null : decodeRingDocument(stored);
+  /** Why this node may not serve, where the others have removed it while it was away; null else. */
+  get removal(): OperatingError | null {
+    return this.#news.isCertain ? removalError(this.selfId) : null;
   }
+
+  // Coming by a ring.
 
   #found(minted: RingDocument): void {
     const { settings, random, log } = this.#options;
@@ -264,7 +263,7 @@ export class Cluster {
     const decided = foundRing(minted, { member: { ...joiner, tokens }, replicas });
     this.#storeFirst({ decided, promised: null, vote: null });
     log.info({ cluster: this.#clusterId }, "founded a ring, of which this node is the only member");
-    if (this.#readLoneRing() === null && this.#options.holdsKeys()) log.warn({}, LOST_RING);
+    if (readLoneRing(this.#options.records) === null && this.#options.holdsKeys()) log.warn({}, LOST_RING);
   }
 
   async #findRing(seeds: readonly MemberAddress[]): Promise<void> {
@@ -345,8 +344,13 @@ export class Cluster {
     }
     peers.onUp((peerId) => {
       if (this.#state !== "running") return;
+      this.#news.linked(peerId);
       gossip.greet(peerId);
       background(this.fetchRing(peerId));
+    });
+    peers.onRefusal((peerId, refusal) => {
+      const linked = this.ring.members.filter(({ id }) => id !== this.selfId && this.isUsable(id)).length;
+      if (this.#state === "running" && this.#news.refused(peerId, refusal, linked)) this.#options.onRemoved("removed");
     });
     gossip.start();
     const { replicas, vnodes, replaces } = settings;
@@ -370,10 +374,7 @@ export class Cluster {
     });
     this.#reunion.look(this.ring.document);
     this.#enrolment.ringChanged();
-    const misplacement = misplacementOf(this.ring.document, self);
-    if (misplacement !== null && this.ring.document.members.length > 1) {
-      log.warn({}, `a member keeps the place at which it joined until it leaves: ${misplacement}`);
-    }
+    sayMisplacement(this.ring.document, self, log);
   }
 
   #onRing(ring: Ring): void {

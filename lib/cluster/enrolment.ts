@@ -256,7 +256,7 @@ export class Enrolment {
       await this.#rest.take(TEACHING_PAUSE_MS);
       if (this.#isStopped) throw new OperatingError("CLOSED", "this node is stopping");
     }
-    const slots = slotsWithout(ring, taught);
+    const slots = slotsWithout(ring, { taught, gone });
     if (slots > 0 && !(change !== null && isForced(change))) {
       const few = `${taught.size} of ${others.length + 1} members know of the change`;
       throw new OperatingError("UNAVAILABLE", `${few}, which is no majority of the owners of ${slots} slots`);
@@ -341,14 +341,19 @@ function describe(change: PendingChange, { document }: Ring): string {
   }
 }
 
-/** How many slots that change owners have no majority of old ones among `ids`. */
-function slotsWithout(ring: Ring, ids: ReadonlySet<MemberId>): number {
+/** How many slots that change owners have no majority of old ones among `taught`. Who is gone writes no more, and does not count. */
+function slotsWithout(ring: Ring, { taught, gone }: { taught: ReadonlySet<MemberId>; gone: MemberId | null }): number {
   let slots = 0;
   for (const slot of ring.changingSlots()) {
-    const owners = ring.current.replicas(slot);
+    let owners = 0;
     let known = 0;
-    for (const owner of owners) if (ids.has(ring.members[owner]!.id)) known++;
-    if (2 * known <= owners.length) slots++;
+    for (const owner of ring.current.replicas(slot)) {
+      const { id } = ring.members[owner]!;
+      if (id === gone) continue;
+      owners++;
+      if (taught.has(id)) known++;
+    }
+    if (2 * known <= owners && owners > 0) slots++;
   }
   return slots;
 }

@@ -363,6 +363,7 @@ export class RingStack {
       const linked = members.filter(({ id }) => this.#isLinkedWith(id)).length;
       const isJoined = members.some(({ id }) => id === this.cluster.selfId) || waitedMs >= JOIN_MS_MAX;
       const isLinked = linked === members.length || (waitedMs >= LINKS_MS && 2 * linked > members.length);
+      if (this.cluster.removal !== null) throw this.cluster.removal;
       if (this.#isAbandoned) throw new OperatingError("CLOSED", "this node was stopped before it was ready");
       if ((isJoined && isLinked) || (isJoined && waitedMs >= LINKS_MS_MAX)) return;
       await pause(clock, SETTLE_TICK_MS);

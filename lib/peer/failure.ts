@@ -52,18 +52,21 @@ export class PeerCallError extends OperatingError {
 /** What `dial` rejects with: the other side, or this one, will not have the link. */
 export class PeerRefusal extends OperatingError {
   readonly reason: RefusalReason;
+  /** Who will not have it. Where that is the other side, nothing proves that it is who it says. */
+  readonly by: "us" | "them";
 
-  constructor(reason: RefusalReason, message: string) {
+  constructor(reason: RefusalReason, message: string, by: "us" | "them") {
     super("UNAVAILABLE", message);
     this.reason = reason;
+    this.by = by;
   }
 }
 
 /** Why a hello was refused. Numbers on the wire: append, never reuse. */
-const REASONS = ["protocol", "secret", "self", "settings", "full", "address", "twin"] as const;
+const REASONS = ["protocol", "secret", "self", "settings", "full", "address", "twin", "removed"] as const;
 /**
  * `protocol`: no common version. `self`: the node dialled itself. `settings`: the owner's `admit`. `address`: another peer is
- * there. `twin`: another process with this identity is linked, and lives.
+ * there. `twin`: another process with this identity is linked, and lives. `removed`: the owner's `admit`, of one that was a peer.
  */
 export type RefusalReason = (typeof REASONS)[number];
 

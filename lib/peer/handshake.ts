@@ -26,6 +26,12 @@ export interface PeerIdentity {
 }
 
 /** What a node learns of another, once the secret is proven. */
+/** Why the owner will not have a peer, for people. */
+export interface PeerObjection {
+  readonly reason: "settings" | "removed";
+  readonly text: string;
+}
+
 export interface PeerHello {
   readonly peerId: string;
   readonly clusterId: string | null;
@@ -47,7 +53,7 @@ export interface HandshakeOwner extends WireOwner {
   readonly instance: Buffer;
   identity(): PeerIdentity;
   /** Null, or why the link is refused. */
-  admit(hello: PeerHello): string | null;
+  admit(hello: PeerHello): PeerObjection | null;
   /** Another process with this identity is linked to this node, and was heard a moment ago. */
   hasTwin(peerId: string, instance: string): boolean;
 }
@@ -133,7 +139,7 @@ abstract class Handshake implements WireSink {
     this.wire.sendFrame(FrameType.refused, body);
     // The timer stays: it closes the connection if the other side does not.
     this.wire.finish();
-    this.#fail(new PeerRefusal(reason, `${this.speaker} was refused: ${text}`));
+    this.#fail(new PeerRefusal(reason, `${this.speaker} was refused: ${text}`, "us"));
   }
 
   protected refuseSecret(): void {
@@ -147,7 +153,7 @@ abstract class Handshake implements WireSink {
 
   protected refused(body: Buffer): void {
     const reason = reasonOf(body[0] ?? 0);
-    this.#fail(new PeerRefusal(reason, `${this.speaker} refuses this node: ${hello.cleanText(body.subarray(1))}`));
+    this.#fail(new PeerRefusal(reason, `${this.speaker} refuses this node: ${hello.cleanText(body.subarray(1))}`, "them"));
     this.wire.close("refused");
   }
 
@@ -284,7 +290,7 @@ export class Dialler extends Handshake {
     if (secret !== null && !hello.isProof(proof, secret, "acceptor", this.#transcript!)) return this.refuseSecret();
     const peer = this.describe(theirs, "dialled");
     const refusal = this.owner.admit(peer);
-    if (refusal !== null) return this.refuse("settings", refusal);
+    if (refusal !== null) return this.refuse(refusal.reason, refusal.text);
     this.passOn();
     this.#outcome.onLinked(this.wire, peer);
   }
@@ -350,7 +356,7 @@ export class Acceptor extends Handshake {
     if (secret !== null && !hello.isProof(body.subarray(8), secret, "dialler", transcript)) return this.refuseSecret();
     const peer = this.describe(theirs, "accepted");
     const refusal = this.owner.admit(peer);
-    if (refusal !== null) return this.refuse("settings", refusal);
+    if (refusal !== null) return this.refuse(refusal.reason, refusal.text);
     const instance = latin1Of(theirs.instance);
     if (this.owner.hasTwin(peer.peerId, instance)) return this.refuse("twin", TWIN);
     // The proof answers our welcome, so it cannot have been under way for longer than since then: a good first sample.

@@ -6,7 +6,7 @@ export {
   type RefusalCode,
   type RefusalReason,
 } from "./failure.js";
-export type { PeerHello, PeerIdentity } from "./handshake.js";
+export type { PeerHello, PeerIdentity, PeerObjection } from "./handshake.js";
 export type { ProtocolVersions } from "./hello.js";
 export type { PeerHandler, PeerRequest } from "./incoming-link.js";
 export type { OutBuffer } from "./out-buffer.js";

@@ -11,8 +11,16 @@ import { type Clock, pause, type Timer } from "../host/clock.js";
 import type { Connection, Listener, Network } from "../host/network.js";
 import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
-import { PeerCallError, type PeerFailureCode } from "./failure.js";
-import { type Accepted, type AcceptOutcome, Acceptor, Dialler, type PeerHello, type PeerIdentity } from "./handshake.js";
+import { PeerCallError, type PeerFailureCode, PeerRefusal } from "./failure.js";
+import {
+  type Accepted,
+  type AcceptOutcome,
+  Acceptor,
+  Dialler,
+  type PeerHello,
+  type PeerIdentity,
+  type PeerObjection,
+} from "./handshake.js";
 import { HearingTime } from "./hearing-time.js";
 import {
   ID_LENGTH_MAX,
@@ -48,8 +56,8 @@ export interface PeersOptions {
   readonly settings: PeerSettings;
   /** Asked for each hello. */
   readonly identity: () => PeerIdentity;
-  /** Null, or the text with which a peer is refused. Asked on both sides, once the secret is proven. */
-  readonly admit: (hello: PeerHello) => string | null;
+  /** Null, or why a peer is refused. Asked on both sides, once the secret is proven. */
+  readonly admit: (hello: PeerHello) => PeerObjection | null;
   /** What is spoken. Default: all that this code knows; less makes of it what an older build is to others. */
   readonly versions?: ProtocolVersions;
 }
@@ -65,7 +73,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   readonly handlers: (PeerHandler | null)[] = new Array<PeerHandler | null>(256).fill(null);
   readonly #log: Log;
   readonly #identity: () => PeerIdentity;
-  readonly #admit: (hello: PeerHello) => string | null;
+  readonly #admit: (hello: PeerHello) => PeerObjection | null;
   readonly #links = new Map<string, OutgoingLink>();
   readonly #incoming = new Map<string, IncomingLink[]>();
   #incomingCount = 0;
@@ -73,6 +81,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   readonly #dialled = new Set<Dialler>();
   readonly #upListeners: ((peerId: string) => void)[] = [];
   readonly #downListeners: ((peerId: string) => void)[] = [];
+  readonly #refusalListeners: ((peerId: string, refusal: PeerRefusal) => void)[] = [];
   /** `whom` and text, with a newline between. */
   readonly #complaints = new Set<string>();
   #listener: Listener | null = null;
@@ -184,6 +193,11 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
   /** Called when a link to a peer ends, after its calls have failed. */
   onDown(listener: (peerId: string) => void): void {
     this.#downListeners.push(listener);
+  }
+
+  /** Called when a peer that has an address was dialled and this node, or the peer, will not have the link. */
+  onRefusal(listener: (peerId: string, refusal: PeerRefusal) => void): void {
+    this.#refusalListeners.push(listener);
   }
 
   /** Calls `listener` at the end of each turn that wrote to a peer or called `endTurnSoon`, before anything of it leaves. */
@@ -311,7 +325,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
     return identity;
   }
 
-  admit(hello: PeerHello): string | null {
+  admit(hello: PeerHello): PeerObjection | null {
     return this.#admit(hello);
   }
 
@@ -354,6 +368,7 @@ export class Peers implements LinkOwner, IncomingOwner, AcceptOutcome {
 
   dialFailed(link: OutgoingLink, error: OperatingError): void {
     this.#complain(link.peerId, messageOf(error));
+    if (error instanceof PeerRefusal) for (const listener of this.#refusalListeners) listener(link.peerId, error);
   }
 
   linkClosed(link: IncomingLink, why: string): void {

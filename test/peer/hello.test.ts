@@ -128,11 +128,16 @@ describe("peer hello between nodes", () => {
 
   it("is refused by the owner with its own words, on either side", async () => {
     const world = new World();
-    const a = await world.node("a", { admit: (hello) => (hello.peerId === "c" ? "c is not wanted" : null) });
-    const b = await world.node("b", { admit: () => "another cluster: join with --seeds of this one" });
+    const a = await world.node("a", {
+      admit: (hello) => (hello.peerId === "c" ? { reason: "settings", text: "c is not wanted" } : null),
+    });
+    const b = await world.node("b", {
+      admit: () => ({ reason: "removed", text: "another cluster: join with --seeds of this one" }),
+    });
     const c = await world.node("c");
     const [byOther, byUs] = [await dial(a, b), await dial(a, c)];
-    expect((byOther as PeerRefusal).reason).to.equal("settings");
+    expect(byOther).to.include({ reason: "removed", by: "them" });
+    expect(byUs).to.include({ reason: "settings", by: "us" });
     expect((byOther as PeerRefusal).message).to.contain("join with --seeds of this one");
     expect((byUs as PeerRefusal).message).to.contain("c is not wanted");
     await world.pass(3_000);

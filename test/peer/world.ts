@@ -5,6 +5,7 @@ import {
   type PeerCall,
   type PeerFailureCode,
   type PeerHello,
+  type PeerObjection,
   type PeerSettings,
   Peers,
   type ProtocolVersions,
@@ -16,7 +17,7 @@ import { SimRandom } from "../sim/sim-random.js";
 
 export interface NodeOptions {
   readonly settings?: Partial<PeerSettings>;
-  readonly admit?: (hello: PeerHello) => string | null;
+  readonly admit?: (hello: PeerHello) => PeerObjection | null;
   readonly clusterId?: string | null;
   readonly blob?: string;
   readonly port?: number;
