@@ -27,7 +27,7 @@ import { placeTakenBy } from "./restored-member.js";
 import { Reunion } from "./reunion.js";
 import type { Ring } from "./ring.js";
 import type { AcceptorState } from "./ring-consensus.js";
-import { foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
+import { comingMembers, foundRing, mintRingDocument, type RingDocument } from "./ring-document.js";
 import { type ChangeOutcome, RingKeeper } from "./ring-keeper.js";
 import { decodeAcceptorState, encodeAcceptorState } from "./ring-messages.js";
 import type { RingChange } from "./ring-proposer.js";

@@ -18,7 +18,7 @@ import type { Ring } from "./ring.js";
 import {
   completeChange,
   correctChange,
-  isSameChange,
+  isStillPrepared,
   isTooOld,
   joinChange,
   type MemberSelf,
@@ -195,7 +195,8 @@ export class Enrolment {
 
   /**
    * Resolves when all who gain slots hold what they are to own; with those that do not because they are down, where the change is
-   * forced; with null when it is not under way any more.
+   * forced; with null when it is not under way any more, or gives others slots by now: another may have gone before it since the last
+   * look.
    */
   async #untilTakenIn(prepared: Ring, what: string): Promise<ReadonlySet<MemberId> | null> {
     const { ring, clock, log, hasTakenIn } = this.#options;
@@ -214,7 +215,7 @@ export class Enrolment {
       await Promise.all([...waiting.keys()].map(ask));
       if (this.#isStopped) throw new OperatingError("CLOSED", "this node is stopping");
       const newest = ring();
-      if (!isSameChange(prepared.change, newest.change)) return null;
+      if (!isStillPrepared(prepared.document, newest.document)) return null;
       const missing = new Set(waiting.keys());
       if (missing.size === 0 || this.#mayDoWithout(missing, newest)) return missing;
       this.#sayObstacles(newest, what);

@@ -221,7 +221,7 @@ export function completeChange(prepared: RingDocument): RingChange {
     const hasGone = going === null || base.removed.includes(going);
     if (hasCome && hasGone) return base;
     if (!isSameChange(base.pending[0] ?? null, change)) return { refused: "another change of the ring came first" };
-    if (placementOf(base) !== placementOf(prepared)) return { refused: "the ring has changed meanwhile" };
+    if (!isStillPrepared(prepared, base)) return { refused: "the ring has changed meanwhile" };
     const removed = going === null ? base.removed : [...base.removed, going].sort();
     // As it stands in the newest document: it may have been corrected.
     return { ...base, members: membersAfter(base.members, base.pending[0]!), pending: base.pending.slice(1), removed };
@@ -264,6 +264,12 @@ export function misplacementOf(document: RingDocument, self: MemberSelf): string
   const differing = labels.filter((label) => known[label] !== self[label]);
   if (differing.length === 0) return null;
   return differing.map((label) => `--${label} is ${self[label]}, the ring has ${known[label]}`).join("; ");
+}
+
+/** Whether the change that is under way is the one that was prepared by an older document, and gives the same slots to the same. */
+export function isStillPrepared(prepared: RingDocument, newest: RingDocument): boolean {
+  if (prepared === newest) return true;
+  return isSameChange(prepared.pending[0] ?? null, newest.pending[0] ?? null) && placementOf(prepared) === placementOf(newest);
 }
 
 /** Whether two documents mean the same pending change, as it may have been corrected meanwhile. */
