@@ -106,6 +106,8 @@ export class Hints {
   /** Of each slot the tag of the last change that kept or marked something of it, since the start. */
   readonly #lastTags = new Float64Array(SLOTS);
   #isClosed = false;
+  /** Works under way that keep hints in the place of others. */
+  #moves = 0;
 
   private constructor(options: HintsOptions) {
     this.#lsm = options.lsm;
@@ -223,6 +225,16 @@ export class Hints {
   /** Refuses new hints from now on, as if there were no room: this member is about to leave. */
   close(): void {
     this.#isClosed = true;
+  }
+
+  /** What `work` keeps takes the place of a hint that goes: that is no new one, and is taken also by who is about to leave. */
+  async inPlaceOfOther<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#moves++;
+    try {
+      return await work();
+    } finally {
+      this.#moves--;
+    }
   }
 
   /** True when no whole record waits: then a read need not look for one. */
@@ -423,7 +435,7 @@ export class Hints {
   }
 
   #hasRoom(grownBytes: number): boolean {
-    if (this.#isClosed) return false;
+    if (this.#isClosed && this.#moves === 0) return false;
     return grownBytes <= 0 || this.#totals.bytes + grownBytes <= this.#settings.hintsMaxBytes;
   }
 

@@ -21,7 +21,7 @@ export interface RingSight {
 }
 
 export interface ReaddressingOptions {
-  readonly hints: Pick<Hints, "keep" | "keepRead" | "mark" | "remove">;
+  readonly hints: Pick<Hints, "keep" | "keepRead" | "mark" | "remove" | "inPlaceOfOther">;
   readonly self: MemberId;
   readonly ring: RingSight;
   /** Merges a record into this node's own copy, and resolves when that is stored. */
@@ -60,7 +60,11 @@ export class Readdressing {
     return this.#moveTo(ring.comingFor(slotOfDataKey(hint.dataKey), hint.target), hint);
   }
 
-  async #moveTo(members: readonly MemberId[], hint: Hint): Promise<Moved> {
+  #moveTo(members: readonly MemberId[], hint: Hint): Promise<Moved> {
+    return this.#options.hints.inPlaceOfOther(() => this.#move(members, hint));
+  }
+
+  async #move(members: readonly MemberId[], hint: Hint): Promise<Moved> {
     const { hints, self, ring, store } = this.#options;
     const { dataKey, record } = hint;
     if (record !== null && members.includes(self)) {

@@ -6,6 +6,7 @@ import { slotOfDataKey } from "../../lib/replica/data-key.js";
 import { HINTS_END, HINTS_START, HintKind } from "../../lib/replica/hint-key.js";
 import { type Hint, type HintSettings, Hints } from "../../lib/replica/hints.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
+import { Readdressing } from "../../lib/replica/readdressing.js";
 import { ColdStore } from "../model/cold-store.js";
 import { SimClock, settle } from "../sim/sim-clock.js";
 import type { SimDisk } from "../sim/sim-disk.js";
@@ -183,6 +184,31 @@ describe("hints", () => {
     keeper.lsm.syncNow();
     await keeper.crash();
     expect(keeper.hints.dirtySlots.members()).to.deep.equal([AWAY]);
+  });
+
+  it("of a member that is about to leave may go to others in the place of their target, and are no new ones", async () => {
+    const keeper = await Keeper.start();
+    const { clock, hints } = keeper;
+    const [moved, stays, away] = [keyOf("moved"), keyOf("stays"), idOf(6)];
+    for (const key of [moved, stays]) keeper.keep(AWAY, key, recordOf("x", 1, "one"));
+    hints.close();
+    const owners: { [member: string]: readonly string[] } = { [AWAY]: [OTHER] };
+    const readdressing = new Readdressing({
+      hints,
+      self: NOBODY,
+      ring: {
+        version: () => 1,
+        changedAt: () => 1,
+        ownersOf: () => [AWAY, OTHER],
+        comingFor: (_, owner) => owners[owner] ?? [],
+      },
+      store: async () => undefined,
+    });
+    const hint = (await keeper.all(AWAY)).find(({ dataKey }) => dataKey === moved)!;
+    expect(await clock.run(readdressing.delivered(hint))).to.equal("moved");
+    expect(keeper.totals()).to.deep.equal({ [AWAY]: 1, [OTHER]: 1 });
+    expect(keeper.keep(away, stays, recordOf("x", 1, "one"))).to.equal("full");
+    expect(hints.mark(away, stays)).to.equal(0);
   });
 
   it("that are too old are dropped in one batch with the mark that their slots are dirty", async () => {
