@@ -289,15 +289,18 @@ export class Coordinator implements Keyspace {
           const refresh = refreshes[at]!;
           if (refresh !== null) return refresh.done(deadline);
           const scope = scopes[at]!;
-          const read = (view: RecordView | null): ReadElsewhere => readElsewhere(local, scope, view);
-          elsewhere.set(at, await this.#requests.decisionRecord(scope, dataKey, deadline, read));
+          const read = (view: RecordView | null): ReadElsewhere | OperatingError =>
+            this.#isApplied(scope, view) ? alreadyApplied() : readElsewhere(local, scope, view);
+          const found = await this.#requests.decisionRecord(scope, dataKey, deadline, read);
+          if (found instanceof OperatingError) throw found;
+          elsewhere.set(at, found);
         });
         await Promise.all(reads);
       },
       step: (records) => {
         const entries = dataKeys.map((dataKey, at) => {
           if (!isOwn[at]) return elsewhere.get(at)!.entry;
-          this.#requireNotApplied(scopes[at]!, replica.at(dataKey, records));
+          if (this.#isApplied(scopes[at]!, replica.at(dataKey, records))) throw alreadyApplied();
           return local.entryOf(scopes[at]!, replica.at(dataKey, records));
         });
         const effects = decide(entries);
@@ -331,13 +334,9 @@ export class Coordinator implements Keyspace {
   }
 
   /** A request that is run a second time finds what the first run wrote; what that answered is not known here. */
-  #requireNotApplied(scope: Scope, view: RecordView | null): void {
+  #isApplied(scope: Scope, view: RecordView | null): boolean {
     const writeId = scope.forwarded?.writeId;
-    if (writeId === undefined || !this.#context.replica.hasWrite(writeId, view)) return;
-    throw new OperatingError(
-      "QUORUM",
-      "the request took effect when it was given to another node first, whose answer did not arrive",
-    );
+    return writeId !== undefined && this.#context.replica.hasWrite(writeId, view);
   }
 
   // What is not about one key.
@@ -420,6 +419,13 @@ interface ReadElsewhere {
   readonly entry: Entry | null;
   /** What a write that was computed from it supersedes. */
   readonly covered: Covered;
+}
+
+function alreadyApplied(): OperatingError {
+  return new OperatingError(
+    "QUORUM",
+    "the request took effect when it was given to another node first, whose answer did not arrive",
+  );
 }
 
 function readElsewhere(local: LocalKeyspace, scope: Scope, view: RecordView | null): ReadElsewhere {

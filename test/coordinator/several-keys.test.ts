@@ -44,6 +44,24 @@ describe("a command on several keys", () => {
     }
   });
 
+  it("is not made again, nor answered otherwise, by a node without a copy that finds it made by another", async () => {
+    const world = await RingWorld.start({ nodes: 5 });
+    const key = world.key(1, 2, 3);
+    const { scope, node } = world.client(4);
+    const forwarded = { writeId: "0123456789", deadlineMs: node.clock.monotonicMs() + 1_000, stamp: node.replica.nextStamp() };
+    const decided: string[] = [];
+    const next = (): Promise<void> =>
+      node.keyspace.update({ ...scope, forwarded }, Buffer.from(key), (entry) => {
+        decided.push(`${entry === null ? 1 : Number(Buffer.from(entry.value).toString()) + 1}`);
+        return { kind: "put", value: decided.at(-1)!, expiryMs: 0 };
+      });
+    await world.run(next());
+    const again = await world.run(next().catch((error: OperatingError) => error));
+    expect(again).to.include({ code: "QUORUM" }).and.have.property("message").that.contains("took effect");
+    expect(decided).to.deep.equal(["1"]);
+    expect(await world.run(world.client(1, "ALL").values(key))).to.deep.equal(["1"]);
+  });
+
   it("is made by stand-ins where no owner can be reached, also crossed through each of them", async () => {
     const world = await RingWorld.start({ nodes: 6, replicas: 2 });
     // Of each key another of those that are left is the first that stands in.
