@@ -100,6 +100,28 @@ const bugs: readonly PlantedBug[] = [
     ],
     worlds: { topology: "cluster", nodes: 3 },
   },
+  {
+    name: "a change is completed though a member that gains slots by it has not taken them in",
+    replacements: [
+      {
+        file: "lib/cluster/enrolment.js",
+        from: "if (await hasTakenIn(id, prepared))\n                        waiting.delete(id);",
+        to: "await hasTakenIn(id, prepared);\n                    waiting.delete(id);",
+      },
+    ],
+    worlds: { topology: "cluster", nodes: 4, replicas: 3 },
+  },
+  {
+    name: "an old owner drops a slot without a look at what the new ones have of it",
+    replacements: [
+      {
+        file: "lib/replica/slot-release.js",
+        from: "for (const owner of owners) {",
+        to: "for (const owner of owners.slice(0, 0)) {",
+      },
+    ],
+    worlds: { topology: "cluster", nodes: 4, replicas: 2 },
+  },
 ];
 
 /** Runs up to `seeds` worlds for each bug. Returns whether all were found. */

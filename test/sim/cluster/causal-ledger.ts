@@ -29,12 +29,16 @@ import {
   digestOf,
   dotKey,
   hintedBy,
+  hintsByKey,
   holds,
   isBuried,
+  isOlder,
   type KeyHistory,
   keyOf,
+  knows,
   noteGone,
   noteLosses,
+  renameNode,
   type Seen,
   supersedes,
   unexplained,
@@ -43,7 +47,7 @@ import {
   wasRemovedAndLost,
   writeOf,
 } from "./key-history.js";
-import type { FoundHint, StoreContents } from "./store-watch.js";
+import type { StoreContents } from "./store-watch.js";
 
 export interface LedgerOptions {
   readonly nodes: number;
@@ -64,10 +68,12 @@ export class CausalLedger {
   readonly #keys = new Map<string, KeyHistory>();
   /** Members come or go in this world. */
   mayMove = false;
-  /** Nodes that are no members any more. */
+  /** Nodes that are no members any more, or never come back as the members that they were. */
   readonly gone = new Set<number>();
   /** Nodes that were restored from a copy: they forget what was reaped since. */
   readonly restored = new Set<number>();
+  /** A number for each disk that a node had before the one it has. */
+  #formerNodes = 0;
   /** A dot is given once, for all keys. */
   readonly #keyOfDot = new Map<string, string>();
   /** Which node mints for a store. */
@@ -142,10 +148,10 @@ export class CausalLedger {
     const record = history.hints[node]!.get(target);
     if (record === undefined) return;
     history.hints[node]!.delete(target);
-    noteGone(history);
+    noteGone(history, this.gone);
     const home = this.nodeOfMember.get(target);
-    // For one that is no member any more others are told.
-    if (home === undefined || this.mayFlush || this.gone.has(home)) return;
+    if (home === undefined || this.mayFlush) return;
+    if (this.gone.has(home)) return this.#requireElsewhere(history, node, record);
     const missing = covered(history, record).find(
       (one) => !covers(history.records[home] ?? null, one) && !one.lostAt.has(home) && !this.#isElsewhere(history, home, one),
     );
@@ -153,10 +159,19 @@ export class CausalLedger {
       throw new Violation(history.key, `node ${node} dropped its hint of ${describeWrite(missing)}, which node ${home} lacks`);
   }
 
-  /** Where slots change owners, what was kept for one that owns it no longer goes to those who do. */
+  /** What was kept for one that is no member any more goes to others before it goes here. */
+  #requireElsewhere(history: KeyHistory, node: number, record: Record): void {
+    const missing = covered(history, record).find(
+      (one) => !one.isGone && !history.records.some((_, at) => !this.gone.has(at) && knows(history, at, one)),
+    );
+    if (missing === undefined) return;
+    throw new Violation(history.key, `node ${node} dropped its hint of ${describeWrite(missing)}, which nobody else knows of`);
+  }
+
+  /** Where slots change owners, what was kept for one that owns it no longer goes to those who do, or is kept for them. */
   #isElsewhere(history: KeyHistory, home: number, write: Write): boolean {
     if (!this.mayMove) return false;
-    return history.records.some((record, at) => at !== home && covers(record, write));
+    return history.records.some((_, at) => at !== home && !this.gone.has(at) && knows(history, at, write));
   }
 
   /** A node notes that a member lacks its record, or no longer. */
@@ -202,8 +217,7 @@ export class CausalLedger {
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
     for (const one of covered(history, record)) addTo(seen, one);
-    const stamp = Number.POSITIVE_INFINITY;
-    history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
+    this.#bury(history, node, seen);
   }
 
   /** What a restored store forgets is what others have removed since it was copied. */
@@ -211,6 +225,10 @@ export class CausalLedger {
     const others = history.buried.flatMap((removals, at) => (at === node ? [] : [...removals]));
     if (others.length === 0) throw new Violation(history.key, `node ${node} forgot what nobody has removed`);
     const seen: Seen = { past: new Set(others.flatMap(({ past }) => [...past])), removals: new Set(others) };
+    this.#bury(history, node, seen);
+  }
+
+  #bury(history: KeyHistory, node: number, seen: Seen): void {
     const stamp = Number.POSITIVE_INFINITY;
     history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
   }
@@ -221,9 +239,8 @@ export class CausalLedger {
    */
   #isReaped(history: KeyHistory, node: number, record: Record): boolean {
     const writes = covered(history, record);
-    const holders = history.records.filter(
-      (other, at) => at !== node && !this.gone.has(at) && writes.every((one) => covers(other, one)),
-    );
+    const isOther = (at: number): boolean => at !== node && !this.gone.has(at);
+    const holders = history.records.filter((other, at) => isOther(at) && writes.every((one) => covers(other, one)));
     if (holders.length >= (this.#options.copies ?? 1)) return false;
     if (record.versions.some(({ type }) => type !== "tombstone"))
       throw new Violation(history.key, `node ${node} removed a record that ${holders.length} others hold`);
@@ -236,6 +253,32 @@ export class CausalLedger {
     }
     this.reaped++;
     return true;
+  }
+
+  /** A node never comes back as the member that it was: nobody may count on what it knew. */
+  died(node: number): void {
+    this.gone.add(node);
+    for (const history of this.#keys.values()) {
+      for (const write of history.writes) if (knows(history, node, write)) write.goneWith.add(node);
+      noteGone(history, this.gone);
+    }
+  }
+
+  /** The others have made up for a node that died: what none of them has lost has its copies again. */
+  madeUpFor(node: number): void {
+    for (const { writes } of this.#keys.values()) {
+      for (const { isGone, lostAt, goneWith } of writes) if (!isGone && lostAt.size === 0) goneWith.delete(node);
+    }
+  }
+
+  /** A node that is gone has an empty disk, and will be another member. */
+  reborn(node: number): void {
+    const former = -++this.#formerNodes;
+    this.cleared(node);
+    for (const history of this.#keys.values()) renameNode(history, node, former);
+    for (const [member, home] of this.nodeOfMember) if (home === node) this.nodeOfMember.set(member, former);
+    this.gone.delete(node);
+    this.gone.add(former);
   }
 
   /** A node's store has dropped everything. */
@@ -256,10 +299,11 @@ export class CausalLedger {
       const record = found.get(key) ?? null;
       const hints = hinted.get(key) ?? new Map<MemberId, Record>();
       const before = contentsOf(history, node);
-      noteLosses(history, node, before, { record, hints });
+      // What becomes of the disk of one that is gone is no loss: nobody counts on it.
+      if (!this.gone.has(node)) noteLosses(history, node, before, { record, hints });
       history.records[node] = record;
       history.hints[node] = hints;
-      noteGone(history);
+      noteGone(history, this.gone);
       for (const each of [record, ...hints.values()]) if (each !== null) this.#recheck(history, node, each);
     }
     this.#marks[node]!.clear();
@@ -367,7 +411,9 @@ export class CausalLedger {
 
   #add(
     history: KeyHistory,
-    write: Omit<Write, "index" | "at" | "lostAt" | "isGone" | "writeId" | "reached" | "stoodIn"> & { writeId?: string | null },
+    write: Omit<Write, "index" | "at" | "lostAt" | "goneWith" | "isGone" | "writeId" | "reached" | "stoodIn"> & {
+      writeId?: string | null;
+    },
   ): Write {
     const at = this.#options.history.moment();
     const added: Write = {
@@ -376,6 +422,7 @@ export class CausalLedger {
       index: history.writes.length,
       at,
       lostAt: new Set(),
+      goneWith: new Set(),
       isGone: false,
       reached: new Map(),
       stoodIn: new Map(),
@@ -436,24 +483,6 @@ interface Birth {
 export interface HintPlace {
   readonly dataKey: string;
   readonly target: MemberId;
-}
-
-/** True where `other` holds a version that `record` has seen go, and has not seen all that `record` has. */
-function isOlder(history: KeyHistory, other: Record, record: Record): boolean {
-  const holdsOlder = other.versions.some(({ dot }) => record.context.covers(dot) && !holds(record, dot));
-  return holdsOlder && covered(history, record).some((one) => !covers(other, one));
-}
-
-function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Record>> {
-  const byKey = new Map<string, Map<MemberId, Record>>();
-  for (const { target, dataKey, record } of hints) {
-    if (record === null) continue;
-    const key = keyOf(dataKey);
-    const ofKey = byKey.get(key) ?? new Map<MemberId, Record>();
-    ofKey.set(target, decodeRecord(record));
-    byKey.set(key, ofKey);
-  }
-  return byKey;
 }
 
 /** Copies of one request are superseded as one: whoever was shown one of them has seen them all. */

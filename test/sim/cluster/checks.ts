@@ -50,7 +50,7 @@ export function checkAcknowledgedWrites(world: World): void {
     if (writes === null) continue;
     if (writes.length === 0)
       throw new Violation(operation.key, `acknowledged and never stored: ${describeOperation(operation)}`);
-    if (isLost(world, writes)) continue;
+    if (isLost(world, writes, operation.needed.write)) continue;
     const history = ledger.ofKey(operation.key);
     for (const node of world.ownersOf(operation.key)) {
       const record = history.records[node] ?? null;

@@ -23,16 +23,27 @@ export function effectsOf(ledger: CausalLedger, operation: Operation): readonly 
   }
 }
 
-/** Lost with what was not synced by all who knew of it. */
-export function isLost(world: { readonly mayLose: boolean }, writes: readonly Write[]): boolean {
-  return world.mayLose && writes.every(({ isGone }) => isGone);
+/**
+ * Lost with what was not synced by all who knew of it, or with as many members that were gone for good at once as it was
+ * acknowledged by (`told`): members go one after the other, so that is one.
+ */
+export function isLost(world: { readonly mayLose: boolean }, writes: readonly Write[], told: number): boolean {
+  return writes.every(({ isGone, goneWith }) => isGone && (world.mayLose || goneWith.size >= told));
 }
 
 /**
- * Lost with what was not synced on so many disks that a read may meet none of the others: `overlap` replicas of the read had
- * been told of it.
+ * Lost on so many disks that a read may meet none of the others: `overlap` replicas of the read had been told of it. Who is gone
+ * for good answers nothing, and whoever takes its place has read of others what they knew: so it counts only beside a disk
+ * that has lost what was not synced; or where nobody but those that are gone was told (`told`).
  */
-export function mayBeMissed(world: { readonly mayLose: boolean }, writes: readonly Write[], overlap: number): boolean {
+export function mayBeMissed(
+  world: { readonly mayLose: boolean },
+  writes: readonly Write[],
+  { overlap, told }: { readonly overlap: number; readonly told: number },
+): boolean {
   // EXPIRE has written the value again, perhaps later.
-  return world.mayLose && writes.some(({ lostAt }) => lostAt.size >= overlap);
+  return writes.some(({ lostAt, goneWith }) => {
+    if (goneWith.size >= told) return true;
+    return world.mayLose && lostAt.size > 0 && lostAt.size + goneWith.size >= overlap;
+  });
 }

@@ -5,9 +5,11 @@
  */
 import type { Dot } from "../../../lib/causality/actor.js";
 import { hashOf, merge, type Record } from "../../../lib/causality/record.js";
+import { decodeRecord } from "../../../lib/causality/record-encoding.js";
 import type { MemberId } from "../../../lib/cluster/member.js";
 import { DATA_PREFIX, databaseOfDataKey } from "../../../lib/replica/data-key.js";
 import type { Moment } from "./history.js";
+import type { FoundHint } from "./store-watch.js";
 
 /** A promise was broken. */
 export class Violation extends Error {
@@ -38,8 +40,10 @@ export interface Write {
   readonly past: Set<Write>;
   /** The removals that it comes after: each stands for what it removed, as long as no disk has lost it. */
   readonly removals: Set<Write>;
-  /** Nodes whose disks have lost it with what was not synced. */
+  /** Nodes whose disks have lost it with what was not synced: they answer, and do not know of it. */
   readonly lostAt: Set<number>;
+  /** Nodes that knew of it and are gone for good, until others have made up for them. */
+  readonly goneWith: Set<number>;
   /** By node: since when it has known of it. */
   readonly reached: Map<number, number>;
   /** By member: since when somebody has known of it in its place. */
@@ -73,11 +77,27 @@ export function noteLosses(history: KeyHistory, node: number, before: NodeConten
   }
 }
 
-/** Notes which of the writes that nodes have lost are known nowhere any more. */
-export function noteGone(history: KeyHistory): void {
+/** Notes which of the writes that nodes have lost are known nowhere any more: those that are `gone` do not count. */
+export function noteGone(history: KeyHistory, gone: ReadonlySet<number>): void {
   for (const write of history.writes) {
-    if (write.lostAt.size === 0 || write.isGone) continue;
-    write.isGone = !history.records.some((_, at) => isBuried(history, at, write) || isKnownTo(contentsOf(history, at), write));
+    if (write.lostAt.size + write.goneWith.size === 0 || write.isGone) continue;
+    write.isGone = !history.records.some((_, at) => !gone.has(at) && knows(history, at, write));
+  }
+}
+
+/** The node holds it, keeps it for others, or has removed it. */
+export function knows(history: KeyHistory, node: number, write: Write): boolean {
+  return isBuried(history, node, write) || isKnownTo(contentsOf(history, node), write);
+}
+
+/** All that is noted of one node is from now on of another number: that one had another disk. */
+export function renameNode(history: KeyHistory, from: number, to: number): void {
+  for (const { reached, lostAt, goneWith } of history.writes) {
+    for (const set of [lostAt, goneWith]) if (set.delete(from)) set.add(to);
+    const order = reached.get(from);
+    if (order === undefined) continue;
+    reached.delete(from);
+    reached.set(to, order);
   }
 }
 
@@ -189,4 +209,23 @@ export function describeWrite({ index, dot, node, at, value, writeId }: Write): 
   const request = writeId === null ? "" : `, request ${Buffer.from(writeId, "latin1").toString("hex")}`;
   const sequence = dot === null ? "" : ` ${Buffer.from(dot.actor, "latin1").toString("hex").slice(0, 24)}:${dot.sequence}`;
   return `[${index}: ${what}${sequence}, node ${node} at ${at.ms.toFixed(1)}${request}]`;
+}
+
+/** True where `other` holds a version that `record` has seen go, and has not seen all that `record` has. */
+export function isOlder(history: KeyHistory, other: Record, record: Record): boolean {
+  const holdsOlder = other.versions.some(({ dot }) => record.context.covers(dot) && !holds(record, dot));
+  return holdsOlder && covered(history, record).some((one) => !covers(other, one));
+}
+
+/** By target, of each key. */
+export function hintsByKey(hints: readonly FoundHint[]): Map<string, Map<MemberId, Record>> {
+  const byKey = new Map<string, Map<MemberId, Record>>();
+  for (const { target, dataKey, record } of hints) {
+    if (record === null) continue;
+    const key = keyOf(dataKey);
+    const ofKey = byKey.get(key) ?? new Map<MemberId, Record>();
+    ofKey.set(target, decodeRecord(record));
+    byKey.set(key, ofKey);
+  }
+  return byKey;
 }

@@ -235,6 +235,12 @@ export class Machine {
       workers: new SimWorkers({ clock, disk, random: random.fork(), jobs, stepMsMax: STEP_MS_MAX }),
     };
     const identity = { pid: 1, boot: this.name, started: String(process) };
+    const stopping = new AbortController();
+    const requestStop = (): void => {
+      if (this.#gate.process !== process) return;
+      if (this.#state === "up") this.stop().catch((error: unknown) => events.onFailure(error));
+      else if (this.#state === "starting") stopping.abort();
+    };
     const starting = Node.start({
       host,
       processes: { self: () => identity, isRunning: () => false },
@@ -242,9 +248,8 @@ export class Machine {
       log: this.#log(),
       machine: FACTS,
       ...(this.protocol !== null && { protocol: this.protocol }),
-      requestStop: () => {
-        if (this.#state === "up") this.stop().catch((error: unknown) => events.onFailure(error));
-      },
+      requestStop,
+      stopping: stopping.signal,
     });
     starting.then(
       (node) => {
@@ -252,6 +257,7 @@ export class Machine {
         this.#node = node;
         this.#become("up");
         this.#started("up");
+        if (stopping.signal.aborted) requestStop();
       },
       (error: unknown) => {
         if (!(error instanceof OperatingError)) return events.onFailure(error);

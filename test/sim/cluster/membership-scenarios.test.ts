@@ -2,7 +2,7 @@
 import { expect } from "chai";
 import { pause } from "../../../lib/host/clock.js";
 import { checkAll } from "./checks.js";
-import { forceOut, leave, remove } from "./departures.js";
+import { comeBack, forceOut, leave, memberIdOf, remove, replace } from "./departures.js";
 import type { Machine } from "./machine.js";
 import { DATA_DIRECTORY } from "./node-flags.js";
 import { World, type WorldOptions } from "./world.js";
@@ -12,6 +12,10 @@ const SEEDS = 2;
 const KEYS = 30;
 const CONVERGENCE_MS_MAX = 60_000;
 const JOIN_MS_MAX = 60_000;
+/** Until a member that is silent is held for down. */
+const DOWN_MS = 9_000;
+/** From when one that was removed reaches the others until it has learnt of it and stopped. */
+const RETURN_MS_MAX = 15_000;
 
 /** As many machines as there are names for them. */
 type Machines = [Machine, Machine, Machine, Machine, Machine, Machine];
@@ -85,15 +89,33 @@ describe("a simulated cluster whose members change", function () {
     }
   });
 
-  it("takes a dead member out: the others make up for it", async () => {
-    for (let seed = 1; seed <= SEEDS; seed++) {
-      const [a, b, c, d, dead] = await start({ seed, settings: { replicas: "3" } });
-      dead.kill();
-      const removed = remove(world, { dead, by: a });
-      await world.run(under([a, b, c, d], removed), CONVERGENCE_MS_MAX);
-      await judge();
-      world.close();
-    }
+  for (const replicas of ["1", "2", "3"]) {
+    it(`takes a dead member out where there are copies: ${replicas}; the others make up for it, and it is refused when it comes back`, async () => {
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const [a, b, c, d, dead] = await start({ seed, settings: { replicas } });
+        world.lose(dead, "kill");
+        await world.pass(DOWN_MS);
+        const removed = remove(world, { dead, by: a, id: await world.run(memberIdOf(world, dead)) });
+        await world.run(under([a, b, c, d], removed), CONVERGENCE_MS_MAX);
+        await judge();
+        // It was away, and knows nothing of it.
+        await world.run(comeBack(world, dead), RETURN_MS_MAX);
+        world.close();
+      }
+    });
+  }
+
+  it("stops a member that was removed while it was cut off, and lives", async () => {
+    const [a, b, c, d, cut] = await start({ settings: { replicas: "3" } });
+    const partition = world.network.isolate(cut.index);
+    const id = await world.run(memberIdOf(world, cut));
+    world.noteGone(cut);
+    await world.pass(DOWN_MS);
+    await world.run(under([a, b, c, d], remove(world, { dead: cut, by: a, id })), CONVERGENCE_MS_MAX);
+    expect(cut.state).to.equal("up");
+    partition.end();
+    expect(await world.until(() => cut.state === "down", RETURN_MS_MAX)).to.equal(true);
+    await judge();
   });
 
   for (const killed of ["", "the one who leaves", "one who takes over"]) {
@@ -148,7 +170,8 @@ describe("a simulated cluster whose members change", function () {
       two.kill();
       const removed = forceOut(world, { dead: [one], by: a }).then(() => forceOut(world, { dead: [two], by: b }));
       await world.run(removed, CONVERGENCE_MS_MAX);
-      expect(await world.run(world.sight.memberNames(c.index))).to.deep.equal([a, b, c].map(({ name }) => name));
+      const seen = await world.run(world.sight.newestRing([c.index]));
+      expect(seen?.members.map(({ name }) => name)).to.have.members([a, b, c].map(({ name }) => name));
       await judge();
       world.close();
     }
@@ -200,13 +223,26 @@ describe("a simulated cluster whose members change", function () {
     }
   });
 
-  it("replaces a dead member by one that takes over its tokens", async () => {
+  for (const replicas of ["1", "2", "3"]) {
+    it(`replaces a dead member by one that takes over its tokens, where there are copies: ${replicas}`, async () => {
+      for (let seed = 1; seed <= SEEDS; seed++) {
+        const [a, b, c, dead, heir] = await start({ seed, latecomers: 1, settings: { replicas } });
+        const deadId = await world.run(memberIdOf(world, dead));
+        world.lose(dead, "kill");
+        await world.run(under([a, b, c], replace(world, { dead, deadId, heir })), CONVERGENCE_MS_MAX);
+        await judge();
+        world.close();
+      }
+    });
+  }
+
+  it("replaces a member whose disk is lost by the same machine with an empty one", async () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
-      const [a, b, c, dead, heir] = await start({ seed, latecomers: 1, settings: { replicas: "3" } });
-      dead.kill();
-      world.noteGone(dead);
-      heir.extraSettings.replace = dead.name;
-      await world.run(under([a, b, c], world.revive(heir)), CONVERGENCE_MS_MAX);
+      const [a, b, c, d, dead] = await start({ seed, settings: { replicas: "3" } });
+      const deadId = await world.run(memberIdOf(world, dead));
+      world.lose(dead, "power loss");
+      world.renew(dead, [a, b]);
+      await world.run(under([a, b, c, d], replace(world, { dead, deadId, heir: dead })), CONVERGENCE_MS_MAX);
       await judge();
       world.close();
     }

@@ -117,7 +117,8 @@ class KeyReads {
       const overlap = overlapOf(operation, read);
       if (operation.returned!.order >= read.invoked.order || overlap <= 0) continue;
       const writes = operation.name === "get" ? this.#seenBy(operation) : effectsOf(this.#ledger, operation);
-      if (writes === null || writes.length === 0 || mayBeMissed(this.#world, writes, overlap)) continue;
+      if (writes === null || writes.length === 0) continue;
+      if (mayBeMissed(this.#world, writes, { overlap, told: toldOf(operation) })) continue;
       known.push({ operation, writes });
     }
     return known;
@@ -128,7 +129,14 @@ class KeyReads {
     const reply = replyOf(read);
     // A node alone goes on answering reads when its log has failed, from what a restart may take back.
     if (read.isFromFailedLog && copies === 1) return null;
-    return reply === null || (copies > 1 && needed * 2 <= copies) ? null : this.#writesOf(reply, read);
+    if (reply === null || (copies > 1 && needed * 2 <= copies)) return null;
+    const writes = this.#writesOf(reply, read);
+    // Old owners answer what is on its way still: new ones may not have it when they begin to be read.
+    return this.#ledger.mayMove && !this.#isAcknowledged(writes) ? null : writes;
+  }
+
+  #isAcknowledged(writes: readonly Write[]): boolean {
+    return this.#operations.some((operation) => effectsOf(this.#ledger, operation)?.some((write) => writes.includes(write)));
   }
 
   #writesOf(reply: WireReply, read: Operation): readonly Write[] {
@@ -157,8 +165,12 @@ interface Known {
 function overlapOf(before: Operation, read: Operation): number {
   const { copies, standIns } = read.needed;
   if (standIns !== "strict" || before.needed.standIns !== "strict") return 0;
-  const reached = before.name === "get" ? before.needed.read : before.needed.write;
-  return reached + read.needed.read - copies;
+  return toldOf(before) + read.needed.read - copies;
+}
+
+/** Replicas that knew for certain of what was written, or read, when the client was answered. */
+function toldOf({ name, needed }: Operation): number {
+  return name === "get" ? needed.read : needed.write;
 }
 
 function replyOf(operation: Operation): WireReply {

@@ -9,12 +9,29 @@ import { SimClient, type WireReply } from "./sim-client.js";
 /** What of CLUSTER STATUS and CLUSTER WHERE is of interest here. */
 interface RingStatus {
   readonly ringVersion: number;
-  readonly members: readonly { readonly id: string; readonly name: string; readonly state: string }[];
-  readonly pending: readonly unknown[];
+  readonly members: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly host: string | null;
+    readonly state: string;
+  }[];
 }
 
 interface KeyStatus {
   readonly members: readonly { readonly name: string; readonly role: string; readonly state: string }[];
+}
+
+interface SeenMember {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** What of the ring document is of interest here. */
+export interface SeenRing {
+  readonly version: number;
+  readonly members: readonly SeenMember[];
+  readonly pending: readonly { readonly kind: string; readonly memberId?: string; readonly member?: SeenMember }[];
+  readonly removed: readonly string[];
 }
 
 const ANSWER_MS_MAX = 2_500;
@@ -67,13 +84,16 @@ export class RingSight {
       .join(", ");
   }
 
-  /** Of the members, as a node sees them; null where it does not answer, or is about to join. */
-  async memberNames(node: number): Promise<readonly string[] | null> {
-    const answer = await ask(this.#clients[node]!, "CLUSTER", "STATUS");
-    if (answer === null) return null;
-    const { members, pending } = JSON.parse(String(answer)) as RingStatus;
-    const names = members.map(({ name }) => name);
-    return pending.length === 0 && names.includes(nodeName(node)) ? names : null;
+  /** The newest ring that any of these nodes knows; null where none answers. */
+  async newestRing(nodes: readonly number[]): Promise<SeenRing | null> {
+    let newest: SeenRing | null = null;
+    for (const node of nodes) {
+      const answer = await ask(this.#clients[node]!, "CLUSTER", "RING");
+      if (answer === null) continue;
+      const ring = JSON.parse(String(answer)) as SeenRing;
+      if (ring.version > (newest?.version ?? 0)) newest = ring;
+    }
+    return newest;
   }
 
   /** Sends CLUSTER with these words; null for OK, else why not. */
@@ -116,7 +136,10 @@ export class RingSight {
   async #viewOf(client: SimClient, nodes: number): Promise<string | null> {
     const answer = await ask(client, "CLUSTER", "STATUS");
     if (answer === null) return null;
-    const { ringVersion, members } = JSON.parse(String(answer)) as RingStatus;
+    const status = JSON.parse(String(answer)) as RingStatus;
+    const { ringVersion } = status;
+    // Who died before it had asked to join is known to gossip only.
+    const members = status.members.filter(({ host }) => host !== null);
     const isWhole = members.length === nodes && members.every(({ state }) => state === "up");
     return isWhole ? `version ${ringVersion}` : null;
   }

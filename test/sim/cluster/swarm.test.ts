@@ -9,10 +9,21 @@ const RINGS: readonly (readonly [nodes: number, seeds: number])[] = [
   [5, 30],
 ];
 const SEEDS_ALONE = 70;
+/** Rings whose members come and go take longer than others. */
+const SEEDS_OF_CHANGES = 12;
 const LYING_SEEDS = 30;
 /** Many short worlds meet more than few long ones: what goes wrong takes few operations. */
 const OPERATIONS = 80;
 const OF_MACHINES = ["kill", "power loss", "torn power loss", "restart", "freeze", "full disk", "slow disk", "failed sync"];
+const OF_CHANGES = ["join", "leave", "harassed change", "deaths"];
+const OF_DEATHS = [
+  "removal",
+  "removal of a leaver",
+  "removal of a joiner",
+  "replacement",
+  "disk loss",
+  "replacement of a replacement",
+];
 const OF_NETWORK = ["partition", "one-way cut", "slow links", "dropped connections"];
 
 describe("a swarm of simulated worlds", function () {
@@ -20,7 +31,7 @@ describe("a swarm of simulated worlds", function () {
 
   const first = Number(process.env.SWARM_SEED ?? 1);
 
-  async function countsOf(seeds: number, options: SwarmOptions): Promise<ReadonlyMap<string, number>> {
+  async function countsOf(seeds: number, options: SwarmOptions): Promise<Map<string, number>> {
     const totals = new Map<string, number>();
     for (let seed = first; seed < first + seeds; seed++) {
       const { counts } = await runSwarmSeed(seed, { operations: OPERATIONS, ...options });
@@ -36,12 +47,21 @@ describe("a swarm of simulated worlds", function () {
 
   for (const [nodes, seeds] of RINGS) {
     it(`keeps every promise of a ring with ${nodes} members, for ${seeds} seeds`, async () => {
-      const totals = await countsOf(seeds, { topology: "cluster", nodes, start: "restarted" });
+      const totals = await countsOf(seeds, { topology: "cluster", nodes, start: "restarted", changes: "none" });
       const ofMany = nodes === 1 ? [] : [...OF_NETWORK, "hints checked"];
       for (const name of ["answered", "refused", "unknown", ...OF_MACHINES, ...ofMany])
         expect(totals.get(name), name).to.be.greaterThan(0);
     });
   }
+
+  it(`keeps every promise of rings whose members come, go and die, for ${SEEDS_OF_CHANGES} seeds`, async () => {
+    const totals = await countsOf(SEEDS_OF_CHANGES, { topology: "cluster", nodes: 5, replicas: 3, start: "restarted" });
+    totals.set(
+      "deaths",
+      OF_DEATHS.reduce((sum, name) => sum + (totals.get(name) ?? 0), 0),
+    );
+    for (const name of ["answered", ...OF_CHANGES]) expect(totals.get(name), name).to.be.greaterThan(0);
+  });
 
   it("does the same twice for the same seed", async () => {
     const options: readonly SwarmOptions[] = [{ topology: "alone" }, { topology: "cluster", nodes: 3 }];

@@ -8,7 +8,7 @@ import { SimRandom } from "../sim-random.js";
 import { checkAll } from "./checks.js";
 import { Faults } from "./faults.js";
 import { Violation } from "./key-history.js";
-import { MembershipChanges } from "./membership-changes.js";
+import { type ChangePlan, drawChanges, MembershipChanges, NO_CHANGES } from "./membership-changes.js";
 import type { Topology } from "./node-flags.js";
 import { describeViolation } from "./report.js";
 import { readStore } from "./store-watch.js";
@@ -24,7 +24,7 @@ export interface SwarmOptions {
   readonly appendfsync?: FsyncPolicy;
   readonly operations?: number;
   readonly faults?: "none" | "drawn";
-  /** Members that come and go; drawn in rings of more members than copies. */
+  /** Members that come and go, die for good and are replaced. */
   readonly changes?: "none" | "drawn";
   /** `restarted`: the nodes are those of a ring that was founded for all worlds of its size, started again. Costs half as much. */
   readonly start?: "founded" | "restarted";
@@ -42,6 +42,7 @@ export interface SwarmReport {
 const CONVERGENCE_MS_MAX = 60_000;
 const CHANGES_MS_MAX = 300_000;
 const CHANGES_SEED = 7_919;
+const UNCHANGED_CHANCE = 0.3;
 const NODES_ALONE_MAX = 3;
 const NODES_MAX = 7;
 const SLOW = 10;
@@ -54,26 +55,25 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
   const drawnReplicas = 1 + random.below(Math.min(nodes, 5));
   const replicas = String(options.replicas ?? drawnReplicas);
-  const changes =
-    options.changes === "none" || topology === "alone" ? NO_CHANGES : changesOf(seed, nodes - Number(replicas), options);
+  const changes = options.changes === "none" || topology === "alone" ? NO_CHANGES : changesOf(seed, nodes, Number(replicas));
   const worldSeed = random.below(2 ** 31);
   const isRestarted = topology === "cluster" && options.start === "restarted";
   const world = await World.start({
     seed: worldSeed,
-    nodes,
+    nodes: nodes + changes.newcomers,
     topology,
     settings: {
       appendfsync,
       ...(topology === "cluster" ? { replicas, "anti-entropy-interval": comparesEvery(seed), ...reaps(seed) } : {}),
     },
-    latecomers: changes.latecomers,
+    latecomers: changes.newcomers,
     ...(isRestarted ? { disks: await ringOf(nodes, replicas) } : {}),
     delayMsMax: random.pick([0.1, 1, 10]),
     isCutting: random.chance(0.7),
     wallOffsetMsMax: random.pick([0, 10, 2_000]),
   });
   try {
-    return await new SwarmRun(seed, world, random, { ...options, ...changes }).run();
+    return await new SwarmRun({ seed, world, random, changes, options }).run();
   } catch (error) {
     throw new Error(`cluster seed ${seed}: ${describeViolation(world, error)}`, { cause: error });
   } finally {
@@ -81,16 +81,11 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   }
 }
 
-const NO_CHANGES = { latecomers: 0, leavers: 0 };
-
-/** How many members come late and how many leave: none in half of the worlds. So many stay that each key has its copies. */
-function changesOf(seed: number, spare: number, { start }: SwarmOptions): typeof NO_CHANGES {
+/** What comes and goes: nothing in some of the worlds, and in rings of one, where a removal leaves nothing behind. */
+function changesOf(seed: number, members: number, replicas: number): ChangePlan {
   // Of its own, so that all else of a seed is what it is without.
   const random = new SimRandom(seed + CHANGES_SEED);
-  if (spare < 1 || random.chance(0.5)) return NO_CHANGES;
-  const latecomers = start === "restarted" ? 0 : random.below(Math.min(spare, 2) + 1);
-  const leavers = random.below(Math.min(spare - latecomers, 2) + 1);
-  return { latecomers, leavers };
+  return members === 1 || random.chance(UNCHANGED_CHANCE) ? NO_CHANGES : drawChanges(random, { members, replicas });
 }
 
 /** Seconds. In every fourth world nodes do not compare their copies: hints alone, or reads, have to make them equal. */
@@ -116,6 +111,14 @@ function ringOf(nodes: number, replicas: string): Promise<readonly SimDisk[]> {
   return ring;
 }
 
+interface SwarmRunOptions {
+  readonly seed: number;
+  readonly world: World;
+  readonly random: SimRandom;
+  readonly changes: ChangePlan;
+  readonly options: SwarmOptions;
+}
+
 class SwarmRun {
   readonly #seed: number;
   readonly #world: World;
@@ -124,7 +127,7 @@ class SwarmRun {
   readonly #changes: MembershipChanges;
   readonly #random: SimRandom;
 
-  constructor(seed: number, world: World, random: SimRandom, options: SwarmOptions & typeof NO_CHANGES) {
+  constructor({ seed, world, random, changes, options }: SwarmRunOptions) {
     this.#seed = seed;
     this.#world = world;
     this.#random = random;
@@ -137,9 +140,10 @@ class SwarmRun {
       thinkMsMax: random.pick([1, 10, 50]) * (world.topology === "cluster" && seed % 3 === 1 ? SLOW : 1),
       valueBytesMax: random.pick([10, 100, 5_000]),
       levels: random.pick([0, 0.5, 1]),
+      isWantedLonger: () => this.#changes.areUnderWay,
     });
     this.#faults = new Faults(world, random.fork(), options.faults === "none" ? 0 : random.pick([0, 0.2, 0.5, 1]));
-    this.#changes = new MembershipChanges(world, new SimRandom(seed), options);
+    this.#changes = new MembershipChanges(world, new SimRandom(seed), changes);
     for (const machine of world.machines) {
       machine.hasLyingSyncs = options.device === "lying";
       machine.healDisk();

@@ -17,6 +17,8 @@ export interface WorkloadOptions {
   readonly valueBytesMax: number;
   /** Chance that an operation is not at the connection's default level. */
   readonly levels: number;
+  /** Whether clients are to go on, at leisure, when they have done enough: for a while. */
+  readonly isWantedLonger?: () => boolean;
 }
 
 type Action =
@@ -33,6 +35,9 @@ type Action =
   | "expire";
 
 const COUNTERS_MAX = 4;
+/** Of those who go on: operations, and the longest pause between two. */
+const MORE_OPERATIONS = 200;
+const MORE_THINK_MS_MAX = 200;
 const EXPIRY_MS_MAX = 2_000;
 /** Where hardly anything is answered in time, clients do less than they are to: a world waits ten minutes for them. */
 const WORK_MS_MAX = 300_000;
@@ -43,6 +48,7 @@ export class Workload {
   readonly #options: WorkloadOptions;
   readonly #weights: readonly (readonly [Action, number])[];
   #left: number;
+  #more = MORE_OPERATIONS;
   #values = 0;
 
   constructor(world: World, random: SimRandom, options: WorkloadOptions) {
@@ -92,7 +98,8 @@ export class Workload {
   async readAll(): Promise<void> {
     for (const { key, nodes } of this.keys) {
       for (const node of nodes) {
-        if (this.#world.gone.has(this.#world.machines[node]!)) continue;
+        const machine = this.#world.machines[node]!;
+        if (!machine.wasStarted || this.#world.gone.has(machine)) continue;
         const client = this.#world.client(nodeName(node), "reader").at("ALL");
         await client.tryGet(key);
         if (!isCounter(key)) await client.trySiblings(key);
@@ -101,18 +108,27 @@ export class Workload {
   }
 
   async #client(name: string, random: SimRandom): Promise<void> {
-    const { machines, topology, clock } = this.#world;
+    const { topology, clock } = this.#world;
     const tokens = new Map<string, string>();
-    const home = random.below(machines.length);
+    let home = random.pick(this.#world.staying());
     const all = this.keys;
     const untilMs = clock.monotonicMs() + WORK_MS_MAX;
-    while (this.#left-- > 0 && clock.monotonicMs() < untilMs) {
-      await pause(clock, random.fraction() * this.#options.thinkMsMax);
-      const node = random.chance(0.3) ? random.below(machines.length) : home;
+    while (clock.monotonicMs() < untilMs) {
+      const isMore = this.#left-- <= 0;
+      if (isMore && !this.#goesOn()) return;
+      await pause(clock, random.fraction() * (isMore ? MORE_THINK_MS_MAX : this.#options.thinkMsMax));
+      // A client of a member that is gone turns to another one.
+      const members = this.#world.staying();
+      if (!members.includes(home)) home = random.pick(members);
+      const { index: node } = random.chance(0.3) ? random.pick(members) : home;
       const own = topology === "alone" ? all.filter(({ nodes }) => nodes[0] === node) : all;
       const client = this.#leveled(this.#world.client(nodeName(node), name), random);
       await this.#act({ client, random, tokens, own: own.map(({ key }) => key) });
     }
+  }
+
+  #goesOn(): boolean {
+    return this.#options.isWantedLonger?.() === true && this.#more-- > 0;
   }
 
   #leveled(client: WorldClient, random: SimRandom): WorldClient {

@@ -13,7 +13,7 @@ import { FailureTrap } from "./failure-trap.js";
 import { History, isAnswered, type NodeView, type Operation } from "./history.js";
 import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
-import { clientPort, nodeName, type Topology } from "./node-flags.js";
+import { clientPort, nodeName, peerPort, type Topology } from "./node-flags.js";
 import { requireQuiet } from "./quiet-checks.js";
 import { RingSight } from "./ring-sight.js";
 import { SimClient } from "./sim-client.js";
@@ -168,13 +168,39 @@ export class World {
     this.#trap.release();
   }
 
-  /** Members that have left, or were taken out: they do not come back. */
+  /** Members that have left, were taken out, or died for good: as these members they do not come back. */
   readonly gone = new Set<Machine>();
+  /** When all faults were last ended; null before. */
+  #healedMs: number | null = null;
 
   noteGone(machine: Machine): void {
     this.ledger.mayMove = true;
     this.gone.add(machine);
     this.ledger.gone.add(machine.index);
+  }
+
+  /** The machine never serves as this member again, whatever is on its disk. */
+  lose(machine: Machine, how: "kill" | "power loss"): void {
+    if (how === "kill") machine.kill();
+    else machine.powerOff();
+    this.ledger.mayMove = true;
+    this.gone.add(machine);
+    this.ledger.died(machine.index);
+  }
+
+  /** The machine has an empty disk from now on, and is to be another member: it finds the ring through any of these. */
+  renew(machine: Machine, seeds: readonly Machine[]): void {
+    if (machine.state === "off") machine.powerOn();
+    machine.wipe();
+    delete machine.extraSettings.replace;
+    machine.extraSettings.seeds = seeds.map(({ index, name }) => `${name}:${peerPort(index)}`).join(",");
+    this.ledger.reborn(machine.index);
+    this.gone.delete(machine);
+  }
+
+  /** Virtual time since all was healed, or since then, whichever is less; 0 before. */
+  calmMsSince(sinceMs: number): number {
+    return this.#healedMs === null ? 0 : this.nowMs - Math.max(sinceMs, this.#healedMs);
   }
 
   get nowMs(): number {
@@ -269,11 +295,12 @@ export class World {
       if (machine.state !== "down") return;
       const outcome: StartOutcome = await machine.start();
       if (outcome === "up" || outcome === "died") return;
-      if (outcome.failure.message.includes("was removed from its cluster")) {
+      if (isRemoval(outcome)) {
         this.noteGone(machine);
         return;
       }
-      if (outcome.failure.code !== "IO")
+      // One that has left learns of it: the next start is refused.
+      if (outcome.failure.code !== "IO" && outcome.failure.code !== "CLOSED")
         throw new Violation(null, `${machine.name} does not start: ${outcome.failure.message}`);
       await pause(this.clock, START_AGAIN_MS);
     }
@@ -304,16 +331,18 @@ export class World {
     return this.machines.filter((machine) => machine.wasStarted && !this.gone.has(machine));
   }
 
-  /** Ends every fault of network and disks, and brings every machine up. */
+  /** Ends every fault of network and disks, and brings every machine up that was ever started. */
   async heal(): Promise<void> {
     this.network.heal();
     for (const machine of this.machines) {
       machine.healDisk();
       machine.thaw();
+      if (this.gone.has(machine) || !machine.wasStarted) continue;
       await this.until(() => machine.state !== "starting" && machine.state !== "stopping", RUN_MS_MAX);
       if (machine.hasFailedSync) machine.kill();
       await this.bringUp(machine);
     }
+    this.#healedMs = this.nowMs;
   }
 
   /**
@@ -347,7 +376,7 @@ export class World {
 
   /** A read that is refused is made again: a node may be about to link itself with another still. */
   async #readAllKeys(withinMs: number): Promise<void> {
-    const reader = this.client(this.machines[0]!.name, "repairer").at("ALL");
+    const reader = this.client(this.staying()[0]!.name, "repairer").at("ALL");
     const untilMs = this.nowMs + withinMs;
     for (const key of this.ledger.keys) {
       while (!isAnswered(await this.run(reader.tryGet(key))) && this.nowMs < untilMs) await this.pass(READ_AGAIN_MS);
@@ -453,6 +482,11 @@ export class World {
       this.#silences.delete(machine.index);
     }
   }
+}
+
+/** A start that was refused because the member was removed. */
+export function isRemoval(outcome: StartOutcome): boolean {
+  return typeof outcome === "object" && outcome.failure.message.includes("was removed from its cluster");
 }
 
 /** Keys of nodes that are rings of one name their ring: `n2-...`. Others are of the first. */
