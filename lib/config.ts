@@ -19,9 +19,9 @@ const PORT_MAX = 65_535;
 
 const consistency = choice({
   name: "consistency",
-  default: "QUORUM",
-  values: ["ONE", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"],
-  why: "consistency level of a new connection",
+  default: "auto",
+  values: ["auto", "ONE", "QUORUM", "ALL", "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM"],
+  why: "consistency level of a new connection; auto is QUORUM in one data centre, LOCAL_QUORUM in several",
 });
 
 const conflicts = choice({

@@ -28,7 +28,7 @@ export const copySettings = {
     min: 1,
     max: 4_096,
     change: "at run time",
-    why: "kept writes that are under way at once to a member that is back",
+    why: "kept writes that are under way at once, to all members that are back together",
   }),
   handoffRateBytes: bytes({
     name: "handoff-rate-bytes",

@@ -104,6 +104,7 @@ export function whereText(where: WhereReply, style: Style): string {
   const columns: readonly Column<WhereLine>[] = [
     { title: "rank", align: "right", cell: ({ row }) => (row === null ? "" : String(row.rank)) },
     { title: "member", align: "left", cell: ({ row }) => (row === null ? "" : nameOf(row)) },
+    ...(new Set(where.members.map(({ dc }) => dc)).size > 1 ? [dcColumn] : []),
     { title: "role", align: "left", cell: ({ row }) => row?.role ?? "" },
     { title: "state", align: "left", cell: ({ row }) => row?.state ?? "", paint: ({ row }) => paintOf(row?.state ?? "up") },
     { title: "answer", align: "left", cell: ({ row }) => row?.answer ?? "", paint: ({ row }) => paintOfAnswer(row) },
@@ -124,6 +125,9 @@ export function whereText(where: WhereReply, style: Style): string {
     paragraph(notes.map(printable)),
   ].join("");
 }
+
+/** Where there are several. */
+const dcColumn: Column<WhereLine> = { title: "dc", align: "left", cell: ({ row }) => row?.dc ?? "" };
 
 /** A member's line has its first version; its further versions have lines of their own. */
 interface WhereLine {

@@ -175,6 +175,8 @@ export type WhereAnswer =
 export interface WhereTarget {
   readonly id: string;
   readonly name: string;
+  /** Null where there is no ring. */
+  readonly dc: string | null;
   /** `new owner`: it takes the slot over by the change that is under way. */
   readonly role: "replica" | "new owner";
   /** Place in the order of preference, from 1. */

@@ -109,10 +109,11 @@ function consistency(options: ConsistencyOptions, call: ClientCall): void {
 
 function replySettings(options: ConsistencyOptions, session: ClientSession, reply: Reply): void {
   const { quorum, standIns, conflicts } = session.scope.consistency;
-  const sizes = quorumSizes(quorum, options.copies());
+  const copies = options.copies();
+  const sizes = quorumSizes(quorum, copies);
   reply.map(6);
   reply.bulk("level");
-  reply.bulk(formatQuorum(quorum));
+  reply.bulk(formatQuorum(quorum, copies));
   reply.bulk("n");
   reply.integer(sizes.copies);
   reply.bulk("r");

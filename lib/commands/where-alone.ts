@@ -14,7 +14,14 @@ export async function whereAlone(options: {
   const scope: Scope = { ...options.scope, consistency: { ...options.scope.consistency, conflicts: "newest" } };
   const siblings = await keyspace.siblings(scope, key);
   const newest = await keyspace.read(scope, key);
-  const target = { id: shortId(self.id), name: `${self.ip}:${self.port}`, role: "replica", rank: 1, state: "up" } as const;
+  const target = {
+    id: shortId(self.id),
+    name: `${self.ip}:${self.port}`,
+    dc: null,
+    role: "replica",
+    rank: 1,
+    state: "up",
+  } as const;
   return { slot: slotOf(key), members: [{ ...target, ...answerOf(siblings, newest) }] };
 }
 

@@ -1,6 +1,6 @@
 /**
  * Takes commands that read their keys, decide and write to where that is decided: the first reachable replica, in the order of
- * preference. While nodes agree who that is, such commands of a key run one after the other, on one node.
+ * preference, which at LOCAL levels is one of this data centre and at all others the same for all of them. While nodes agree who that is, such commands of a key run one after the other, on one node.
  */
 import { background } from "../background.js";
 import { latin1Of } from "../bytes/latin1.js";
@@ -10,6 +10,7 @@ import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import { DurableAnswer } from "../replica/durable-answer.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
+import type { Quorum } from "./consistency.js";
 import { LeasesGiven, LeasesTaken } from "./decision-leases.js";
 import { Forward } from "./forward.js";
 import {
@@ -103,7 +104,7 @@ export class CommandForwarding implements CommandRouting {
     if (scope.forwarded !== undefined || scope.hold !== null) return null;
     const plan = this.#planOf(this.#context.replica.keys.of(scope.database, key));
     if (plan.isAlone) return null;
-    const first = this.#firstOf(plan);
+    const first = this.#firstOf(plan.deciders(scope.consistency.quorum));
     return first === this.#context.selfId ? null : first;
   }
 
@@ -113,7 +114,9 @@ export class CommandForwarding implements CommandRouting {
     const deadline = this.#local.deadline(scope);
     const writeId = this.#requests.nextWriteId();
     const stamp = this.#context.replica.nextStamp();
-    const { database, consistency } = scope;
+    const { database } = scope;
+    const quorum = this.#planOf(dataKeys[0]!).quorumElsewhere(scope.consistency.quorum);
+    const consistency = { ...scope.consistency, quorum };
     const command = { protocol, database, consistency, args };
     const forwarded = { writeId, deadlineMs: deadline.atMs, stamp };
     const send = (hold: Hold): Promise<string> =>
@@ -121,7 +124,7 @@ export class CommandForwarding implements CommandRouting {
         const forward = new Forward(this.#context, {
           kind: ForwardKind.command,
           route: () => ({
-            ...this.#candidatesFor(dataKeys, () => this.#runHere(command, forwarded, hold)),
+            ...this.#candidatesFor(dataKeys, quorum, () => this.#runHere(command, forwarded, hold)),
             payloadFor: (spareMs, leaseNumber) => {
               const ringVersion = this.#plans.ring.document.version;
               return encodeCommand({ ...command, ringVersion, spareMs, leaseNumber, stamp, writeId });
@@ -186,22 +189,23 @@ export class CommandForwarding implements CommandRouting {
     }
   }
 
-  /** The owners before this node, those that can be reached; then, if it is an owner itself, this node; then the others. */
+  /** The deciders before this node, those that can be reached; then, if it is one itself, this node; then the others. */
   #candidatesFor(
     dataKeys: readonly string[],
+    quorum: Quorum,
     runHere: () => Promise<Buffer>,
   ): { readonly candidates: readonly MemberId[]; readonly here: (() => Promise<Buffer>) | null } {
-    const plan = this.#planOf(dataKeys[0]!);
+    const deciders = this.#planOf(dataKeys[0]!).deciders(quorum);
     const { selfId, health } = this.#context;
-    const first = this.#firstOf(plan);
+    const first = this.#firstOf(deciders);
     // Several keys agree on the first only. While they waited for their turns, that may have come to be this node.
     if (dataKeys.length > 1) {
       const isHere = first === null || first === selfId;
       return isHere ? { candidates: [], here: runHere } : { candidates: [first], here: null };
     }
-    const { owners, selfPosition } = plan;
+    const selfPosition = deciders.indexOf(selfId);
     const isSelfOwner = selfPosition >= 0;
-    const reachable = owners.filter((owner, at) => {
+    const reachable = deciders.filter((owner, at) => {
       return owner !== selfId && health.isUsable(owner) && (!isSelfOwner || at < selfPosition);
     });
     const candidates = [...reachable].sort((a, b) => Number(b === first) - Number(a === first));
@@ -212,10 +216,10 @@ export class CommandForwarding implements CommandRouting {
    * The first owner that has not stopped answering; failing that, one that is linked at all. This node always answers itself.
    * A busy moment of an owner changes nothing: a node that noticed and one that did not would both have the command decided.
    */
-  #firstOf(plan: SlotPlan): MemberId | null {
+  #firstOf(deciders: readonly MemberId[]): MemberId | null {
     const { selfId, health } = this.#context;
     let linked: MemberId | null = null;
-    for (const owner of plan.owners) {
+    for (const owner of deciders) {
       if (owner === selfId || health.isAnswering(owner)) return owner;
       if (linked === null && health.isUsable(owner)) linked = owner;
     }

@@ -10,6 +10,12 @@ export type Quorum =
   | { readonly kind: "level"; readonly level: Level }
   | { readonly kind: "numbers"; readonly read: number; readonly write: number };
 
+/**
+ * Where nothing is said: LOCAL_QUORUM, which in a ring of one data centre is QUORUM and is called so. One for as long as a
+ * connection lives, also while its ring comes to have a second data centre.
+ */
+export const AUTO_QUORUM: Quorum = { kind: "level", level: "LOCAL_QUORUM" };
+
 export interface Consistency {
   readonly quorum: Quorum;
   /** May stand-ins count towards the quorum? */
@@ -118,6 +124,7 @@ function countOf(word: string | undefined, most: number): number | null {
 }
 
 /** The quorum in the words that CONSISTENCY takes. */
-export function formatQuorum(quorum: Quorum): string {
+export function formatQuorum(quorum: Quorum, copies: Copies): string {
+  if (quorum === AUTO_QUORUM && copies.elsewhere.length === 0) return "QUORUM";
   return quorum.kind === "level" ? quorum.level : `READ ${quorum.read} WRITE ${quorum.write}`;
 }

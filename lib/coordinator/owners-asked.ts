@@ -3,7 +3,7 @@
  * slots together. Where one does not answer, others are asked about its slots instead.
  *
  * Who is asked about a slot is chosen so that few members are asked at all: this node first, then those that answer promptly,
- * in the order of the ring from this node on, so that nodes do not all turn to the same one.
+ * of this data centre before others, in the order of the ring from this node on, so that nodes do not all turn to the same one.
  */
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
@@ -184,7 +184,8 @@ export class OwnersAsked<Answer> {
       const steps = (plan.ring.indexOf(id)! - (plan.ring.indexOf(selfId) ?? 0) + members) % members;
       const failedMs = this.#options.failures.get(id);
       const isShunned = failedMs !== undefined && clock.monotonicMs() - failedMs < SHUNNED_MS;
-      if (isShunned || health.isQuiet(id)) return members + steps;
+      if (isShunned || health.isQuiet(id)) return 2 * members + steps;
+      if (plan.owners.indexOf(id) >= plan.nearCount) return members + steps;
       return id === selfId ? -1 : steps;
     };
     return [...candidates].sort((a, b) => costOf(a) - costOf(b));

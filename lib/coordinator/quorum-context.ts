@@ -25,7 +25,8 @@ export interface QuorumContext {
 
 /**
  * The next member that may stand in for a replica of the slot in data centre `centre`: linked, prompt, no replica of the slot,
- * and not among `used`; this node only where it is said.
+ * and not among `used`; this node only where it is said. `elsewhere`: may it be of another data centre? At LOCAL and EACH levels
+ * such a one would not count.
  */
 export function standInFor(
   context: QuorumContext,
@@ -34,12 +35,15 @@ export function standInFor(
     readonly slot: number;
     readonly centre: string;
     readonly used: ReadonlySet<MemberId> | null;
+    readonly elsewhere: "too" | "not";
     readonly self?: "too";
   },
 ): MemberId | null {
   const { members, current } = plan.ring;
   for (const index of current.candidatesAfter(place.slot, place.centre)) {
-    const { id } = members[index]!;
+    const { id, dc } = members[index]!;
+    // Those of the data centre come first.
+    if (place.elsewhere === "not" && dc !== place.centre) return null;
     if (place.used?.has(id) || plan.isOwner(id)) continue;
     if (id === context.selfId ? place.self === "too" : context.health.isPrompt(id)) return id;
   }

@@ -3,6 +3,9 @@
  *
  * Answers are counted in groups. Levels that count over all copies have one group with every replica in it, the LOCAL
  * levels one with the replicas of the data centre that the client speaks to, EACH_QUORUM one for each data centre.
+ *
+ * A decision reads a majority of those that its level counts: at LOCAL levels of its own data centre, so that none needs another
+ * one that is cut off; at all others of all copies.
  */
 import { unreachable } from "../assert.js";
 import type { Level, Quorum } from "./consistency.js";
@@ -13,6 +16,8 @@ export const NO_GROUP = -1;
 export interface QuorumNeeds {
   /** For each replica, in the order given: its group, or NO_GROUP. */
   readonly groups: readonly number[];
+  /** Whose answers count: all alike, those of one data centre, or those of each by themselves. */
+  readonly counts: "all" | "local" | "each";
   /** For each group how many of its replicas must answer to a read, and to a write: at least 1, at most its size. */
   readonly reads: readonly number[];
   readonly writes: readonly number[];
@@ -25,13 +30,37 @@ export interface QuorumNeeds {
 export function quorumNeeds(quorum: Quorum, centres: readonly string[], localCentre: string): QuorumNeeds {
   if (quorum.kind === "numbers") {
     const { length } = centres;
-    return { groups: centres.map(() => 0), reads: [Math.min(quorum.read, length)], writes: [Math.min(quorum.write, length)] };
+    const reads = [Math.min(quorum.read, length)];
+    return { groups: centres.map(() => 0), counts: "all", reads, writes: [Math.min(quorum.write, length)] };
   }
-  const groups = groupsOf(quorum.level, centres, localCentre);
+  const level = levelAt(quorum.level, centres.includes(localCentre));
+  const groups = groupsOf(level, centres, localCentre);
   const sizes: number[] = [];
   for (const group of groups) if (group !== NO_GROUP) sizes[group] = (sizes[group] ?? 0) + 1;
-  const needs = sizes.map((size) => needOf(quorum.level, size));
-  return { groups, reads: needs, writes: needs };
+  const needs = sizes.map((size) => needOf(level, size));
+  return { groups, counts: countsOf(level), reads: needs, writes: needs };
+}
+
+/** What a decision at this quorum reads at least. */
+export function majorityFor(quorum: Quorum): Quorum {
+  const isLocal = quorum.kind === "level" && isLocalLevel(quorum.level);
+  return { kind: "level", level: isLocal ? "LOCAL_QUORUM" : "QUORUM" };
+}
+
+/** True of the levels that count in one data centre only. */
+export function isLocalLevel(level: Level): boolean {
+  return level === "LOCAL_ONE" || level === "LOCAL_QUORUM";
+}
+
+/** The level that it comes to where the client's data centre has copies, or has none: then its users are served from elsewhere. */
+export function levelAt(level: Level, hasLocalCopies: boolean): Level {
+  if (hasLocalCopies || !isLocalLevel(level)) return level;
+  return level === "LOCAL_ONE" ? "ONE" : "QUORUM";
+}
+
+function countsOf(level: Level): QuorumNeeds["counts"] {
+  if (isLocalLevel(level)) return "local";
+  return level === "EACH_QUORUM" ? "each" : "all";
 }
 
 function groupsOf(level: Level, centres: readonly string[], localCentre: string): readonly number[] {
@@ -42,7 +71,6 @@ function groupsOf(level: Level, centres: readonly string[], localCentre: string)
       return centres.map(() => 0);
     case "LOCAL_ONE":
     case "LOCAL_QUORUM":
-      if (!centres.includes(localCentre)) return centres.map(() => 0);
       return centres.map((centre) => (centre === localCentre ? 0 : NO_GROUP));
     case "EACH_QUORUM": {
       const names = [...new Set(centres)];

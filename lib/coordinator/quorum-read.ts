@@ -214,7 +214,8 @@ export class QuorumRead implements Request, ReadOnItsWay {
     if (this.#standIns === "strict") return false;
     const slot = slotOfDataKey(this.#dataKey);
     const centre = this.#plan.centreOf(position);
-    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used, self: "too" });
+    const elsewhere = this.#needs.counts === "all" ? "too" : "not";
+    const standIn = standInFor(this.#context, this.#plan, { slot, centre, used: this.#used, elsewhere, self: "too" });
     if (standIn === null) return false;
     this.#used ??= new Set();
     this.#used.add(standIn);

@@ -16,6 +16,7 @@ import { DurableAnswer } from "../replica/durable-answer.js";
 import { type EncodedRecord, encodedRecordOf, ownedBytesOf } from "../replica/encoded-record.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { MintedDot } from "../replica/replica.js";
+import type { Quorum } from "./consistency.js";
 import type { Deadline } from "./deadline.js";
 import { Forward, type Route } from "./forward.js";
 import {
@@ -142,7 +143,7 @@ export class QuorumRequests {
     await sent.all();
   }
 
-  /** Reads what a decision needs: at the larger of R and a majority, or at R where that cannot be reached; repairs what lacks it. */
+  /** Reads what a decision needs: at the larger of R and a majority of those that count, or at R where that cannot be reached; repairs what lacks it. */
   async refresh(scope: Scope, dataKey: string, deadline: Deadline): Promise<void> {
     await this.decisionRecord(scope, dataKey, deadline, () => undefined);
   }
@@ -253,11 +254,13 @@ export class QuorumRequests {
   #routeOf(write: WriteToMake): Route {
     const { scope, dataKey, spec, self } = write;
     const plan = this.planOf(dataKey);
-    const { consistency, forwarded } = scope;
+    const { forwarded } = scope;
     const { selfId } = this.#context;
-    const owners = this.#reachableOwners(plan);
+    const quorum = plan.quorumElsewhere(scope.consistency.quorum);
+    const consistency = { ...scope.consistency, quorum };
+    const owners = this.#reachableOwners(plan, quorum);
     const isForStandIn = owners.length === 0;
-    const standIns = isForStandIn && consistency.standIns === "sloppy" ? this.#standInsFor(plan, dataKey) : [];
+    const standIns = isForStandIn && consistency.standIns === "sloppy" ? this.#standInsFor(plan, quorum, dataKey) : [];
     const others = standIns.filter((id) => id !== selfId);
     const isStandIn = self === "too" && standIns.includes(selfId);
     const isFirst = isStandIn && standIns[0] === selfId;
@@ -293,20 +296,23 @@ export class QuorumRequests {
     }
   }
 
-  /** The owners that can be reached, nearest first, prompt ones before quiet ones. */
-  #reachableOwners(plan: SlotPlan): MemberId[] {
+  /** The owners that count and can be reached, nearest first, prompt ones before quiet ones. */
+  #reachableOwners(plan: SlotPlan, quorum: Quorum): MemberId[] {
     const { health, selfId } = this.#context;
-    const linked = plan.owners.filter((owner) => owner !== selfId && health.isUsable(owner));
+    const counting = plan.owners.slice(0, plan.countingAt(quorum));
+    const linked = counting.filter((owner) => owner !== selfId && health.isUsable(owner));
     const quiet = linked.filter((owner) => health.isQuiet(owner));
     return [...linked.filter((owner) => !quiet.includes(owner)), ...quiet];
   }
 
   /** Healthy members after the owners on the ring, this one among them; none that is about to keep a copy of its own. */
-  #standInsFor(plan: SlotPlan, dataKey: string): MemberId[] {
+  #standInsFor(plan: SlotPlan, quorum: Quorum, dataKey: string): MemberId[] {
     const { health, selfId } = this.#context;
     const { members, current } = plan.ring;
-    const after = [...current.candidatesAfter(slotOfDataKey(dataKey), plan.centreOf(0))].map((index) => members[index]!.id);
-    return after.filter((id) => !plan.isOwner(id) && (id === selfId || health.isPrompt(id)));
+    const centre = plan.centreOf(0);
+    const after = [...current.candidatesAfter(slotOfDataKey(dataKey), centre)].map((index) => members[index]!);
+    const counting = plan.needs(quorum).counts === "all" ? after : after.filter(({ dc }) => dc === centre);
+    return counting.map(({ id }) => id).filter((id) => !plan.isOwner(id) && (id === selfId || health.isPrompt(id)));
   }
 
   /** A write that another member passes on. */

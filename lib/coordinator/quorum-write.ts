@@ -4,6 +4,9 @@
  * where there is none left, this node keeps a mark that the member lacks the record. The client is told when the tally says so;
  * the rest is seen to afterwards.
  *
+ * To each other data centre the record goes once: one owner there passes it on. Owners that count for nothing at this level, those
+ * of other data centres at a LOCAL one, are not waited for and not stood in for: who of them does not have it is marked.
+ *
  * INVARIANT: every owner that did not acknowledge has a hint, here or on a stand-in, by the time nothing is in flight.
  */
 import { background } from "../background.js";
@@ -13,47 +16,42 @@ import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import { slotOfDataKey } from "../replica/data-key.js";
 import { encodedRecordOf } from "../replica/encoded-record.js";
-import type { StoreHead } from "../replica/remote-replicas.js";
-import type { EncodedRecord, MintedDot, Records } from "../replica/replica.js";
+import type { EncodedRecord, MintedDot } from "../replica/replica.js";
 import { AnswerStatus } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
 import type { BeginLimit } from "./begin-limit.js";
-import type { Quorum } from "./consistency.js";
 import type { Lateness, Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
+import { mintAbove } from "./mint-above.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
-import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
+import type { TallyVerdict } from "./quorum-tally.js";
 import type { QuorumWriteOptions, WriteSoFar } from "./quorum-write-options.js";
-import type { SlotPlan } from "./slot-plan.js";
-import { listsOf } from "./small-lists.js";
+import { relayFirst } from "./relay-choice.js";
 import { Soon } from "./soon.js";
-import { Relaunch, type Role, StoreCall, UncoveredSeen, WriteMarks, type WriteOnItsWay, writeReached } from "./write-calls.js";
+import {
+  headOf,
+  Relaunch,
+  type Role,
+  StoreCall,
+  UncoveredSeen,
+  WriteMarks,
+  type WriteOnItsWay,
+  writeReached,
+} from "./write-calls.js";
+import { WriteProgress } from "./write-progress.js";
 
 /** A write is sent anew at most so often: above what others held, and by a newer ring. */
 const ROUNDS_MAX = 4;
 
-const TOO_LATE = "others hold something newer, and it was passed on too late to be made above that; it may still take effect";
-
-const OWNER = 1;
-const PARTNER = 2;
-const STOOD_IN = 2;
-const STAND_IN_CALL = 16;
-/** Bits of a place that say that something is open. */
-const OPEN = ~((OWNER | PARTNER) << STOOD_IN);
-
-const zeros = listsOf(0);
-
-export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
+export class QuorumWrite extends WriteProgress implements TurnWork, Request, WriteOnItsWay {
   readonly #context: QuorumContext;
-  #plan: SlotPlan;
   readonly #dataKey: string;
-  readonly #quorum: Quorum;
-  readonly #standIns: "strict" | "sloppy";
   readonly #sink: Sink<void>;
   readonly deadlineMs: number;
   hedgeAtMs: number;
   isHedged = false;
-  #tally: QuorumTally;
+  /** Others pass it on in their data centres. */
+  #isPassedOn = false;
   /** Counts the sendings: answers to an earlier one do not count for a later. */
   round = 0;
   #sentMs = 0;
@@ -61,13 +59,6 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   /** The disk has told what became of this node's own copy. */
   #isOwnKnown = false;
   #isTold = false;
-  /** Calls without an answer. */
-  #open = 0;
-  /**
-   * By position: whose call is open (OWNER, PARTNER), who of them is stood in for (the same, shifted by STOOD_IN), and above
-   * that how many calls to stand-ins are open.
-   */
-  #places: number[];
   readonly #marks: WriteMarks;
   /** A newer ring is being fetched, after which it is sent anew. */
   #isRingAwaited = false;
@@ -84,11 +75,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #isMinting = false;
 
   constructor(context: QuorumContext, options: QuorumWriteOptions) {
+    super(context.plans.of(slotOfDataKey(options.dataKey)), options.quorum, options.standIns);
     this.#context = context;
     this.#dataKey = options.dataKey;
-    this.#quorum = options.quorum;
-    this.#plan = context.plans.of(slotOfDataKey(options.dataKey));
-    this.#standIns = options.standIns;
     this.#sink = options.sink;
     this.#plain = options.plain;
     this.#begin = options.begin;
@@ -99,8 +88,6 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.deadlineMs = options.deadlineMs;
     this.hedgeAtMs = options.deadlineMs;
     this.#marks = new WriteMarks(context.hints, options.dataKey);
-    this.#places = zeros(this.#plan.owners.length);
-    this.#tally = this.#newTally();
   }
 
   /** The record is stored here: sends it at the end of this turn. */
@@ -110,7 +97,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   }
 
   get isSettled(): boolean {
-    return this.#isTold && this.#open === 0;
+    return this.#isTold && this.open === 0;
   }
 
   // TurnWork: what the disk says.
@@ -132,7 +119,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     if (round !== this.round) return;
     this.#isLaunched = true;
     // By the ring as it is now: whoever reads this node's copy for a new owner relies on it.
-    this.#usePlan(this.#context.plans.of(slotOfDataKey(this.#dataKey)));
+    const plan = this.#context.plans.of(slotOfDataKey(this.#dataKey));
+    if (plan !== this.plan) this.beginAnew(plan);
     try {
       this.#launch();
     } catch (error) {
@@ -144,22 +132,23 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   onDurable(round: number): void {
     if (round !== this.round) return;
     this.#isOwnKnown = true;
-    if (this.#isHint) return this.#settle(this.#tally.stoodIn(0));
+    const standsIn = this.#isHint && this.plan.standsInHere(this.quorum, 0);
+    if (this.#isHint) return this.#settle(standsIn ? this.tally.stoodIn(0) : this.tally.gaveUp(0));
     const { selfId } = this.#context;
-    const { selfPosition, partners } = this.#plan;
-    if (selfPosition >= 0) this.#settle(this.#tally.answered(selfPosition));
+    const { selfPosition, partners } = this.plan;
+    if (selfPosition >= 0) this.#settle(this.tally.answered(selfPosition));
     const asPartner = partners.indexOf(selfId);
-    if (asPartner >= 0) this.#settle(this.#tally.answered(asPartner, "partner"));
-    this.#settle(this.#tally.verdict);
+    if (asPartner >= 0) this.#settle(this.tally.answered(asPartner, "partner"));
+    this.#settle(this.tally.verdict);
   }
 
   onLost(round: number, error: OperatingError): void {
     if (round !== this.round) return;
     this.#isOwnKnown = true;
     if (this.#isLaunched) {
-      const { selfPosition } = this.#plan;
-      this.#settle(selfPosition >= 0 ? this.#tally.gaveUp(selfPosition) : this.#tally.verdict);
-    } else if (round === 0) this.#fail(error);
+      const { selfPosition } = this.plan;
+      this.#settle(selfPosition >= 0 ? this.tally.gaveUp(selfPosition) : this.tally.verdict);
+    } else if (round === 0) this.#end(error);
     // What an earlier round stored is here, and its answers count no longer.
     else this.#abandon(error);
   }
@@ -167,16 +156,17 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   // Request: what time says.
 
   hedge(isLate: Lateness): boolean {
-    const { owners, partners } = this.#plan;
     const agoMs = this.#context.health.nowMs() - this.#sentMs;
-    const late: { readonly position: number; readonly target: MemberId }[] = [];
-    for (let position = 0; position < owners.length; position++) {
-      const place = this.#places[position]!;
-      const open = place & ~(place >> STOOD_IN);
-      if ((open & OWNER) !== 0 && isLate(owners[position]!, agoMs)) late.push({ position, target: owners[position]! });
-      if ((open & PARTNER) !== 0 && isLate(partners[position]!, agoMs)) late.push({ position, target: partners[position]! });
-    }
+    const late = this.lateTargets((target) => isLate(target, agoMs));
     if (late.length === 0) return false;
+    if (this.#isPassedOn) {
+      // Whoever was to pass it on may be the one that is late.
+      this.#isPassedOn = false;
+      const passedOn = late.filter(({ position }) => position >= this.plan.nearCount);
+      for (const { position, target } of passedOn) this.#sendAgainSoon(position, target);
+      this.hedgeAtMs = this.#sentMs + 2 * agoMs;
+      if (passedOn.length > 0) return false;
+    }
     // A mark helps nobody to an answer: where nobody else can stand in, it waits until the call has failed.
     const helps = this.#nextStandIn(late[0]!.position) !== null;
     if (helps) for (const { position, target } of late) this.#standInSoon(position, target);
@@ -185,7 +175,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   }
 
   expire(): void {
-    this.#fail(this.#quorumError());
+    this.#end(this.#quorumError());
   }
 
   // Sending.
@@ -194,8 +184,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.#withRecord((record) => this.#sendToAll(record));
     this.#record = null;
     // Last, for it may look into the engine, which ends what is at hand.
-    for (const [position, owner] of this.#plan.owners.entries())
-      if (this.#hasBefore(owner)) this.#settle(this.#tally.answered(position));
+    for (const [position, owner] of this.plan.owners.entries())
+      if (this.#hasBefore(owner)) this.#settle(this.tally.answered(position));
   }
 
   #noteNewer(record: RecordView | null): void {
@@ -208,33 +198,59 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
 
   #sendToAll(record: EncodedRecord): void {
     const { health, selfId } = this.#context;
-    const { owners, partners, extras, pairs } = this.#plan;
+    const { owners, partners, extras, pairs, nearCount, far } = this.plan;
     this.#sentMs = health.nowMs();
     this.hedgeAtMs = this.#sentMs;
     for (let position = 0; position < owners.length; position++) {
-      // For the first owner this node stands in itself.
-      const isSeenTo = owners[position] === selfId || (this.#isHint && position === 0);
-      if (!isSeenTo && !this.#hasBefore(owners[position]!)) this.#sendToOwner(position, owners[position]!, "owner", record);
+      const owner = owners[position]!;
+      if (position < nearCount && this.#isToBeSent(position)) this.#sendToOwner(position, owner, "owner", record, null);
       if (pairs === undefined) continue;
       const partner = partners[position]!;
-      if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record);
+      if (partner !== null && partner !== selfId) this.#sendToOwner(position, partner, "partner", record, null);
     }
-    for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record);
+    for (const extra of extras) if (extra !== selfId) this.#sendToOwner(-1, extra, "extra", record, null);
+    for (const positions of far) this.#sendFar(positions, record);
   }
 
-  #sendToOwner(position: number, to: MemberId, role: Role, record: EncodedRecord): void {
+  #isToBeSent(position: number): boolean {
+    // For the first owner this node stands in itself.
+    if (position === this.plan.selfPosition || (this.#isHint && position === 0)) return false;
+    return !this.#hasBefore(this.plan.owners[position]!);
+  }
+
+  /** One copy for the owners of another data centre. */
+  #sendFar(positions: readonly number[], record: EncodedRecord): void {
+    const { remote, health } = this.#context;
+    const calls: StoreCall[] = [];
+    // One that others were late for is not trusted to a relay again.
+    const isAlone = this.#resume !== undefined;
+    for (const position of positions) {
+      if (!this.#isToBeSent(position)) continue;
+      this.#sendToOwner(position, this.plan.owners[position]!, "owner", record, isAlone ? null : calls);
+    }
+    this.#isPassedOn ||= calls.length > 1;
+    if (calls.length > 0)
+      remote.relaySoon(relayFirst(calls, health, this.plan.relayShift), headOf(this.plan, this.#dataKey, null), record);
+  }
+
+  /** `calls`: it does not leave by itself, but is added to these. */
+  #sendToOwner(position: number, to: MemberId, role: Role, record: EncodedRecord, calls: StoreCall[] | null): void {
     const { health } = this.#context;
     const link = health.linkOf(to);
     if (link === null || !link.isUsable) return this.#standIn(position, to, record);
-    this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMsOf(link));
     const isQuiet = health.isQuietNow(link) || this.#resume?.late.has(to) === true;
-    this.#send(position, to, role, null, record);
+    const counts = position < this.counting;
+    if (isQuiet && !counts) return this.#standIn(position, to, record);
+    if (counts) this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMsOf(link));
+    const call = this.#beginCall(position, to, role, null);
+    if (calls === null) this.#context.remote.storeSoon(call, headOf(this.plan, this.#dataKey, null), record);
+    else calls.push(call);
     if (isQuiet && this.#nextStandIn(position) !== null) this.#standIn(position, to, record);
   }
 
   /** Has the next healthy member keep a hint for `target`; with none left, this node keeps a mark. */
   #standIn(position: number, target: MemberId, record: EncodedRecord): void {
-    if (position >= 0) this.#places[position]! |= this.#bitOf(position, target) << STOOD_IN;
+    this.noteStoodIn(position, target);
     const standIn = this.#nextStandIn(position);
     if (standIn === null) {
       if (!this.#isHint) this.#marks.add(target);
@@ -243,7 +259,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     }
     this.#used ??= new Set();
     this.#used.add(standIn);
-    this.#send(position, standIn, "stand-in", target, record);
+    const call = this.#beginCall(position, standIn, "stand-in", target);
+    this.#context.remote.storeSoon(call, headOf(this.plan, this.#dataKey, target), record);
   }
 
   /**
@@ -251,36 +268,42 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
    * else may have it.
    */
   #standInSoon(position: number, target: MemberId): void {
+    this.noteStoodIn(position, target);
+    this.#sendSoon(position, (record) => this.#standIn(position, target, record));
+  }
+
+  /** The same with what another was to pass on, which goes to the owner itself. */
+  #sendAgainSoon(position: number, target: MemberId): void {
+    this.#sendSoon(position, (record) => {
+      const call = this.#beginCall(position, target, "again", null);
+      this.#context.remote.storeSoon(call, headOf(this.plan, this.#dataKey, null), record);
+    });
+  }
+
+  #sendSoon(position: number, send: (record: EncodedRecord) => void): void {
     const { round } = this;
     // Until then something is open at this place.
-    if (position >= 0) this.#places[position]! |= this.#bitOf(position, target) << STOOD_IN;
-    this.#countStandIn(position, 1);
+    this.noteOther(position, 1);
     const run = (): void => {
       if (round !== this.round) return;
-      this.#countStandIn(position, -1);
-      this.#withRecord((record) => this.#standIn(position, target, record));
+      this.noteOther(position, -1);
+      this.#withRecord(send);
     };
     this.#context.turn.add(new Soon(run));
   }
 
-  #countStandIn(position: number, change: 1 | -1): void {
-    if (position >= 0) this.#places[position]! += change * STAND_IN_CALL;
-  }
-
   /** Past the deadline nothing is sent to anybody. */
   #nextStandIn(position: number): MemberId | null {
-    if (this.#context.health.nowMs() >= this.deadlineMs) return null;
+    if (position >= this.counting || this.#context.health.nowMs() >= this.deadlineMs) return null;
     const slot = slotOfDataKey(this.#dataKey);
-    const centre = this.#plan.centreOf(Math.max(0, position));
-    return standInFor(this.#context, this.#plan, { slot, centre, used: this.#used });
+    const centre = this.plan.centreOf(Math.max(0, position));
+    const elsewhere = this.plan.needs(this.quorum).counts === "all" ? "too" : "not";
+    return standInFor(this.#context, this.plan, { slot, centre, used: this.#used, elsewhere });
   }
 
-  #send(position: number, to: MemberId, role: Role, hintFor: MemberId | null, record: EncodedRecord): void {
-    const call = new StoreCall(this, { to, position, role, target: hintFor ?? to });
-    this.#open++;
-    if (role === "stand-in") this.#countStandIn(position, 1);
-    else if (position >= 0) this.#places[position]! |= role === "owner" ? OWNER : PARTNER;
-    this.#context.remote.storeSoon(call, this.#headOf(hintFor), record);
+  #beginCall(position: number, to: MemberId, role: Role, hintFor: MemberId | null): StoreCall {
+    this.noteSent(position, role);
+    return new StoreCall(this, { to, position, role, target: hintFor ?? to });
   }
 
   /** At the end of this turn, as in `#standInSoon`. */
@@ -288,15 +311,11 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     const hintFor = call.role === "stand-in" ? call.target : null;
     const run = (): void => {
       const isGone = !this.#isHint && this.#context.replica.peek(this.#dataKey) === "absent";
-      if (isGone) this.#tell();
+      if (isGone) this.#end(null);
       if (isGone || call.round !== this.round) return this.#close(call);
-      this.#withRecord((record) => this.#context.remote.store(call, this.#headOf(hintFor), record));
+      this.#withRecord((record) => this.#context.remote.store(call, headOf(this.plan, this.#dataKey, hintFor), record));
     };
     this.#context.turn.add(new Soon(run));
-  }
-
-  #headOf(hintFor: MemberId | null): StoreHead {
-    return { ringVersion: this.#plan.ring.document.version, hintFor, dataKey: this.#dataKey };
   }
 
   /** Gives the record as it is now, which covers what this write stored; reads it from the disk where it has left memory. */
@@ -311,7 +330,7 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
           return this.#marks.make();
         case "absent":
           // All was cleared since: there is nothing left to keep.
-          return this.#tell();
+          return this.#end(null);
         default:
           background(this.#withReadRecord(use));
       }
@@ -324,9 +343,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     const { round } = this;
     try {
       const { replica, hints } = this.#context;
-      const bytes = await (this.#isHint ? hints.read(this.#dataKey, this.#plan.owners) : replica.read(this.#dataKey));
+      const bytes = await (this.#isHint ? hints.read(this.#dataKey, this.plan.owners) : replica.read(this.#dataKey));
       if (round !== this.round) return;
-      if (bytes === null) return this.#tell();
+      if (bytes === null) return this.#end(null);
       if (!this.#isHint) this.#noteNewer(replica.view(bytes));
       use(encodedRecordOf(forSending(bytes)));
       this.#marks.make();
@@ -339,9 +358,9 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
   #abandon(error: unknown): void {
     if (!(error instanceof OperatingError)) throw error;
     const { selfId } = this.#context;
-    if (!this.#isHint) for (const owner of this.#plan.allOwners()) if (owner !== selfId) this.#marks.add(owner);
+    if (!this.#isHint) for (const owner of this.plan.allOwners()) if (owner !== selfId) this.#marks.add(owner);
     this.#marks.make();
-    this.#fail(error);
+    this.#end(error);
   }
 
   // Answers.
@@ -365,8 +384,8 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     const { position, role, target } = call;
     if (role !== "stand-in") this.#marks.takeBack(target);
     if (position < 0) return;
-    const side = this.#bitOf(position, target) === OWNER ? "owner" : "partner";
-    this.#settle(role === "stand-in" ? this.#tally.stoodIn(position, side) : this.#tally.answered(position, side));
+    const side = this.sideOf(position, target);
+    this.#settle(role === "stand-in" ? this.tally.stoodIn(position, side) : this.tally.answered(position, side));
   }
 
   /** The slot has other owners by now: once they are known here, they are sent the record. */
@@ -390,26 +409,20 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     if (call.round !== this.round) return;
     const { position, role, target } = call;
     // Who is stood in for has its hint, or will have it; another stand-in takes the place of one that failed.
-    const stoodIn = position < 0 ? 0 : this.#places[position]! >> STOOD_IN;
-    const isSeenTo = role !== "stand-in" && position >= 0 && (stoodIn & this.#bitOf(position, target)) !== 0;
+    const isSeenTo = role !== "stand-in" && this.isStoodIn(position, target);
+    const isPassedOn = role === "owner" && position >= this.plan.nearCount && position < this.counting;
     if (isSeenTo) this.#giveUpIfIdle(position);
+    else if (isPassedOn && this.#context.health.isUsable(target)) this.#sendAgainSoon(position, target);
     else this.#standInSoon(position, target);
   }
 
   #close(call: StoreCall): void {
-    const { position, role } = call;
-    this.#open--;
-    if (position < 0 || call.round !== this.round) return;
-    if (role === "stand-in") this.#countStandIn(position, -1);
-    else this.#places[position]! &= ~(role === "owner" ? OWNER : PARTNER);
-  }
-
-  #bitOf(position: number, target: MemberId): number {
-    return this.#plan.owners[position] === target ? OWNER : PARTNER;
+    this.open--;
+    if (call.round === this.round) this.noteClosed(call.position, call.role);
   }
 
   #giveUpIfIdle(position: number): void {
-    if (position >= 0 && (this.#places[position]! & OPEN) === 0) this.#settle(this.#tally.gaveUp(position));
+    if (this.isIdle(position)) this.#settle(this.tally.gaveUp(position));
   }
 
   // The verdict.
@@ -419,35 +432,29 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     // Where nobody can be reached that is known before the disk has told of this node's own copy, which counts.
     if (verdict.kind === "unavailable") {
       if (!this.#isOwnKnown) return;
-      return this.#fail(this.#quorumError(this.#places.filter((place) => (place & (OWNER | PARTNER)) !== 0).length));
+      return this.#end(this.#quorumError(this.asked));
     }
     if (this.#plain !== null && (this.#uncovered?.stamp ?? 0) >= this.#plain.stamp) background(this.#mintAbove(this.#plain));
-    else this.#tell();
+    else this.#end(null);
   }
 
-  /** Mints the same once more, above what others hold that this node had not seen; reads it first where it has left memory. */
-  async #mintAbove({ sequence }: MintedDot): Promise<void> {
-    const { replica } = this.#context;
-    const keys = [this.#dataKey];
-    const fetched: Records = new Map();
+  /** Mints the same once more, above what others hold that this node had not seen. */
+  #mintAbove(minted: MintedDot): Promise<void> {
     this.#plain = null;
     this.#isMinting = true;
-    try {
-      let records: Records | null;
-      while ((records = replica.gather(keys, fetched)) === null) await replica.fetch(keys, fetched);
-      if (this.#isTold) return;
-      this.#isMinting = false;
-      if (this.#begin?.isPast) throw new OperatingError("UNAVAILABLE", TOO_LATE);
-      const { stamp, context } = this.#uncovered!;
-      replica.observe(stamp);
-      // A later write of this node superseded it: that one sees to the rest.
-      if (!replica.mintAgain(this.#dataKey, records, sequence, context)) return this.#tell();
-    } catch (error) {
-      if (!(error instanceof OperatingError)) throw error;
-      return this.#fail(error);
-    }
-    this.round++;
-    this.#sendAnew();
+    return mintAbove(this.#context.replica, {
+      dataKey: this.#dataKey,
+      minted,
+      uncovered: this.#uncovered!,
+      begin: this.#begin,
+      isTold: () => this.#isTold,
+      onMinted: () => {
+        this.#isMinting = false;
+        this.round++;
+        this.#sendAnew();
+      },
+      onOver: (error) => this.#end(error),
+    });
   }
 
   /** Sends what is stored here now, by the newest ring, at the end of this turn. */
@@ -457,42 +464,21 @@ export class QuorumWrite implements TurnWork, Request, WriteOnItsWay {
     this.isHedged = false;
     this.hedgeAtMs = this.deadlineMs;
     this.#used = null;
-    this.#reset();
+    this.beginAnew(this.plan);
     this.#context.turn.add(new Relaunch(this));
   }
 
-  #usePlan(plan: SlotPlan): void {
-    if (plan === this.#plan) return;
-    this.#plan = plan;
-    this.#reset();
-  }
-
-  #reset(): void {
-    this.#places = zeros(this.#plan.owners.length);
-    this.#tally = this.#newTally();
-  }
-
-  #tell(): void {
+  /** Null: it is done. */
+  #end(error: OperatingError | null): void {
     if (this.#isTold) return;
     this.#isTold = true;
-    this.#sink.onResult();
-  }
-
-  #fail(error: OperatingError): void {
-    if (this.#isTold) return;
-    this.#isTold = true;
-    this.#sink.onFailure(error);
+    if (error === null) this.#sink.onResult();
+    else this.#sink.onFailure(error);
   }
 
   /** `asked`: those who can be reached and have yet to answer. */
   #quorumError(asked = 0): OperatingError {
-    const { reached, needed } = this.#tally.progress;
+    const { reached, needed } = this.tally.progress;
     return writeReached(reached + asked, needed);
-  }
-
-  #newTally(): QuorumTally {
-    const { groups, writes } = this.#plan.needs(this.#quorum);
-    const { pairs } = this.#plan;
-    return new QuorumTally({ groups, needs: writes, standIns: this.#standIns, pairs });
   }
 }

@@ -41,13 +41,16 @@ export class ReadGroups {
   /** Takes on a read; false when it is not one of the usual. `deadlineMs` is asked for the first read of a group. */
   tryAdd(plan: SlotPlan, scope: Scope, dataKey: string, sink: RecordSink, deadlineMs: (scope: Scope) => number): boolean {
     const { consistency } = scope;
-    if (plan.company === null || scope.forwarded !== undefined || !plan.readsTwoOfAll(consistency.quorum)) return false;
+    if (plan.company === null || scope.forwarded !== undefined) return false;
+    const needs = plan.needs(consistency.quorum);
+    // This node and another.
+    if (needs.reads.length !== 1 || needs.reads[0] !== 2) return false;
     const { replica } = this.#context;
     const bytesMax = readBytesMax(dataKey);
     if (bytesMax > BATCHED_BYTES_MAX || replica.isDoubtful) return false;
     const look = replica.peek(dataKey);
     if (look === "unread") return false;
-    const to = this.#nearest(plan);
+    const to = this.#nearest(plan, plan.countingOf(needs));
     if (to === null) return false;
     let group = this.#open.get(to);
     if (group === undefined || !group.hasRoom(bytesMax)) group = this.#begin(to, consistency, deadlineMs(scope));
@@ -61,10 +64,13 @@ export class ReadGroups {
     return true;
   }
 
-  /** The first other owner that answers promptly. */
-  #nearest({ owners }: SlotPlan): MemberId | null {
+  /** The first other owner that counts and answers promptly. */
+  #nearest({ owners }: SlotPlan, counting: number): MemberId | null {
     const { selfId, health } = this.#context;
-    for (const id of owners) if (id !== selfId && (this.#open.has(id) || health.isPrompt(id))) return id;
+    for (let position = 0; position < counting; position++) {
+      const id = owners[position]!;
+      if (id !== selfId && (this.#open.has(id) || health.isPrompt(id))) return id;
+    }
     return null;
   }
 
@@ -187,8 +193,9 @@ class ReadGroup implements TurnWork, Request, MemberCall {
   /** Where nobody else can be asked, asking once more helps nobody. */
   #hasOther(): boolean {
     const { plans, selfId, health } = this.#context;
-    const { owners } = plans.of(slotOfDataKey(this.#dataKeys[0]!));
-    return owners.some((id) => id !== selfId && id !== this.to && health.isPrompt(id));
+    const plan = plans.of(slotOfDataKey(this.#dataKeys[0]!));
+    const counting = plan.owners.slice(0, plan.countingAt(this.#quorums[0]!));
+    return counting.some((id) => id !== selfId && id !== this.to && health.isPrompt(id));
   }
 
   expire(): void {

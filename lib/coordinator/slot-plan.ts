@@ -10,18 +10,31 @@ import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
 import type { RingSight } from "../replica/readdressing.js";
 import { type Copies, LEVELS, type Quorum } from "./consistency.js";
-import { type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
+import { levelAt, majorityFor, type QuorumNeeds, quorumNeeds } from "./quorum-needs.js";
 
 /** The others that keep what this node keeps: slots with the same owners, in whatever order, have the same one. */
 export interface Company {
   readonly others: readonly MemberId[];
+  /** Those of this node's data centre. */
+  readonly near: readonly MemberId[];
+  /** Those of each of the others. */
+  readonly far: readonly (readonly MemberId[])[];
 }
 
 export class SlotPlan {
   /** The ring that it is of. */
   readonly ring: Ring;
-  /** By position, nearest first. */
+  /** By position, nearest first: those of this node's data centre, then the others, each in the order of the ring. */
   readonly owners: readonly MemberId[];
+  /** The same in the order of the ring alone, which is one for all nodes: who decides for all data centres. */
+  readonly ownersOfRing: readonly MemberId[];
+  /** So many of the first positions are of this node's data centre: these. */
+  readonly nearCount: number;
+  readonly nearOwners: readonly MemberId[];
+  /** The other positions, by data centre. */
+  readonly far: readonly (readonly number[])[];
+  /** Each node has another, so that not all turn to the same owner elsewhere to pass their writes on. */
+  readonly relayShift: number;
   /** By position: who takes it over, or null. */
   readonly partners: readonly (MemberId | null)[];
   /** Owners after the change that take over no position: they are sent every write, and count for nothing yet. */
@@ -39,7 +52,6 @@ export class SlotPlan {
   /** By level, then by numbers. */
   readonly #needsOfLevel: (QuorumNeeds | null)[] = LEVELS.map(() => null);
   readonly #needsOfNumbers = new Map<number, QuorumNeeds>();
-  #majority: QuorumNeeds | null = null;
 
   constructor(options: {
     ring: Ring;
@@ -52,19 +64,45 @@ export class SlotPlan {
     const { ring, old, next, selfId } = options;
     const { members } = ring;
     const idOf = (index: number): MemberId => members[index]!.id;
-    const arriving = next.filter((index) => !old.includes(index)).map(idOf);
+    const centreOf = (index: number): string => members[index]!.dc;
+    const near = old.filter((index) => centreOf(index) === options.localCentre);
+    const positions = near.length === old.length ? old : [...near, ...old.filter((index) => !near.includes(index))];
+    const arriving = next.filter((index) => !old.includes(index));
+    /** Of the same data centre where there is one. */
+    const partnerFor = (owner: number): MemberId | null => {
+      const at = arriving.findIndex((index) => centreOf(index) === centreOf(owner));
+      const [partner] = arriving.splice(Math.max(0, at), 1);
+      return partner === undefined ? null : idOf(partner);
+    };
     this.ring = ring;
-    this.owners = old.map(idOf);
-    this.partners = old.map((index) => (next.includes(index) ? null : (arriving.shift() ?? null)));
-    this.extras = arriving;
+    this.owners = positions.map(idOf);
+    this.ownersOfRing = positions === old ? this.owners : old.map(idOf);
+    this.partners = positions.map((index) => (next.includes(index) ? null : partnerFor(index)));
+    this.extras = arriving.map(idOf);
     const paired = this.partners.flatMap((partner, position) => (partner === null ? [] : position));
     this.pairs = paired.length === 0 ? undefined : new Set(paired);
     this.selfPosition = this.owners.indexOf(selfId);
     this.isAlone = this.owners.length === 1 && this.selfPosition === 0 && paired.length === 0 && arriving.length === 0;
     const isSteady = this.selfPosition >= 0 && paired.length === 0 && arriving.length === 0;
     this.company = isSteady ? options.companyOf(this.owners.filter((id) => id !== selfId)) : null;
-    this.#centres = old.map((index) => members[index]!.dc);
+    this.#centres = positions.map(centreOf);
     this.#localCentre = options.localCentre;
+    this.relayShift = ring.indexOf(selfId) ?? 0;
+    this.nearCount = near.length;
+    this.nearOwners = positions === old ? this.owners : near.map(idOf);
+    const others = [...new Set(this.#centres.slice(near.length))];
+    this.far = others.map((centre) => [...this.#centres.keys()].filter((position) => this.#centres[position] === centre));
+  }
+
+  /** Those who may decide at this quorum, first to last: at LOCAL levels owners of this data centre, where it has any. */
+  deciders(quorum: Quorum): readonly MemberId[] {
+    return this.needs(quorum).counts === "local" ? this.nearOwners : this.ownersOfRing;
+  }
+
+  /** What this quorum comes to here, in words that mean the same in another data centre. */
+  quorumElsewhere(quorum: Quorum): Quorum {
+    if (this.nearCount > 0 || quorum.kind !== "level") return quorum;
+    return { kind: "level", level: levelAt(quorum.level, false) };
   }
 
   /** What a request at this quorum waits for. The same object each time. */
@@ -85,30 +123,25 @@ export class SlotPlan {
     return needs;
   }
 
-  /** What a read-modify-write reads first: the larger of what the quorum reads and a majority of all. */
+  /** What a read-modify-write reads first: the larger of what the quorum reads and a majority of those that it counts. */
   needsOfDecision(quorum: Quorum): QuorumNeeds {
     const needs = this.needs(quorum);
-    const total = needs.reads.reduce((sum, count) => sum + count, 0);
-    const half = Math.floor(this.owners.length / 2) + 1;
-    if (total >= half) return needs;
-    this.#majority ??= quorumNeeds({ kind: "level", level: "QUORUM" }, this.#centres, this.#localCentre);
-    return this.#majority;
+    const majority = this.needs(majorityFor(quorum));
+    return sum(needs.reads) >= sum(majority.reads) ? needs : majority;
   }
 
-  /** How many owners a write at this quorum needs where it counts all of them alike; 0 where it does not. */
-  writesOfAll(quorum: Quorum): number {
-    const { groups, writes } = this.needs(quorum);
-    if (writes.length !== 1) return 0;
-    for (const group of groups) if (group !== 0) return 0;
-    return writes[0]!;
+  /** So many of the first positions count at this quorum. */
+  countingAt(quorum: Quorum): number {
+    return this.countingOf(this.needs(quorum));
   }
 
-  /** A read at this quorum needs two owners, whichever; this node is one, where it is an owner. */
-  readsTwoOfAll(quorum: Quorum): boolean {
-    const { groups, reads } = this.needs(quorum);
-    if (reads.length !== 1 || reads[0] !== 2) return false;
-    for (const group of groups) if (group !== 0) return false;
-    return true;
+  countingOf({ counts }: QuorumNeeds): number {
+    return counts === "local" ? this.nearCount : this.owners.length;
+  }
+
+  /** Whether who stands in here for an owner counts: at LOCAL and EACH levels only in the owner's own data centre. */
+  standsInHere(quorum: Quorum, position: number): boolean {
+    return this.needs(quorum).counts === "all" || this.#centres[position] === this.#localCentre;
   }
 
   /** The data centre of a position. */
@@ -149,7 +182,7 @@ export class SlotPlans {
   readonly #companyOf = (others: readonly MemberId[]): Company => {
     const key = [...others].sort().join();
     let company = this.#companies.get(key);
-    if (company === undefined) this.#companies.set(key, (company = { others }));
+    if (company === undefined) this.#companies.set(key, (company = this.#newCompany(others)));
     return company;
   };
   /** By slot: the version of the ring in which its owners last became others, as far as this node saw. */
@@ -223,6 +256,14 @@ export class SlotPlans {
     };
   }
 
+  #newCompany(others: readonly MemberId[]): Company {
+    const { members } = this.#ring;
+    const centreOf = (id: MemberId): string => members[this.#ring.indexOf(id)!]!.dc;
+    const near = others.filter((id) => centreOf(id) === this.#centre);
+    const centres = [...new Set(others.map(centreOf))].filter((centre) => centre !== this.#centre);
+    return { others, near, far: centres.map((centre) => others.filter((id) => centreOf(id) === centre)) };
+  }
+
   #make(slot: number): SlotPlan {
     const { old, new: next } = this.#ring.owners(slot);
     const key = `${old.join()}>${next.join()}`;
@@ -236,6 +277,10 @@ export class SlotPlans {
     this.#bySlot[slot] = number;
     return this.#plans[number]!;
   }
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((total, count) => total + count, 0);
 }
 
 /** True when both rings send the writes of a slot to the same members. */

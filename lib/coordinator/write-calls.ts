@@ -5,13 +5,14 @@ import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
 import { OperatingError } from "../errors.js";
 import type { Hints } from "../replica/hints.js";
-import type { BatchedCall, MemberFailureCode } from "../replica/remote-replicas.js";
+import type { BatchedCall, MemberFailureCode, StoreHead } from "../replica/remote-replicas.js";
 import type { MintedDot } from "../replica/replica.js";
 import { decodeUncovered, ReplicaKind } from "../replica/replica-messages.js";
 import type { TurnWork } from "../replica/turn-end.js";
+import type { SlotPlan } from "./slot-plan.js";
 
-/** A place of the plan, by what its member is to the write. */
-export type Role = "owner" | "partner" | "stand-in" | "extra";
+/** A place of the plan, by what its member is to the write. `again`: an owner that another was to pass it on to before. */
+export type Role = "owner" | "partner" | "stand-in" | "extra" | "again";
 
 /** The write, as they see it. */
 export interface WriteOnItsWay {
@@ -61,6 +62,11 @@ export class StoreCall implements BatchedCall {
   onAlone(): void {
     this.#write.onAlone(this);
   }
+}
+
+/** `hintFor`: for whom it is to be kept; null for the receiver itself. */
+export function headOf({ ring }: SlotPlan, dataKey: string, hintFor: MemberId | null): StoreHead {
+  return { ringVersion: ring.document.version, hintFor, dataKey };
 }
 
 /** A write that is to be sent once more. */

@@ -18,8 +18,10 @@ import type { TurnWork } from "../replica/turn-end.js";
 import type { Lateness, Request } from "./in-flight.js";
 import { NOBODY, type Scope, type Sink } from "./keyspace.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
+import type { QuorumNeeds } from "./quorum-needs.js";
 import { QuorumWrite } from "./quorum-write.js";
 import type { WriteSoFar } from "./quorum-write-options.js";
+import { relayFirst } from "./relay-choice.js";
 import type { Company, SlotPlan } from "./slot-plan.js";
 import { Soon } from "./soon.js";
 import { UncoveredSeen, writeReached } from "./write-calls.js";
@@ -56,8 +58,9 @@ export class WriteGroups {
     const { company } = plan;
     if (company === null || scope.forwarded !== undefined) return false;
     const { quorum, standIns } = scope.consistency;
-    const needed = plan.writesOfAll(quorum);
-    if (needed === 0) return false;
+    const { counts, writes } = plan.needs(quorum);
+    if (writes.length !== 1) return false;
+    const needed = writes[0]!;
     const { replica } = this.#context;
     const record = replica.encodedAtHand();
     const bytesMax = storeBytesMax(dataKey, record.end - record.start);
@@ -72,6 +75,7 @@ export class WriteGroups {
         company,
         scope,
         needed,
+        counts,
         request,
         deadlineMs: deadlineMs(scope),
       });
@@ -80,7 +84,7 @@ export class WriteGroups {
       this.#toClose++;
       this.#context.turn.add(group);
       this.#context.inFlight.add(group);
-    } else if (!group.isFor(needed, standIns)) return false;
+    } else if (!group.isFor(needed, counts, standIns)) return false;
     const start = group.request.begin(bytesMax);
     const head = { ringVersion: plan.ring.document.version, hintFor: null, dataKey };
     group.request.end(ReplicaKind.store, writeStore(group.request.bytes, start, head, record));
@@ -128,6 +132,7 @@ interface GroupOptions {
   readonly company: Company;
   readonly scope: Scope;
   readonly needed: number;
+  readonly counts: QuorumNeeds["counts"];
   readonly request: BatchBytes;
   readonly deadlineMs: number;
 }
@@ -150,6 +155,8 @@ class WriteGroup implements TurnWork, Request {
   /** Who has not answered, and who has stored all that are left. */
   readonly #waiting = new Set<MemberId>();
   readonly #storedBy = new Set<MemberId>();
+  /** Of the latter those that count. */
+  #counted = 0;
   #sentMs = 0;
   #isLaunched = false;
   #isTold = false;
@@ -167,8 +174,9 @@ class WriteGroup implements TurnWork, Request {
     return this.#dataKeys.length;
   }
 
-  isFor(needed: number, standIns: "strict" | "sloppy"): boolean {
-    return this.#options.needed === needed && this.#options.scope.consistency.standIns === standIns;
+  isFor(needed: number, counts: QuorumNeeds["counts"], standIns: "strict" | "sloppy"): boolean {
+    const own = this.#options;
+    return own.needed === needed && own.counts === counts && own.scope.consistency.standIns === standIns;
   }
 
   hasRoom(bytesMax: number): boolean {
@@ -210,17 +218,47 @@ class WriteGroup implements TurnWork, Request {
     this.#end();
   }
 
-  #launch({ others }: Company): void {
+  #launch({ near, far }: Company): void {
     const { health, remote } = this.#context;
     const payload = this.request.view();
     this.#isLaunched = true;
     this.#sentMs = health.nowMs();
     this.hedgeAtMs = this.#sentMs;
-    for (const to of others) {
-      this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMs(to));
-      this.#waiting.add(to);
-      remote.send(new GroupCall(this, to, this.deadlineMs), payload);
+    for (const to of near) {
+      this.#expect(to);
+      remote.send(new GroupCall(this, { of: to, to, kind: ReplicaKind.batch }), payload);
     }
+    for (const owners of far) this.#launchFar(owners, payload);
+  }
+
+  /** One copy for the owners of another data centre: one of them passes it on to the others. */
+  #launchFar(owners: readonly MemberId[], payload: Buffer): void {
+    const { health, remote } = this.#context;
+    const targets = relayFirst(
+      owners.map((to) => ({ to })),
+      health,
+      this.#options.plan.relayShift,
+    ).map(({ to }) => to);
+    const relay = targets[0]!;
+    for (const owner of owners) this.#expect(owner);
+    if (owners.length === 1)
+      return remote.send(new GroupCall(this, { of: relay, to: relay, kind: ReplicaKind.batch }), payload);
+    const calls = targets.map((of) => {
+      return new GroupCall(this, { of, to: relay, kind: of === relay ? ReplicaKind.relay : ReplicaKind.relayed });
+    });
+    remote.relay(calls, targets.slice(1), payload);
+  }
+
+  #expect(owner: MemberId): void {
+    const { health } = this.#context;
+    if (this.#isCounting(owner)) this.hedgeAtMs = Math.max(this.hedgeAtMs, this.#sentMs + health.hedgeAfterMs(owner));
+    this.#waiting.add(owner);
+  }
+
+  /** At a LOCAL level who is of another data centre counts for nothing. */
+  #isCounting(owner: MemberId): boolean {
+    const { counts, company } = this.#options;
+    return counts !== "local" || company.near.includes(owner);
   }
 
   /** Nothing was sent: each write goes its own way from here. */
@@ -242,10 +280,14 @@ class WriteGroup implements TurnWork, Request {
 
   hedge(isLate: Lateness): boolean {
     const agoMs = this.#context.health.nowMs() - this.#sentMs;
-    if (![...this.#waiting].some((id) => isLate(id, agoMs))) return false;
-    // Where nobody can stand in, a hedge helps nobody.
+    const late = [...this.#waiting].filter((id) => this.#isCounting(id) && isLate(id, agoMs));
+    if (late.length === 0) return false;
+    // Where nobody can stand in, a hedge helps nobody; but who was to pass the writes on can be done without.
     const slot = slotOfDataKey(this.#dataKeys[0]!);
-    if (standInFor(this.#context, this.#options.plan, { slot, centre: this.#options.plan.centreOf(0), used: null }) === null) {
+    const { plan, counts, company } = this.#options;
+    const elsewhere = counts === "all" ? "too" : "not";
+    const arePassedOn = late.some((id) => !company.near.includes(id));
+    if (!arePassedOn && standInFor(this.#context, plan, { slot, centre: plan.centreOf(0), used: null, elsewhere }) === null) {
       this.hedgeAtMs = this.deadlineMs;
       return false;
     }
@@ -257,9 +299,9 @@ class WriteGroup implements TurnWork, Request {
     this.#fail(writeReached(this.#stored, this.#options.needed));
   }
 
-  /** Owners that have stored all that are left, this node among them. */
+  /** Owners that count and have stored all that are left, this node among them. */
   get #stored(): number {
-    return this.#storedBy.size + (this.#isDurable ? 1 : 0);
+    return this.#counted + (this.#isDurable ? 1 : 0);
   }
 
   // Answers.
@@ -281,6 +323,7 @@ class WriteGroup implements TurnWork, Request {
     }
     this.#waiting.delete(from);
     this.#storedBy.add(from);
+    if (this.#isCounting(from)) this.#counted++;
     this.#settle();
   }
 
@@ -356,21 +399,24 @@ class WriteGroup implements TurnWork, Request {
   }
 }
 
-/** The request of a group to one member. */
+/** The request of a group to one member, or the question after one that another passes it on to. */
 class GroupCall implements MemberCall {
   readonly to: MemberId;
-  readonly kind = ReplicaKind.batch;
+  readonly kind: number;
   readonly deadlineMs: number;
   readonly #group: WriteGroup;
+  readonly #of: MemberId;
 
-  constructor(group: WriteGroup, to: MemberId, deadlineMs: number) {
+  constructor(group: WriteGroup, { of, to, kind }: { of: MemberId; to: MemberId; kind: number }) {
     this.#group = group;
+    this.#of = of;
     this.to = to;
-    this.deadlineMs = deadlineMs;
+    this.kind = kind;
+    this.deadlineMs = group.deadlineMs;
   }
 
   onAnswer(payload: Buffer): void {
-    this.#group.onAnswer(this.to, payload);
+    this.#group.onAnswer(this.#of, payload);
   }
 
   onFailure(): void {

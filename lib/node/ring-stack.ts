@@ -35,6 +35,7 @@ import { MemberHealth } from "../replica/member-health.js";
 import type { MetaStore } from "../replica/meta-store.js";
 import { RangeServer } from "../replica/range-server.js";
 import type { Reaper } from "../replica/reaper.js";
+import { RelayService } from "../replica/relay-service.js";
 import { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Limit, Replica } from "../replica/replica.js";
 import { ReplicaKind } from "../replica/replica-messages.js";
@@ -326,6 +327,7 @@ export class RingStack {
     noteRing(cluster.ring);
     cluster.onRing(noteRing);
     service.serve();
+    new RelayService({ peers, remote: context.remote, service, health, clock }).serve();
     keys.serve();
     flushes.serve();
     requests.serve();

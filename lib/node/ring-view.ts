@@ -175,7 +175,7 @@ export class RingView implements ClusterView {
       const member = ring.members[index]!;
       const joined = ring.document.members.some(({ id }) => id === member.id);
       const state = stateOf(reports.get(member.id), { isJoining: !joined, isLeaving: leaving.has(member.id) });
-      return { id: member.id, name: member.name, role, rank: rank + 1, state };
+      return { id: member.id, name: member.name, dc: member.dc, role, rank: rank + 1, state };
     };
     const replicas = [...old].map((index, rank) => target(index, "replica", rank));
     const newOwners = [...next].flatMap((index, rank) => (old.includes(index) ? [] : target(index, "new owner", rank)));
@@ -379,18 +379,21 @@ function shownMembers(
 }
 
 /**
- * Of each slot the replicas with an address, the nearest first, those that are suspect or out of reach from here behind those
- * that are up, down ones last.
+ * Of each slot the replicas with an address, the nearest first: those of this member's data centre, each in the order of the ring.
+ * Those that are suspect or out of reach from here are behind those that are up, down ones last.
  */
 function rangesOf(ring: Ring, shown: readonly Shown[], selfId: string): readonly SlotRange[] {
   const table = ring.current;
   const byId = new Map(shown.map((each) => [each.member.id, each]));
   const byIndex = table.members.map((member) => byId.get(shownId(member.id)) ?? null);
   const self = byId.get(selfId)!;
+  const centre = table.members.find(({ id }) => shownId(id) === selfId)?.dc;
+  const distances = table.members.map(({ dc }) => (dc === centre ? 0 : 1));
   /** One array for each list, however often it occurs. */
   const lists = new Map<string, readonly ClusterMember[]>();
   const listOf = (slot: number): readonly ClusterMember[] => {
-    const usable = [...table.replicas(slot)].flatMap((index) => byIndex[index] ?? []);
+    const near = [...table.replicas(slot)].sort((a, b) => distances[a]! - distances[b]!);
+    const usable = near.flatMap((index) => byIndex[index] ?? []);
     const ordered = (usable.length === 0 ? [self] : usable.sort((a, b) => a.tier - b.tier)).map(({ member }) => member);
     const key = ordered.map(({ id }) => id).join(" ");
     const known = lists.get(key);
@@ -441,7 +444,12 @@ function warningsOf(ring: Ring, rows: readonly MemberRow[], reports: readonly Me
     const what = joined.size - silent.length < copies ? "QUORUM" : "STRICT QUORUM";
     warnings.push(`${short} of ${SLOTS} slots have fewer than a majority of their copies up: ${what} fails there`);
   }
-  const wanted = dcsOf(ring.document.members).reduce((sum, dc) => sum + replicasOfDc(ring.document.replicas, dc), 0);
+  const centres = dcsOf(ring.document.members);
+  for (const dc of centres.length === 1 ? [] : centres) {
+    const isUp = rows.some((row) => row.dc === dc && joined.has(row.id) && !silent.includes(row));
+    if (!isUp) warnings.push(`no member of data centre ${dc} is up: EACH_QUORUM fails`);
+  }
+  const wanted = centres.reduce((sum, dc) => sum + replicasOfDc(ring.document.replicas, dc), 0);
   const { width } = ring.current;
   if (width < wanted) warnings.push(`each key has ${width} of ${wanted} copies until there are more members`);
   if (ring.current.degradedReason !== null) warnings.push(ring.current.degradedReason);

@@ -1,7 +1,7 @@
 /** The slices of the live configuration that the layers read: plain fields, brought up to date when CONFIG SET changes one. */
 import type { CommandSettings } from "../commands/command-settings.js";
 import type { Config } from "../config.js";
-import type { Consistency, Level } from "../coordinator/consistency.js";
+import { AUTO_QUORUM, type Consistency, type Level, type Quorum } from "../coordinator/consistency.js";
 import type { CoordinatorSettings } from "../coordinator/local-keyspace.js";
 import { defaultLsmSettings, type LsmSettings } from "../lsm/lsm-settings.js";
 import { defaultPeerSettings, type PeerSettings } from "../peer/peer.js";
@@ -132,11 +132,15 @@ export function replicaSettings(live: LiveConfig): ReplicaSettings {
   return live.view(({ siblingsMax }) => ({ siblingsMax }));
 }
 
+function quorumOf(level: Level | "auto"): Quorum {
+  return level === "auto" ? AUTO_QUORUM : { kind: "level", level };
+}
+
 function consistencyOf(live: LiveConfig, database: number): Consistency {
   const { values } = live;
   const own = values.databases.get(database);
   return {
-    quorum: { kind: "level", level: (own?.consistency ?? values.consistency) as Level },
+    quorum: quorumOf((own?.consistency ?? values.consistency) as Level | "auto"),
     standIns: "sloppy",
     conflicts: (own?.conflicts ?? values.conflicts) as Consistency["conflicts"],
   };

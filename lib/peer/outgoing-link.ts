@@ -54,11 +54,12 @@ export interface PeerState {
   readonly isUsable: boolean;
   /** Calls in a row that had no answer by their deadline while nothing at all came from the peer. */
   readonly missedDeadlines: number;
-  /** The mean of its answers to calls of kinds below 128 and to pings, and their mean deviation; -1 before the first. */
+  /** The mean of its answers to calls of kinds below 128 and to pings; -1 before the first. */
   readonly latencyMs: number;
-  readonly latencyDeviationMs: number;
   /** What its answers rarely exceed, for hedging; -1 before the first. */
   readonly usualMsMax: number;
+  /** The shortest of its answers on this link, which is the way there and back; 0 before the first few. */
+  readonly leastMs: number;
   readonly callsInFlight: number;
   readonly queuedBytes: number;
 }
@@ -149,12 +150,12 @@ export class OutgoingLink implements WireSink, DialOutcome, PeerState {
     return this.#latency.meanMs;
   }
 
-  get latencyDeviationMs(): number {
-    return this.#latency.deviationMs;
-  }
-
   get usualMsMax(): number {
     return this.#latency.usualMsMax;
+  }
+
+  get leastMs(): number {
+    return this.#latency.leastMs;
   }
 
   get callsInFlight(): number {

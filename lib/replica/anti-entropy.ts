@@ -1,6 +1,6 @@
 /**
  * Compares this node's copies with those of the members that share slots with it, one after the other: each once an interval, and
- * soon after it came back or when hints for it were dropped. Members with hints waiting are left to the handover first, which
+ * soon after it came back or when hints for it were dropped; across data centres by pairs (hash-tree.ts). Members with hints waiting are left to the handover first, which
  * knows what they lack.
  *
  * Promise: in a quiet cluster all copies of a record are equal after each pair was compared, and from then on a comparison is one
@@ -159,7 +159,9 @@ export class AntiEntropy {
 
   #look(): void {
     const { trees, clock, hints, settings } = this.#options;
-    const partners = new Set(trees.partners());
+    // Of two in different data centres one begins; but who has something to look after does so itself.
+    const isExpected = (id: MemberId): boolean => trees.begins(id) || hints.dirtySlots.members().includes(id);
+    const partners = new Set(trees.partners().filter(isExpected));
     for (const id of this.#partners.keys()) if (!partners.has(id)) this.#partners.delete(id);
     for (const id of partners) {
       if (!this.#partners.has(id)) this.#expect(id, SOON_MS);
@@ -221,10 +223,14 @@ export class AntiEntropy {
   }
 
   async #run(peer: MemberId): Promise<void> {
-    const { log, nameOf, clock, settings } = this.#options;
+    const { log, nameOf, clock, settings, trees, peers } = this.#options;
     const order = this.#nextOrdered() === null ? null : this.#order;
     const slot = order?.order.slot ?? null;
-    const { result, outcome } = await this.#compare(peer, slot);
+    const isWanted = (candidate: number): boolean => {
+      if (order !== null) return slot === null || candidate === slot;
+      return trees.repairs(peer, candidate, (id) => peers.isUsable(id));
+    };
+    const { result, outcome } = await this.#compare(peer, isWanted);
     // Another ring, or an earlier protocol, is no failure of a comparison; but who asked for one did not get it.
     if (outcome === "gone" || (order !== null && outcome !== "done" && outcome !== "stopped")) {
       result.failed++;
@@ -251,9 +257,11 @@ export class AntiEntropy {
   }
 
   /** Once more, some times, where the two know different rings: that is none of the copies' fault, and passes. */
-  async #compare(peer: MemberId, slot: number | null): Promise<{ result: ExchangeResult; outcome: ExchangeOutcome }> {
+  async #compare(
+    peer: MemberId,
+    isWanted: (slot: number) => boolean,
+  ): Promise<{ result: ExchangeResult; outcome: ExchangeOutcome }> {
     const { clock, onStaleRing } = this.#options;
-    const isWanted = (candidate: number): boolean => slot === null || candidate === slot;
     for (let tries = 1; ; tries++) {
       const exchange = new TreeExchange(this.#options, peer, { bucket: this.#bucket, isWanted });
       this.#exchange = exchange;

@@ -104,7 +104,7 @@ export class BatchWriter {
   hasRoom(call: BatchedCall, bytesMax: number): boolean {
     if (this.isEmpty) return true;
     if (this.#calls.length >= BATCH_CALLS_MAX || !this.#request.hasRoom(bytesMax)) return false;
-    return Math.abs(call.deadlineMs - this.#deadlineMs) <= DEADLINE_MS_APART;
+    return isSentTogether(call.deadlineMs, this.#deadlineMs);
   }
 
   /** Where in `bytes` a payload of up to `bytesMax` is to be written. REQUIRES room, and `end` before anything else. */
@@ -121,7 +121,7 @@ export class BatchWriter {
 
   /** The batch, as one call with its payload (borrowed until the next `begin`); empty from then on. */
   take(): { readonly call: PeerCallHead; readonly payload: Buffer } {
-    const call = new BatchCall(this.to, this.#deadlineMs, this.#calls);
+    const call = new BatchCall({ to: this.to, kind: ReplicaKind.batch, deadlineMs: this.#deadlineMs }, this.#calls);
     const payload = this.#request.view();
     this.#calls = [];
     this.#request.clear();
@@ -129,15 +129,22 @@ export class BatchWriter {
   }
 }
 
-class BatchCall implements PeerCallHead {
+/** True when calls of these deadlines may travel together. */
+export function isSentTogether(oneMs: number, otherMs: number): boolean {
+  return Math.abs(oneMs - otherMs) <= DEADLINE_MS_APART;
+}
+
+/** The request of which these calls are told the answers, in their order. */
+export class BatchCall implements PeerCallHead {
   readonly to: MemberId;
-  readonly kind = ReplicaKind.batch;
+  readonly kind: number;
   readonly deadlineMs: number;
   #calls: readonly BatchedCall[];
 
-  constructor(to: MemberId, deadlineMs: number, calls: readonly BatchedCall[]) {
-    this.to = to;
-    this.deadlineMs = deadlineMs;
+  constructor(head: { to: MemberId; kind: number; deadlineMs: number }, calls: readonly BatchedCall[]) {
+    this.to = head.to;
+    this.kind = head.kind;
+    this.deadlineMs = head.deadlineMs;
     this.#calls = calls;
   }
 

@@ -3,16 +3,23 @@
  * policy asks, as a client's reply does.
  */
 import { messageOf, type OperatingError } from "../errors.js";
-import type { PeerRequest } from "../peer/peer.js";
+import type { RefusalCode } from "../peer/peer.js";
 import type { TurnWork } from "./turn-end.js";
 
+/** Where an answer goes. */
+export interface Answered {
+  /** `payload` is copied. */
+  answer(payload: Uint8Array): void;
+  refuse(code: RefusalCode, text?: string): void;
+}
+
 export class DurableAnswer implements TurnWork {
-  readonly #request: PeerRequest;
+  readonly #request: Answered;
   readonly #answer: Buffer;
   readonly #refusal: ((error: OperatingError) => Buffer) | null;
 
   /** `answer` is owned. `refusal` makes the answer that tells of a failure; without it the call fails. */
-  constructor(request: PeerRequest, answer: Buffer, refusal: ((error: OperatingError) => Buffer) | null = null) {
+  constructor(request: Answered, answer: Buffer, refusal: ((error: OperatingError) => Buffer) | null = null) {
     this.#request = request;
     this.#answer = answer;
     this.#refusal = refusal;

@@ -24,7 +24,7 @@ import type { TokenBucket } from "./token-bucket.js";
 
 /** Read at each use. */
 export interface HandoffSettings {
-  /** Hints under way to one target, 1 or more. */
+  /** Hints under way to all targets together, 1 or more; at least one to each. */
   readonly handoffInFlight: number;
   /** Bytes of records a second, to all targets together. */
   readonly handoffRateBytes: number;

@@ -60,6 +60,8 @@ export class Handoff {
   readonly #runs = new Map<MemberId, HandoffRun | null>();
   readonly #work = new Set<Promise<void>>();
   readonly #rests = new Map<MemberId, Rest>();
+  /** What may be under way at once is shared by those that are back: where a whole data centre is, that is all of its members. */
+  readonly #shared: HandoffSettings;
   readonly #sweptMs = new Map<MemberId, number>();
   /** The ring (`changedAt`) by which all hints for a member that is away were last looked through. */
   readonly #sortedBy = new Map<MemberId, number>();
@@ -70,6 +72,18 @@ export class Handoff {
   constructor(options: HandoffOptions) {
     this.#options = options;
     this.#readdressing = new Readdressing(options);
+    const { settings } = options;
+    const runs = this.#runs;
+    this.#shared = {
+      get handoffInFlight() {
+        let count = 0;
+        for (const run of runs.values()) if (run !== null) count++;
+        return Math.max(1, Math.floor(settings.handoffInFlight / Math.max(1, count)));
+      },
+      get handoffRateBytes() {
+        return settings.handoffRateBytes;
+      },
+    };
     options.peers.onUp((peerId) => {
       this.#rests.delete(peerId);
       this.#drive(peerId);
@@ -149,7 +163,7 @@ export class Handoff {
       const onDelivered = (): void => {
         this.handedOver++;
       };
-      const node = { ...this.#options, readdressing: this.#readdressing };
+      const node = { ...this.#options, readdressing: this.#readdressing, settings: this.#shared };
       const run = new HandoffRun(node, target, { bucket: this.#bucket, onDelivered });
       this.#begin(target, run, () => run.run());
     } else if (!isMember(target) || this.#sortedBy.get(target) !== ring.changedAt()) {

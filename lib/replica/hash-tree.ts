@@ -1,6 +1,10 @@
 /**
- * This node's hash tree as one other member sees it: over the slots that both own. Root and groups are sums of the leaves below
+ * This node's hash tree as one other member sees it: over the slots that they compare. Root and groups are sums of the leaves below
  * them (slot-digests.ts), added up when they are asked for, which takes microseconds.
+ *
+ * Members of one data centre compare all slots that both own. Of two data centres only the first owners of a slot in each compare
+ * it, the second ones, and so on: within each the others learn of it from those. Of these pairs the first that can repairs; the
+ * others are there for when one of it is gone. So what differs crosses the link between the two about once.
  */
 import { SLOTS } from "../bytes/slot.js";
 import { DIGEST_SPAN } from "../causality/record-digest.js";
@@ -12,7 +16,7 @@ import { GROUPS, SLOTS_PER_GROUP } from "./tree-messages.js";
 export class HashTrees {
   readonly #digests: SlotDigests;
   readonly #selfId: MemberId;
-  /** Of the ring of `#version`: 1 for slots that both own. */
+  /** Of the ring as it is: 1 for slots that both compare. */
   readonly #shared = new Map<MemberId, Uint8Array>();
   #ring: Ring;
 
@@ -31,14 +35,33 @@ export class HashTrees {
     return this.#ring.document.version;
   }
 
-  /** Members that own some slot with this node now. */
+  /** Members that compare some slot with this node now. */
   partners(): MemberId[] {
     return this.#ring.document.members
       .map(({ id }) => id)
       .filter((id) => id !== this.#selfId && this.sharedWith(id).includes(1));
   }
 
-  /** 1 for each slot that both own now. */
+  /** Whether this node is to begin comparisons with the member: of two in different data centres one is. */
+  begins(member: MemberId): boolean {
+    return !this.#isFar(member) || this.#selfId < member;
+  }
+
+  /** Whether a difference of this slot is to be repaired with the member: across data centres by the first pair that is there. */
+  repairs(member: MemberId, slot: number, isUsable: (id: MemberId) => boolean): boolean {
+    if (!this.#isFar(member)) return true;
+    const own = ownersWith(this.#ring, slot, this.#selfId);
+    const theirs = ownersWith(this.#ring, slot, member);
+    const isHere = (id: MemberId): boolean => id === this.#selfId || isUsable(id);
+    const first = own.findIndex((id, rank) => rank < theirs.length && isHere(id) && isHere(theirs[rank]!));
+    return first >= 0 && own[first] === this.#selfId;
+  }
+
+  #isFar(member: MemberId): boolean {
+    return centreOf(this.#ring, member) !== centreOf(this.#ring, this.#selfId);
+  }
+
+  /** 1 for each slot that both compare now. */
   sharedWith(member: MemberId): Uint8Array {
     let shared = this.#shared.get(member);
     if (shared === undefined) {
@@ -73,6 +96,17 @@ export class HashTrees {
   }
 }
 
+/** The owners of a slot in a member's data centre, in the order of the ring. */
+function ownersWith({ current, members }: Ring, slot: number, member: MemberId): MemberId[] {
+  const dc = members.find(({ id }) => id === member)?.dc;
+  return [...current.replicas(slot)].flatMap((index) => (members[index]!.dc === dc ? members[index]!.id : []));
+}
+
+function centreOf(ring: Ring, member: MemberId): string | null {
+  const index = ring.indexOf(member);
+  return index === null ? null : ring.members[index]!.dc;
+}
+
 /** Slots whose leaves differ, ascending, of the groups that `theirs` has. What one side does not know does not differ. */
 export function differingSlots(
   trees: HashTrees,
@@ -95,8 +129,23 @@ function sharedSlots(ring: Ring, selfId: MemberId, member: MemberId): Uint8Array
   const self = ring.indexOf(selfId);
   const other = ring.indexOf(member);
   if (self === null || other === null) return shared;
-  const { current } = ring;
-  for (let slot = 0; slot < SLOTS; slot++)
-    shared[slot] = current.isReplica(slot, self) && current.isReplica(slot, other) ? 1 : 0;
+  const { current, members } = ring;
+  const [own, theirs] = [members[self]!.dc, members[other]!.dc];
+  for (let slot = 0; slot < SLOTS; slot++) {
+    if (!current.isReplica(slot, self) || !current.isReplica(slot, other)) continue;
+    if (own !== theirs && rankOf(ring, slot, self, own) !== rankOf(ring, slot, other, theirs)) continue;
+    shared[slot] = 1;
+  }
   return shared;
+}
+
+/** How many owners of its data centre stand before a member. */
+function rankOf({ current, members }: Ring, slot: number, member: number, dc: string): number {
+  let rank = 0;
+  for (let at = 0; at < current.width; at++) {
+    const owner = current.replicaAt(slot, at);
+    if (owner === member) break;
+    if (members[owner]!.dc === dc) rank++;
+  }
+  return rank;
 }

@@ -17,6 +17,8 @@ const STOPPED_MS = 250;
 /** A request is hedged after what an answer rarely exceeds, within these bounds. */
 const HEDGE_MS_MIN = 10;
 const HEDGE_MS_MAX = 100;
+/** A way there and back from so long on is that to another data centre: all bounds are longer by it. */
+const FAR_MS_MIN = 5;
 
 export class MemberHealth {
   readonly #peers: Peers;
@@ -49,7 +51,8 @@ export class MemberHealth {
   isQuietNow(link: PeerState): boolean {
     const silentMs = link.silentMs;
     if (silentMs < QUIET_MS_MIN) return false;
-    return silentMs > Math.min(Math.max(QUIET_MS_MIN, QUIET_FACTOR * link.usualMsMax), QUIET_MS_MAX);
+    const farMs = farMsOf(link);
+    return silentMs > farMs + Math.min(Math.max(QUIET_MS_MIN, QUIET_FACTOR * (link.usualMsMax - farMs)), QUIET_MS_MAX);
   }
 
   /** Linked, and not quiet. */
@@ -61,7 +64,7 @@ export class MemberHealth {
   /** Linked, and not silent for so long that it seems to have stopped. */
   isAnswering(id: MemberId): boolean {
     const link = this.#peers.state(id);
-    return link?.isUsable === true && link.silentMs < STOPPED_MS;
+    return link?.isUsable === true && link.silentMs < STOPPED_MS + farMsOf(link);
   }
 
   /** It was asked something and seems to have stopped, or its link is of no use. False for this node itself. */
@@ -81,7 +84,8 @@ export class MemberHealth {
   }
 
   hedgeAfterMsOf(link: PeerState): number {
-    return Math.min(HEDGE_MS_MAX, Math.max(HEDGE_MS_MIN, link.usualMsMax));
+    const farMs = farMsOf(link);
+    return farMs + Math.min(HEDGE_MS_MAX, Math.max(HEDGE_MS_MIN, link.usualMsMax - farMs));
   }
 
   /**
@@ -91,7 +95,7 @@ export class MemberHealth {
    */
   isLate(id: MemberId, agoMs: number): boolean {
     const link = this.#peers.state(id);
-    return link === null || agoMs >= HEDGE_MS_MAX || link.silentMs >= this.hedgeAfterMsOf(link);
+    return link === null || agoMs >= HEDGE_MS_MAX + farMsOf(link) || link.silentMs >= this.hedgeAfterMsOf(link);
   }
 
   /** A member has answered what was passed on to it to be decided. */
@@ -102,4 +106,8 @@ export class MemberHealth {
   hasDecidedWithin(id: MemberId, ms: number): boolean {
     return this.nowMs() - (this.#decidedMs.get(id) ?? Number.NEGATIVE_INFINITY) < ms;
   }
+}
+
+function farMsOf({ leastMs }: PeerState): number {
+  return leastMs < FAR_MS_MIN ? 0 : leastMs;
 }

@@ -7,6 +7,8 @@ import type { MemberId } from "../cluster/member.js";
 import type { PeerCallHead, PeerFailureCode, PeerHandler, PeerRequest, PeerState, Peers } from "../peer/peer.js";
 import { BATCHED_BYTES_MAX, type BatchedCall, BatchWriter } from "./call-batch.js";
 import type { EncodedRecord } from "./encoded-record.js";
+import { RELAYED_BYTES, relayHeadBytes, writeRelayed, writeRelayHead } from "./relay-messages.js";
+import { RelayWriter } from "./relay-writer.js";
 import { readBytesMax, storeBytesMax, writeRead, writeStore } from "./replica-messages.js";
 
 export type { BatchedCall };
@@ -33,11 +35,18 @@ export interface ReadHead {
   readonly from: "records" | "hints too";
 }
 
+/** Sets of members that batches are kept for. */
+const RELAYS_MAX = 1_024;
+
 export class RemoteReplicas {
   readonly #peers: Peers;
   readonly #batches = new Map<MemberId, BatchWriter>();
   /** Batches that are not empty. */
   #open: BatchWriter[] = [];
+  /** By the members that they go to, and those that are not empty. */
+  readonly #relays = new Map<string, RelayWriter>();
+  #openRelays: RelayWriter[] = [];
+  #relayNumber = 0;
 
   constructor({ peers }: { peers: Peers }) {
     this.#peers = peers;
@@ -76,7 +85,73 @@ export class RemoteReplicas {
     return batch;
   }
 
+  /**
+   * As `store`, for several members of another data centre, one call each: the record goes to the first, which passes it on to
+   * the others. Each call is told of its own member.
+   */
+  relaySoon(calls: readonly BatchedCall[], what: StoreHead, record: EncodedRecord): void {
+    const first = calls[0]!;
+    if (calls.length === 1) return this.storeSoon(first, what, record);
+    const bytesMax = storeBytesMax(what.dataKey, record.end - record.start);
+    const isLong = bytesMax > BATCHED_BYTES_MAX;
+    // The room that a long one takes is not kept.
+    const relay = isLong ? newRelay(calls) : this.#relayFor(calls, bytesMax);
+    const at = relay.begin(bytesMax);
+    relay.end(calls, writeStore(relay.bytes, at, what, record));
+    if (isLong) this.#sendRelay(relay);
+  }
+
+  #relayFor(calls: readonly BatchedCall[], bytesMax: number): RelayWriter {
+    const key = calls.map(({ to }) => to).join();
+    let relay = this.#relays.get(key);
+    if (relay === undefined) {
+      if (this.#relays.size >= RELAYS_MAX) this.#forgetRelays();
+      relay = newRelay(calls);
+      this.#relays.set(key, relay);
+    }
+    if (!relay.hasRoom(calls[0]!.deadlineMs, bytesMax)) this.#sendRelay(relay);
+    else if (relay.isEmpty) {
+      this.#openRelays.push(relay);
+      this.#peers.endTurnSoon();
+    }
+    return relay;
+  }
+
+  /** Which members are asked together changes with the ring and with who answers promptly. */
+  #forgetRelays(): void {
+    for (const [key, relay] of this.#relays) if (relay.isEmpty) this.#relays.delete(key);
+  }
+
+  #sendRelays(): void {
+    const open = this.#openRelays;
+    if (open.length === 0) return;
+    this.#openRelays = [];
+    for (const relay of open) if (!relay.isEmpty) this.#sendRelay(relay);
+  }
+
+  #sendRelay(relay: RelayWriter): void {
+    const { calls, batch } = relay.take();
+    this.relay(calls, relay.targets, batch);
+  }
+
+  /**
+   * Sends a batch of STOREs (copied) to who passes it on: the first call, of kind `relay`, is told of that one, the others, of kind
+   * `relayed` and to the same, of `targets`, in their order.
+   */
+  relay(calls: readonly MemberCall[], targets: readonly MemberId[], batch: Uint8Array): void {
+    this.#relayNumber = (this.#relayNumber + 1) >>> 0;
+    const number = this.#relayNumber;
+    for (const [at, call] of calls.entries()) {
+      const out = this.#peers.begin(call, at === 0 ? relayHeadBytes(targets) + batch.length : RELAYED_BYTES);
+      if (out === null) continue;
+      if (at > 0) out.at = writeRelayed(out.bytes, out.at, number, at - 1);
+      else out.at = copyBytes(batch, 0, batch.length, out.bytes, writeRelayHead(out.bytes, out.at, number, targets));
+      this.#peers.end();
+    }
+  }
+
   #sendBatches(): void {
+    this.#sendRelays();
     const open = this.#open;
     if (open.length === 0) return;
     this.#open = [];
@@ -163,4 +238,9 @@ export class RemoteReplicas {
   stateOf(id: MemberId): PeerState | null {
     return this.#peers.state(id);
   }
+}
+
+function newRelay(calls: readonly BatchedCall[]): RelayWriter {
+  const [relay, ...targets] = calls.map(({ to }) => to);
+  return new RelayWriter(relay!, targets);
 }

@@ -31,6 +31,8 @@ export const ReplicaKind = {
   read: 4,
   /** Some of these two: call-batch.ts. */
   batch: 7,
+  /** A batch that is to be passed on: relay-messages.ts. */
+  relay: 9,
   /** A hint for the receiver: as `store`, in the background. */
   handover: BACKGROUND_KIND_MIN + 1,
   /** Some records of some slots. */
@@ -47,10 +49,12 @@ export const ReplicaKind = {
   intake: BACKGROUND_KIND_MIN + 7,
   /** What may leave for good: reap-messages.ts. */
   reap: BACKGROUND_KIND_MIN + 8,
+  /** What became of a `relay` at another member; how long that takes says nothing about the receiver. */
+  relayed: BACKGROUND_KIND_MIN + 9,
 } as const;
 
 /** The protocol version that brought these kinds; the others are as old as the protocol. */
-export const ReplicaKindSince = { tree: 2, intake: 2, reap: 2 } as const;
+export const ReplicaKindSince = { relay: 2, relayed: 2, tree: 2, intake: 2, reap: 2 } as const;
 
 export const AnswerStatus = {
   /** Done; what was sent covers all that there is now. */

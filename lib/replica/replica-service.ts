@@ -15,11 +15,11 @@ import type { PeerRequest, Peers } from "../peer/peer.js";
 import { BatchStores } from "./batch-stores.js";
 import { BatchAnswers, BatchReader } from "./call-batch.js";
 import { slotOfDataKey } from "./data-key.js";
-import { DurableAnswer } from "./durable-answer.js";
+import { type Answered, DurableAnswer } from "./durable-answer.js";
 import type { Hints } from "./hints.js";
 import type { Limit, Replica } from "./replica.js";
 import { AnswerStatus, encodeUncovered, ReadRequest, ReplicaKind, StoreRequest } from "./replica-messages.js";
-import { RoomQueue } from "./room-queue.js";
+import { RoomQueue, type StoringRequest } from "./room-queue.js";
 import type { TurnEnd } from "./turn-end.js";
 
 export interface ReplicaServiceOptions {
@@ -61,16 +61,19 @@ export class ReplicaService {
 
   serve(): void {
     const { peers } = this.#options;
-    const onStore = (request: PeerRequest): void => this.#onStore(request);
-    peers.serve(ReplicaKind.store, (request) => this.#room.run(request, onStore));
-    peers.serve(ReplicaKind.handover, (request) => this.#room.run(request, onStore));
+    peers.serve(ReplicaKind.store, (request) => this.store(request));
+    peers.serve(ReplicaKind.handover, (request) => this.store(request));
     peers.serve(ReplicaKind.read, (request) => this.#onRead(request));
-    peers.serve(ReplicaKind.batch, (request) => this.#onBatch(request));
+    peers.serve(ReplicaKind.batch, (request) => this.batch(request.payload, request));
   }
 
-  /** Runs what needs no disk; the rest is asked for once more, alone. */
-  #onBatch(request: PeerRequest): void {
-    const { payload } = request;
+  /** Does a STORE, when there is room for it. */
+  store(request: StoringRequest): void {
+    this.#room.run(request, this.#onStore);
+  }
+
+  /** Runs what needs no disk; the rest is asked for once more, alone. Throws CORRUPT. */
+  batch(payload: Buffer, request: Answered): void {
     const calls = new BatchReader(payload);
     const answers = this.#answers;
     const stores = this.#stores;
@@ -129,7 +132,7 @@ export class ReplicaService {
     return !this.#options.replica.isCommitted || this.#options.isAwaitingSync();
   }
 
-  #onStore(request: PeerRequest): void {
+  readonly #onStore = (request: StoringRequest): void => {
     const { payload } = request;
     const store = this.#store;
     store.read(payload);
@@ -145,7 +148,7 @@ export class ReplicaService {
         ? this.#storeLater(request, { dataKey, ringVersion }, record)
         : this.#options.replica.merging.during(() => this.#keepHintLater(request, target, dataKey, record)),
     );
-  }
+  };
 
   /** Does what was asked for, and gives the answer for when it is durable; null where that takes the disk. */
   #storeNow(store: StoreRequest, nowMs: number): Buffer | null {
@@ -176,7 +179,7 @@ export class ReplicaService {
   }
 
   async #storeLater(
-    request: PeerRequest,
+    request: Answered,
     sent: { readonly dataKey: string; readonly ringVersion: number },
     record: Buffer,
   ): Promise<void> {
@@ -201,7 +204,7 @@ export class ReplicaService {
     }
   }
 
-  async #keepHintLater(request: PeerRequest, target: MemberId, dataKey: string, record: Buffer): Promise<void> {
+  async #keepHintLater(request: Answered, target: MemberId, dataKey: string, record: Buffer): Promise<void> {
     try {
       const kept = await this.#options.hints.keepRead(target, dataKey, record, 0, record.length);
       if (kept === "full") request.answer(FULL);

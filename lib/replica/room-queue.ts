@@ -4,8 +4,17 @@
  */
 import { background } from "../background.js";
 import { messageOf, OperatingError } from "../errors.js";
-import type { PeerRequest } from "../peer/peer.js";
+import type { Answered } from "./durable-answer.js";
 import type { Replica } from "./replica.js";
+
+/** A request that stores something: of another member, or a part of one. */
+export interface StoringRequest extends Answered {
+  /** Borrowed until it is handled. */
+  payload: Buffer;
+  readonly isNotice: boolean;
+  readonly isAnswered: boolean;
+  isLate(): boolean;
+}
 
 const HELD_BYTES_MAX = 16_777_216;
 /** What a request takes besides its payload. */
@@ -22,7 +31,7 @@ export class RoomQueue {
   }
 
   /** Runs `handle` at once, or when there is room; refuses the request with BUSY when too many wait, and when it is late. */
-  run(request: PeerRequest, handle: (request: PeerRequest) => void): void {
+  run<Asked extends StoringRequest>(request: Asked, handle: (request: Asked) => void): void {
     if (this.#replica.backlog() !== "stopped") return handle(request);
     const bytes = request.payload.length + REQUEST_BYTES;
     if (this.#heldBytes + bytes > HELD_BYTES_MAX) return request.refuse("BUSY", NO_ROOM);
@@ -36,7 +45,7 @@ export class RoomQueue {
     );
   }
 
-  async #hold(request: PeerRequest, payload: Buffer, handle: (request: PeerRequest) => void): Promise<void> {
+  async #hold<Asked extends StoringRequest>(request: Asked, payload: Buffer, handle: (request: Asked) => void): Promise<void> {
     try {
       while (this.#replica.backlog() === "stopped") await this.#replica.room();
       // Who sent it has given up, and seen to it that this node gets it later.

@@ -178,7 +178,7 @@ describe("kindred where", () => {
     expiryMs: 0,
   };
   const target = (letter: string, rank: number) =>
-    ({ id: letter.repeat(16), name: `node-${letter}`, role: "replica", rank, state: "up" }) as const;
+    ({ id: letter.repeat(16), name: `node-${letter}`, dc: "dc1", role: "replica", rank, state: "up" }) as const;
   const holding = (letter: string, rank: number): WhereRow => ({
     ...target(letter, rank),
     answer: "holds",
@@ -193,7 +193,14 @@ describe("kindred where", () => {
       reply(
         { ...target("a", 1), answer: "holds", versions: [version, sibling], context: "node-a:3 node-b:1" },
         { ...target("b", 2), answer: "absent" },
-        { ...target("c", 1), role: "new owner", state: "down", answer: "unreachable", reason: "no answer within 2000 ms" },
+        {
+          ...target("c", 1),
+          dc: "dc1",
+          role: "new owner",
+          state: "down",
+          answer: "unreachable",
+          reason: "no answer within 2000 ms",
+        },
       ),
       PLAIN,
     );
@@ -210,6 +217,12 @@ describe("kindred where", () => {
       "node-c did not answer: no answer within 2000 ms",
       "",
     ]);
+  });
+
+  it("shows data centres where the copies are in several", () => {
+    const text = whereText(reply(holding("a", 1), { ...holding("b", 2), dc: "dc2" }), PLAIN);
+    expect(text.split("\n")[2]).to.match(/^RANK {2}MEMBER {2}DC {3}ROLE /);
+    expect(text.split("\n")[4]).to.match(/^ {3}2 {2}node-b {2}dc2 {2}replica /);
   });
 
   it("says whether the copies agree", () => {

@@ -172,7 +172,7 @@ class FakeView implements ClusterView {
   };
 }
 
-const TARGET = { id: "a".repeat(16), name: "node-ä", role: "replica", rank: 1, state: "up" } as const;
+const TARGET = { id: "a".repeat(16), name: "node-ä", dc: "dc1", role: "replica", rank: 1, state: "up" } as const;
 const STATUS: ClusterStatus = {
   ringVersion: 12,
   clusterId: "00ff",

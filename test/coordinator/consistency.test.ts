@@ -1,5 +1,12 @@
 import { expect } from "chai";
-import { type Copies, formatQuorum, type Level, parseConsistency, quorumSizes } from "../../lib/coordinator/consistency.js";
+import {
+  AUTO_QUORUM,
+  type Copies,
+  formatQuorum,
+  type Level,
+  parseConsistency,
+  quorumSizes,
+} from "../../lib/coordinator/consistency.js";
 
 const BASE = { quorum: { kind: "level", level: "QUORUM" }, standIns: "sloppy", conflicts: "newest" } as const;
 
@@ -58,11 +65,20 @@ describe("parsing of consistency", () => {
     }
   });
 
+  it("calls what is meant where nothing is said QUORUM in one data centre, and LOCAL_QUORUM in several", () => {
+    const one = { local: 3, elsewhere: [] };
+    expect(formatQuorum(AUTO_QUORUM, one)).to.equal("QUORUM");
+    expect(quorumSizes(AUTO_QUORUM, one)).to.deep.equal(quorumSizes({ kind: "level", level: "QUORUM" }, one));
+    expect(formatQuorum(AUTO_QUORUM, { local: 3, elsewhere: [3] })).to.equal("LOCAL_QUORUM");
+    expect(formatQuorum({ kind: "level", level: "LOCAL_QUORUM" }, one)).to.equal("LOCAL_QUORUM");
+  });
+
   it("shows a quorum in the words that set it", () => {
     for (const words of [["EACH_QUORUM"], ["READ", "2", "WRITE", "1"]]) {
       const parsed = parseConsistency(words, BASE, 3);
       expect(parsed.kind).to.equal("settings");
-      if (parsed.kind === "settings") expect(formatQuorum(parsed.consistency.quorum)).to.equal(words.join(" "));
+      if (parsed.kind === "settings")
+        expect(formatQuorum(parsed.consistency.quorum, { local: 3, elsewhere: [] })).to.equal(words.join(" "));
     }
   });
 });

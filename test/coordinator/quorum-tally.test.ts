@@ -10,15 +10,35 @@ const level = (name: "ONE" | "QUORUM" | "ALL" | "LOCAL_ONE" | "LOCAL_QUORUM" | "
 
 describe("what a consistency level needs", () => {
   const cases: readonly [title: string, quorum: Quorum, centres: string, needs: QuorumNeeds][] = [
-    ["ONE of three", level("ONE"), "a a a", { groups: [0, 0, 0], reads: [1], writes: [1] }],
-    ["QUORUM of three", level("QUORUM"), "a a a", { groups: [0, 0, 0], reads: [2], writes: [2] }],
-    ["QUORUM of two", level("QUORUM"), "a a", { groups: [0, 0], reads: [2], writes: [2] }],
-    ["ALL over two centres", level("ALL"), "a a b", { groups: [0, 0, 0], reads: [3], writes: [3] }],
-    ["LOCAL_ONE", level("LOCAL_ONE"), "b a b", { groups: [NO_GROUP, 0, NO_GROUP], reads: [1], writes: [1] }],
-    ["LOCAL_QUORUM", level("LOCAL_QUORUM"), "b a a a b", { groups: [-1, 0, 0, 0, -1], reads: [2], writes: [2] }],
-    ["LOCAL_QUORUM without a local copy", level("LOCAL_QUORUM"), "b b b", { groups: [0, 0, 0], reads: [2], writes: [2] }],
-    ["EACH_QUORUM", level("EACH_QUORUM"), "b a b a b", { groups: [0, 1, 0, 1, 0], reads: [2, 2], writes: [2, 2] }],
-    ["numbers above N", { kind: "numbers", read: 1, write: 5 }, "a a a", { groups: [0, 0, 0], reads: [1], writes: [3] }],
+    ["ONE of three", level("ONE"), "a a a", { groups: [0, 0, 0], counts: "all", reads: [1], writes: [1] }],
+    ["QUORUM of three", level("QUORUM"), "a a a", { groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] }],
+    ["QUORUM of two", level("QUORUM"), "a a", { groups: [0, 0], counts: "all", reads: [2], writes: [2] }],
+    ["ALL over two centres", level("ALL"), "a a b", { groups: [0, 0, 0], counts: "all", reads: [3], writes: [3] }],
+    ["LOCAL_ONE", level("LOCAL_ONE"), "b a b", { groups: [NO_GROUP, 0, NO_GROUP], counts: "local", reads: [1], writes: [1] }],
+    [
+      "LOCAL_QUORUM",
+      level("LOCAL_QUORUM"),
+      "b a a a b",
+      { groups: [-1, 0, 0, 0, -1], counts: "local", reads: [2], writes: [2] },
+    ],
+    [
+      "LOCAL_QUORUM without a local copy",
+      level("LOCAL_QUORUM"),
+      "b b b",
+      { groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] },
+    ],
+    [
+      "EACH_QUORUM",
+      level("EACH_QUORUM"),
+      "b a b a b",
+      { groups: [0, 1, 0, 1, 0], counts: "each", reads: [2, 2], writes: [2, 2] },
+    ],
+    [
+      "numbers above N",
+      { kind: "numbers", read: 1, write: 5 },
+      "a a a",
+      { groups: [0, 0, 0], counts: "all", reads: [1], writes: [3] },
+    ],
   ];
   for (const [title, quorum, centres, needs] of cases) {
     it(`is counted right: ${title}`, () => {

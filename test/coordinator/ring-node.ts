@@ -26,6 +26,7 @@ import { KeyService } from "../../lib/replica/key-service.js";
 import { MemberHealth } from "../../lib/replica/member-health.js";
 import { MetaStore } from "../../lib/replica/meta-store.js";
 import { recordJobOptions } from "../../lib/replica/record-jobs.js";
+import { RelayService } from "../../lib/replica/relay-service.js";
 import { RemoteReplicas } from "../../lib/replica/remote-replicas.js";
 import { REPLICA_COUNTERS, Replica } from "../../lib/replica/replica.js";
 import { ReplicaService } from "../../lib/replica/replica-service.js";
@@ -74,6 +75,7 @@ export class RingNode {
   readonly keyspace: Coordinator;
   readonly forwarding: CommandForwarding;
   readonly service: ReplicaService;
+  readonly relays: RelayService;
   readonly handoff: Handoff;
   readonly logged: string[];
   /** Commands that others passed on, and were begun here. */
@@ -152,7 +154,7 @@ export class RingNode {
     };
     const turn = new TurnEnd({ gate, schedule: () => this.peers.endTurnSoon() });
     this.peers.onTurnEnd(() => turn.run());
-    this.plans = new SlotPlans({ ring: world.ring, selfId: id, centre: "dc1" });
+    this.plans = new SlotPlans({ ring: world.ring, selfId: id, centre: world.centreOf(number) });
     const tokens = new ContextTokens({ clusterId: "c", clusterKey: Buffer.alloc(32, 7) });
     const names = (storeId: string): string | null => world.nameOfStore(storeId);
     this.local = new LocalKeyspace({ replica: this.replica, clock, random, tokens, names, settings });
@@ -206,6 +208,8 @@ export class RingNode {
     });
     this.replica.keepTombstones();
     this.service.serve();
+    this.relays = new RelayService({ peers: this.peers, remote: this.context.remote, service: this.service, health, clock });
+    this.relays.serve();
     const keys = new KeyService({
       peers: this.peers,
       lister: this.local.lister,

@@ -41,6 +41,10 @@ export interface RingWorldOptions {
   readonly seed?: number;
   /** One way, in milliseconds. */
   readonly delayMs?: number;
+  /** Data centres dc1, dc2, ... that nodes are in, in turn: the first in dc1, the second in dc2. */
+  readonly centres?: number;
+  /** One way between two of those. */
+  readonly linkMs?: number;
   readonly settings?: Partial<RingSettings>;
 }
 
@@ -48,18 +52,23 @@ const SLOTS = 16_384;
 
 export class RingWorld {
   readonly clock = new SimClock();
-  readonly network = new SimNetwork({ clock: this.clock });
+  readonly network = new SimNetwork({ clock: this.clock, onDeliver: (from, to, bytes) => this.#count(from, to, bytes) });
   readonly random: SimRandom;
   readonly settings: RingSettings;
   readonly delayMs: number;
+  readonly centres: number;
+  readonly linkMs: number;
   ring: Ring;
   readonly nodes: RingNode[] = [];
   readonly #keys = new DataKeys();
   #keyCount = 0;
+  #bytesCrossed = 0;
 
   private constructor(options: RingWorldOptions) {
     this.random = new SimRandom(options.seed ?? 1);
     this.delayMs = options.delayMs ?? 0.25;
+    this.centres = options.centres ?? 1;
+    this.linkMs = options.linkMs ?? 25;
     this.settings = {
       fsync: "everysec",
       maxPairBytes: 10_240,
@@ -77,14 +86,30 @@ export class RingWorld {
   static async start(options: RingWorldOptions): Promise<RingWorld> {
     const world = new RingWorld(options);
     for (let number = 1; number <= options.nodes; number++) await world.#add(number);
-    await world.pass(50);
+    await world.pass(world.centres === 1 ? 50 : 1_000);
     return world;
   }
 
   /** A document with members 1 to `count`, each with one token at the end of its arc. */
   document(count: number, differences: Partial<RingDocument> = {}): RingDocument {
-    const members = numbered(count, (number) => memberOf(number, { tokens: [this.tokenOf(number, count)] }));
+    const members = numbered(count, (number) =>
+      memberOf(number, { tokens: [this.tokenOf(number, count)], dc: this.centreOf(number) }),
+    );
     return documentOf(members, differences);
+  }
+
+  centreOf(number: number): string {
+    return `dc${((number - 1) % this.centres) + 1}`;
+  }
+
+  /** Bytes that have arrived from other data centres so far, at all nodes. */
+  get bytesCrossed(): number {
+    return this.#bytesCrossed;
+  }
+
+  #count(from: string, to: string, bytes: number): void {
+    const [one, other] = [from, to].map((id) => this.centreOf(Number.parseInt(id, 16)));
+    if (one !== other) this.#bytesCrossed += bytes;
   }
 
   tokenOf(number: number, count: number): number {
@@ -110,8 +135,9 @@ export class RingWorld {
     await this.clock.run(node.peers.listen({ host: node.id, port: number }));
     for (const other of this.nodes) {
       if (other === node) continue;
-      this.network.setDelay(node.id, other.id, this.delayMs);
-      this.network.setDelay(other.id, node.id, this.delayMs);
+      const delayMs = this.centreOf(number) === this.centreOf(other.number) ? this.delayMs : this.linkMs;
+      this.network.setDelay(node.id, other.id, delayMs);
+      this.network.setDelay(other.id, node.id, delayMs);
       node.peers.setAddress(other.id, { host: other.id, port: other.number });
       if (!other.isDead) other.peers.setAddress(node.id, { host: node.id, port: number });
     }

@@ -44,6 +44,51 @@ describe("the plan of a slot", () => {
     expect(plan.needsOfDecision(all)).to.equal(plan.needs(all));
   });
 
+  it("lists the owners of this data centre first, and decides at LOCAL levels there, at others alike everywhere", () => {
+    const placed = ringOf(
+      numbered(8, (number) => memberOf(number, { dc: number % 2 === 0 ? "dc1" : "dc2" })),
+      { seed: 7 },
+    );
+    const two = new Ring(documentOf(placed));
+    const centreOf = (id: string): string => placed.find((member) => member.id === id)!.dc;
+    const [one, other] = ["dc1", "dc2"].map((centre) => {
+      return new SlotPlans({ ring: two, selfId: placed.find(({ dc }) => dc === centre)!.id, centre });
+    });
+    const level = (name: "LOCAL_QUORUM" | "LOCAL_ONE" | "QUORUM" | "EACH_QUORUM" | "ONE") =>
+      ({ kind: "level", level: name }) as const;
+    for (let slot = 0; slot < SLOTS; slot += 397) {
+      const plan = one!.of(slot);
+      const ringOrder = [...two.current.replicas(slot)].map((index) => two.members[index]!.id);
+      expect(plan.owners.map(centreOf)).to.deep.equal(["dc1", "dc1", "dc1", "dc2", "dc2", "dc2"]);
+      expect(plan.owners).to.deep.equal(
+        [...ringOrder].sort((a, b) => (centreOf(a) < centreOf(b) ? -1 : centreOf(a) > centreOf(b) ? 1 : 0)),
+      );
+      expect(plan.far).to.deep.equal([[3, 4, 5]]);
+      expect(plan.deciders(level("LOCAL_QUORUM"))).to.deep.equal(plan.owners.slice(0, 3));
+      for (const name of ["QUORUM", "EACH_QUORUM", "ONE"] as const) {
+        expect(plan.deciders(level(name))).to.deep.equal(ringOrder);
+        expect(other!.of(slot).deciders(level(name))).to.deep.equal(ringOrder);
+      }
+      expect(plan.needsOfDecision(level("LOCAL_ONE"))).to.equal(plan.needs(level("LOCAL_QUORUM")));
+      expect(plan.needsOfDecision(level("ONE"))).to.equal(plan.needs(level("QUORUM")));
+      expect(plan.needsOfDecision(level("EACH_QUORUM"))).to.equal(plan.needs(level("EACH_QUORUM")));
+      expect(plan.company === null || plan.company.far.flat().every((id) => centreOf(id) === "dc2")).to.equal(true);
+    }
+  });
+
+  it("counts LOCAL levels over all copies, and passes them on as such, where this data centre has none", () => {
+    const placed = ringOf(
+      numbered(4, (number) => memberOf(number, { dc: number === 4 ? "dc2" : "dc1" })),
+      { seed: 7, replicas: { default: 3, dcs: [{ dc: "dc2", replicas: 0 }] } },
+    );
+    const none = new Ring(documentOf(placed, { replicas: { default: 3, dcs: [{ dc: "dc2", replicas: 0 }] } }));
+    const plan = new SlotPlans({ ring: none, selfId: placed[3]!.id, centre: "dc2" }).of(0);
+    const local = { kind: "level", level: "LOCAL_QUORUM" } as const;
+    expect(plan.needs(local)).to.deep.equal({ groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] });
+    expect(plan.quorumElsewhere(local)).to.deep.equal({ kind: "level", level: "QUORUM" });
+    expect(plan.deciders(local)).to.deep.equal(plan.owners);
+  });
+
   it("pairs each owner that a join displaces with who takes its place, and slots that do not move have no pairs", () => {
     const [joined] = ringOf([...members, memberOf(6)], { seed: 7 }).slice(-1);
     const member = { ...joined!, tokens: joined!.tokens.filter((token) => !members.some((m) => m.tokens.includes(token))) };

@@ -15,6 +15,8 @@ export interface LoadOptions {
   readonly seed: number;
   /** Of the same keys, where an earlier load has written them. */
   readonly history?: RegisterHistory;
+  /** What keys begin with. Default: `key:`. */
+  readonly prefix?: string;
 }
 
 export interface Slowest {
@@ -138,7 +140,7 @@ export class ClusterLoad {
   #catchUp(): void {
     const due = this.#paceBegun + Math.floor(((performance.now() - this.#paceMs) / 1_000) * this.#rate);
     for (; this.#begun < due; ) {
-      const key = `key:${this.#random.below(this.#options.keys)}`;
+      const key = `${this.#options.prefix ?? "key:"}${this.#random.below(this.#options.keys)}`;
       const place = this.#clients[this.#random.below(this.#clients.length)]!;
       void (this.#random.below(2) === 0 ? this.#set(place, key) : this.#get(place, key));
     }

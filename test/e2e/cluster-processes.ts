@@ -9,6 +9,8 @@ export interface ClusterOptions {
   readonly nodes?: number;
   /** Of all members. */
   readonly settings?: ServerSettings;
+  /** Of one member besides. */
+  readonly own?: (at: number) => ServerSettings;
   /** With proxies between members, so that one can be cut off. */
   readonly isMeshed?: boolean;
 }
@@ -41,7 +43,7 @@ export class ClusterProcesses {
   /** Starts members `node-a`, `node-b`, ... and waits until all know that all own their share. */
   static async start(
     servers: Servers,
-    { nodes = 3, settings = {}, isMeshed = false }: ClusterOptions = {},
+    { nodes = 3, settings = {}, isMeshed = false, own: ownOf = () => ({}) }: ClusterOptions = {},
   ): Promise<ClusterProcesses> {
     const ports = await memberPorts(nodes);
     const mesh = isMeshed ? new LinkMesh() : null;
@@ -52,7 +54,8 @@ export class ClusterProcesses {
       const { client, peer, announcedPeer } = ports[at]!;
       const own = { port: `${client}`, "peer-port": `${peer}`, name, host: name, seeds };
       const announced = isMeshed ? { "announce-peer-port": `${announcedPeer}` } : {};
-      return { name, ports: ports[at]!, server: await servers.start({ settings: { ...settings, ...own, ...announced } }) };
+      const fixed = { ...settings, ...own, ...announced, ...ownOf(at) };
+      return { name, ports: ports[at]!, server: await servers.start({ settings: fixed }) };
     };
     // The first finds itself first among the seeds and founds the ring that the others join.
     const founder = await begin(0);
@@ -90,11 +93,28 @@ export class ClusterProcesses {
 
   /** REQUIRES that the cluster was started meshed and that the member answers. */
   async cutOff(at: number): Promise<void> {
-    const client = await this.connect(at);
-    const id = String(await client.call("CLUSTER", "MYID"));
-    await client.close();
+    this.#mesh!.cutOff({ peerId: await this.#idOf(at), at });
+  }
+
+  /** From now on what passes between these members and the others takes so long, and is counted. REQUIRES as `cutOff`. */
+  async partTwo(side: readonly number[], delayMs: number): Promise<void> {
+    const peerIds = new Set(await Promise.all(side.map((at) => this.#idOf(at))));
+    this.#mesh!.part({ peerIds, at: new Set(side) }, delayMs);
+  }
+
+  /** Nothing passes between the two parts. */
+  cutLink(): void {
+    this.#mesh!.cutLink();
+  }
+
+  /** That have passed between the two parts, in both directions. */
+  get bytesCrossed(): number {
+    return this.#mesh!.bytesCrossed;
+  }
+
+  async #idOf(at: number): Promise<string> {
     // Cluster clients are shown the member's own id filled up with zeros.
-    this.#mesh!.cutOff({ peerId: id.slice(0, 16), at });
+    return String(await this.ask(at, "CLUSTER", "MYID")).slice(0, 16);
   }
 
   heal(): void {

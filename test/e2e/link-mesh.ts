@@ -3,7 +3,8 @@
  * passes and nothing is closed, on links that are there and on those that are dialled meanwhile. Afterwards what was held
  * back arrives, as the system would have sent it again.
  *
- * Who dials is read from the hello with which each link begins, so that links between two others go on.
+ * Who dials is read from the hello with which each link begins, so that links between two others go on. By it a mesh may also be
+ * parted in two, as data centres are: what passes between the parts takes longer, is counted, and may be held back.
  */
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -17,6 +18,10 @@ export class LinkMesh {
   readonly #servers: Server[] = [];
   readonly #links = new Set<Link>();
   #cutOff: { readonly peerId: string; readonly at: number } | null = null;
+  #part: Part | null = null;
+  #delayMs = 0;
+  #isLinkCut = false;
+  bytesCrossed = 0;
 
   /** Listens at `announced` and passes what comes there to the peer port of member `at`. */
   async add({
@@ -29,7 +34,8 @@ export class LinkMesh {
     readonly peer: number;
   }): Promise<void> {
     const server = createServer({ allowHalfOpen: true }, (dialler) => {
-      const link = new Link({ dialler, at, port: peer, onClose: () => this.#links.delete(link) });
+      const onClose = (): boolean => this.#links.delete(link);
+      const link = new Link({ dialler, at, port: peer, onClose, delayOf: (bytes) => this.#delayOf(link, bytes) });
       this.#links.add(link);
       link.hold(this.#isCut(link));
       link.onKnown = () => link.hold(this.#isCut(link));
@@ -45,8 +51,20 @@ export class LinkMesh {
     this.#apply();
   }
 
+  /** These members are one part, all others the other. */
+  part(part: Part, delayMs: number): void {
+    this.#part = part;
+    this.#delayMs = delayMs;
+  }
+
+  cutLink(): void {
+    this.#isLinkCut = true;
+    this.#apply();
+  }
+
   heal(): void {
     this.#cutOff = null;
+    this.#isLinkCut = false;
     this.#apply();
   }
 
@@ -59,9 +77,26 @@ export class LinkMesh {
     for (const link of this.#links) link.hold(this.#isCut(link));
   }
 
-  #isCut({ at, peerId }: Link): boolean {
+  #isCut(link: Link): boolean {
+    const { at, peerId } = link;
+    if (this.#isLinkCut && this.#crosses(link)) return true;
     return this.#cutOff !== null && (at === this.#cutOff.at || peerId === this.#cutOff.peerId);
   }
+
+  #crosses({ at, peerId }: Link): boolean {
+    return this.#part !== null && peerId !== null && this.#part.peerIds.has(peerId) !== this.#part.at.has(at);
+  }
+
+  #delayOf(link: Link, bytes: number): number {
+    if (!this.#crosses(link)) return 0;
+    this.bytesCrossed += bytes;
+    return this.#delayMs;
+  }
+}
+
+interface Part {
+  readonly peerIds: ReadonlySet<string>;
+  readonly at: ReadonlySet<number>;
 }
 
 /** One connection and the one that it is passed on to, which is dialled once it is known from whom it is. */
@@ -74,12 +109,21 @@ class Link {
   readonly #dialler: Socket;
   readonly #port: number;
   readonly #onClose: () => void;
+  readonly #delayOf: (bytes: number) => number;
   #acceptor: Socket | null = null;
   #head = Buffer.alloc(0);
   #isHeld = false;
   #isOver = false;
 
-  constructor(options: { dialler: Socket; at: number; port: number; onClose: () => void }) {
+  constructor(options: {
+    dialler: Socket;
+    at: number;
+    port: number;
+    onClose: () => void;
+    /** Milliseconds that a chunk of so many bytes is under way. */
+    delayOf: (bytes: number) => number;
+  }) {
+    this.#delayOf = options.delayOf;
     this.at = options.at;
     this.#dialler = options.dialler;
     this.#port = options.port;
@@ -134,13 +178,19 @@ class Link {
 
   /** As `pipe`, which would go on reading by itself while the link is held. */
   #pass(from: Socket, to: Socket): void {
+    const write = (chunk: Buffer): void => {
+      if (!to.destroyed && !to.write(chunk)) from.pause();
+    };
+    // Timers of one delay keep their order.
     from.on("data", (chunk: Buffer) => {
-      if (!to.write(chunk)) from.pause();
+      const delayMs = this.#delayOf(chunk.length);
+      if (delayMs === 0) write(chunk);
+      else setTimeout(write, delayMs, chunk);
     });
     to.on("drain", () => {
       if (!this.#isHeld) from.resume();
     });
-    from.on("end", () => to.end());
+    from.on("end", () => setTimeout(() => to.end(), this.#delayOf(0)));
   }
 
   /** One end is gone. The other hears of it when something may pass again. */

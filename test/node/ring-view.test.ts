@@ -117,6 +117,27 @@ describe("the view of a ring", () => {
     for (const [at, range] of ranges.entries()) if (at > 0) expect(range.members).not.to.equal(ranges[at - 1]!.members);
   });
 
+  it("shows the owners of its own data centre first, and says when another has nobody up", () => {
+    const two = ringOf(
+      numbered(6, (number) => memberOf(number, { dc: number % 2 === 0 ? "dc2" : "dc1" })),
+      { seed: 7 },
+    );
+    const world = new World({ members: two });
+    const centreOf = (id: string): string => two.find((member) => member.id === id)!.dc;
+    for (let slot = 0; slot < SLOTS; slot += 211) {
+      expect(world.shownFor(slot).map(centreOf)).to.deep.equal(["dc1", "dc1", "dc1", "dc2", "dc2", "dc2"]);
+      expect(world.view.whereTargets(slot).map(({ dc, id }) => dc === centreOf(id))).not.to.include(false);
+    }
+    // Who is up comes before who is not, wherever it is.
+    world.status.set(two[0]!.id, "down");
+    expect(world.shownFor(0).at(-1)).to.equal(two[0]!.id);
+    world.status.clear();
+    const lost = (): readonly string[] => world.view.status().warnings.filter((text) => text.includes("data centre"));
+    expect(lost()).to.deep.equal([]);
+    for (const { id, dc } of two) if (dc === "dc2") world.status.set(id, "down");
+    expect(lost()).to.deep.equal(["no member of data centre dc2 is up: EACH_QUORUM fails"]);
+  });
+
   it("shows members under ids of 40 digits, with the addresses that they tell", () => {
     const { view } = new World();
     expect(view.members().map(({ id, ip, port, peerPort, health }) => [id, ip, port, peerPort, health])).to.deep.equal(

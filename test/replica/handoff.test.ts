@@ -98,6 +98,20 @@ describe("the handoff of hints", () => {
     await expectQuiet(world, [a, b]);
   });
 
+  it("shares what may be under way among the members that are back, and has it all for one again", async () => {
+    const world = new World();
+    const [a, b, c] = (await startAll(world, 3, { settings: { handoffInFlight: 16 } })) as [CopyNode, CopyNode, CopyNode];
+    for (const to of [b, c]) to.handoverMs = 3;
+    keepMany(a, b, 4_000);
+    keepMany(a, c, 1_000);
+    await until(world, () => c.taken.length > 100 && b.taken.length > 100, 60_000);
+    for (const to of [b, c]) to.handlingMax = 0;
+    await world.pass(100);
+    expect([b.handlingMax, c.handlingMax]).to.deep.equal([8, 8]);
+    await until(world, () => a.hints.count === 0, 60_000);
+    expect(b.handlingMax).to.equal(16);
+  });
+
   it("keeps to its rate, to all members together", async () => {
     const world = new World();
     const [a, b, c] = (await startAll(world, 3, { settings: { handoffRateBytes: 100_000 } })) as [CopyNode, CopyNode, CopyNode];

@@ -15,7 +15,7 @@ import type { SimDisk } from "../sim-disk.js";
 import { SimRandom } from "../sim-random.js";
 import { SimWorkers } from "../sim-workers.js";
 import { Trace } from "../trace.js";
-import type { HintPlace } from "./causal-ledger.js";
+import type { CausalLedger, HintPlace } from "./causal-ledger.js";
 import { DATA_DIRECTORY, type NodePlace, nodeConfig } from "./node-flags.js";
 
 /** A change of one key in a batch that reached the log. Records are borrowed. */
@@ -61,6 +61,20 @@ export function decodeAppend(path: string, bytes: Uint8Array, offset: number, le
       } else if (isHintKey(key)) tellHint(key, value, changes);
     }
   }
+}
+
+/** Tells the ledger of the changes of a node's store; `onStored` is called after each record. */
+export function changesTold(ledger: CausalLedger, node: number, onStored: (dataKey: string) => void): StoreChanges {
+  return {
+    put: (dataKey, record) => {
+      ledger.stored(node, dataKey, record);
+      onStored(dataKey);
+    },
+    remove: (dataKey) => ledger.removed(node, dataKey),
+    putHint: (place, record) => (record === null ? ledger.marked(node, place, true) : ledger.hinted(node, place, record)),
+    removeHint: (place, kind) => (kind === "mark" ? ledger.marked(node, place, false) : ledger.unhinted(node, place)),
+    clear: () => ledger.cleared(node),
+  };
 }
 
 function tellHint(key: string, value: Buffer | null, changes: StoreChanges): void {

@@ -11,7 +11,7 @@ import { parseSiblings, type SiblingsReply, type SimClient, type WireReply } fro
 
 /** What goes before a command; null: the connection's defaults. */
 export interface LevelChoice {
-  readonly level: "ONE" | "QUORUM" | "ALL";
+  readonly level: "ONE" | "QUORUM" | "ALL" | "LOCAL_QUORUM" | "EACH_QUORUM";
   readonly standIns: "strict" | "sloppy";
 }
 
@@ -22,6 +22,8 @@ export interface WorldClientOptions {
   readonly node: number;
   readonly name: string;
   readonly copies: number;
+  /** Data centres, each with as many of the copies. */
+  readonly centres: number;
   /** There are nodes that may stand in for others; otherwise everything is strict. */
   readonly hasStandIns: boolean;
 }
@@ -150,9 +152,16 @@ export class WorldClient {
   }
 
   #needed(): Needed {
-    const { copies, hasStandIns } = this.#options;
-    const { level, standIns } = this.#choice ?? { level: "QUORUM", standIns: "sloppy" };
-    const needed = level === "ONE" ? 1 : level === "ALL" ? copies : Math.floor(copies / 2) + 1;
+    const { copies, centres, hasStandIns } = this.#options;
+    const { level, standIns } = this.#choice ?? { level: "LOCAL_QUORUM", standIns: "sloppy" };
+    const local = Math.floor(copies / centres / 2) + 1;
+    const needed = {
+      ONE: 1,
+      QUORUM: Math.floor(copies / 2) + 1,
+      ALL: copies,
+      LOCAL_QUORUM: local,
+      EACH_QUORUM: centres * local,
+    }[level];
     return { copies, read: needed, write: needed, standIns: hasStandIns ? standIns : "strict" };
   }
 }

@@ -20,6 +20,8 @@ export interface WorldNetworkOptions {
   readonly trace: Trace;
   /** Names of the nodes by index. */
   readonly names: readonly string[];
+  /** What every message between two nodes, by index, takes besides. */
+  readonly delayMsOf: (from: number, to: number) => number;
   /** Longest usual delay of a message, drawn for each. */
   readonly delayMsMax: number;
   /** Chunks are cut anywhere. */
@@ -48,6 +50,7 @@ export class WorldNetwork {
         if (nodes.has(from) && nodes.has(to)) this.peerBytes += bytes;
       },
     });
+    this.#applyDelays();
   }
 
   /** Nodes of different groups do not reach each other; those of no group reach all. */
@@ -131,8 +134,9 @@ export class WorldNetwork {
   }
 
   #applyDelays(): void {
-    const { names } = this.#options;
-    for (const from of names) for (const to of names) this.sim.setDelay(from, to, 0);
+    const { names, delayMsOf } = this.#options;
+    for (const [at, from] of names.entries())
+      for (const [to, name] of names.entries()) this.sim.setDelay(from, name, delayMsOf(at, to));
     for (const { ways, delayMs } of this.#slow.values()) for (const [from, to] of ways) this.sim.setDelay(from, to, delayMs);
   }
 }

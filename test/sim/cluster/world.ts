@@ -17,7 +17,7 @@ import { clientPort, nodeName, peerPort, type Topology } from "./node-flags.js";
 import { requireQuiet } from "./quiet-checks.js";
 import { RingSight } from "./ring-sight.js";
 import { SimClient } from "./sim-client.js";
-import { decodeAppend, readStore } from "./store-watch.js";
+import { changesTold, decodeAppend, readStore } from "./store-watch.js";
 import { WorldClient } from "./world-client.js";
 import { WorldNetwork } from "./world-network.js";
 
@@ -28,6 +28,10 @@ export interface WorldOptions {
   /** Settings of every node, by name. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly delayMsMax?: number;
+  /** Data centres dc1, dc2, ... that nodes are in, in turn; their numbers divide that of the nodes. Default: one. */
+  readonly centres?: number;
+  /** One way between two of those, in milliseconds. */
+  readonly linkMs?: number;
   readonly isCutting?: boolean;
   /** What is on the nodes' disks: see `intoDisks`. Empty ones by default. */
   readonly disks?: readonly SimDisk[];
@@ -74,6 +78,7 @@ export class World {
   readonly #clients = new Map<string, WorldClient>();
   readonly #log: string[] = [];
   readonly #replicas: number;
+  readonly #centres: number;
   #onStored: ((machine: Machine, key: string) => void) | null = null;
   /** What the nodes say of their ring. */
   readonly sight: RingSight;
@@ -86,12 +91,15 @@ export class World {
     this.random = new SimRandom(this.seed);
     const names = Array.from({ length: options.nodes ?? 1 }, (_, index) => nodeName(index));
     const { clock, trace } = this;
+    this.#centres = options.centres ?? 1;
+    const centreOf = (index: number): number => index % this.#centres;
     this.network = new WorldNetwork({
       clock,
       trace,
       names,
       random: this.random.fork(),
       delayMsMax: options.delayMsMax ?? 1,
+      delayMsOf: (from, to) => (centreOf(from) === centreOf(to) ? 0 : (options.linkMs ?? 25)),
       isCutting: options.isCutting ?? true,
       onFault: () => {
         this.disturbances.isCalm = false;
@@ -111,7 +119,7 @@ export class World {
       history: this.history,
       wallOf,
       isCluster: this.topology === "cluster" && names.length > 1,
-      copies: Math.min(Number(options.settings?.replicas ?? REPLICAS_DEFAULT), names.length),
+      copies: this.#centres * Math.min(Number(options.settings?.replicas ?? REPLICAS_DEFAULT), names.length / this.#centres),
       mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
     });
     this.ledger.mayMove = (options.latecomers ?? 0) > 0;
@@ -122,7 +130,7 @@ export class World {
     this.machines = names.map((name, index) => {
       const random = this.random.fork();
       return new Machine({
-        place: { index, name, topology: this.topology, settings },
+        place: { index, name, topology: this.topology, settings: { dc: `dc${centreOf(index) + 1}`, ...settings } },
         clock,
         network: this.network.sim,
         trace,
@@ -235,9 +243,10 @@ export class World {
         answerMsMax: ANSWER_MS_MAX,
       });
       const { history, ledger, copies } = this;
+      const centres = this.#centres;
       // Where all nodes keep all keys nobody is left to stand in.
       const hasStandIns = this.topology === "cluster" && this.machines.length > copies;
-      client = new WorldClient({ connection, history, ledger, copies, hasStandIns, node: index, name: from });
+      client = new WorldClient({ connection, history, ledger, copies, centres, hasStandIns, node: index, name: from });
       this.#clients.set(place, client);
     }
     return client;
@@ -245,7 +254,8 @@ export class World {
 
   /** Copies of each key. */
   get copies(): number {
-    return this.topology === "alone" ? 1 : Math.min(this.#replicas, this.machines.length);
+    if (this.topology === "alone") return 1;
+    return this.#centres * Math.min(this.#replicas, this.machines.length / this.#centres);
   }
 
   /** Lets time pass. Throws what broke. */
@@ -427,18 +437,8 @@ export class World {
       onAppend: (machine, path, bytes, offset, length) => {
         const { index } = machine;
         try {
-          decodeAppend(path, bytes, offset, length, {
-            put: (dataKey, record) => {
-              this.ledger.stored(index, dataKey, record);
-              this.#onStored?.(machine, keyOf(dataKey));
-            },
-            remove: (key) => this.ledger.removed(index, key),
-            putHint: (place, record) =>
-              record === null ? this.ledger.marked(index, place, true) : this.ledger.hinted(index, place, record),
-            removeHint: (place, kind) =>
-              kind === "mark" ? this.ledger.marked(index, place, false) : this.ledger.unhinted(index, place),
-            clear: () => this.ledger.cleared(index),
-          });
+          const onStored = (dataKey: string): void => this.#onStored?.(machine, keyOf(dataKey));
+          decodeAppend(path, bytes, offset, length, changesTold(this.ledger, index, onStored));
         } catch (error) {
           // The node's code must not see it: it would take it for an error of its disk.
           this.#trap.note(error);
