@@ -50,6 +50,8 @@ export type HandoffOutcome = "done" | "gone" | "stale ring" | "refused" | "stopp
 const HANDOVER_MS = 5_000;
 /** A run that is stopped ends so soon, however large the record that used up the rate. */
 const WAIT_MS_MAX = 100;
+/** Who is just back has much to do. */
+const IN_FLIGHT_AT_FIRST = 8;
 /** Hints that are made ready at once. */
 const BATCH = 64;
 
@@ -84,7 +86,7 @@ export class HandoffRun {
     this.#target = target;
     this.#bucket = options.bucket;
     this.#onDelivered = options.onDelivered;
-    this.#window = new HandoffWindow(node.settings.handoffInFlight);
+    this.#window = new HandoffWindow(node.settings.handoffInFlight, IN_FLIGHT_AT_FIRST);
   }
 
   get inFlight(): number {

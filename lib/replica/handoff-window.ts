@@ -14,9 +14,9 @@ export class HandoffWindow {
   #halvedMs = Number.NEGATIVE_INFINITY;
   #restUntilMs = Number.NEGATIVE_INFINITY;
 
-  /** `sizeMax`: 1 or more. */
-  constructor(sizeMax: number) {
-    this.#size = sizeMax;
+  /** `sizeMax`: 1 or more. `sizeAtFirst`: with how many it begins, if that is less. */
+  constructor(sizeMax: number, sizeAtFirst = sizeMax) {
+    this.#size = Math.min(sizeMax, sizeAtFirst);
   }
 
   get size(): number {
