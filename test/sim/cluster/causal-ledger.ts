@@ -32,7 +32,6 @@ import {
   hintsByKey,
   holds,
   isBuried,
-  isOlder,
   type KeyHistory,
   keyOf,
   knows,
@@ -47,6 +46,7 @@ import {
   wasRemovedAndLost,
   writeOf,
 } from "./key-history.js";
+import { howItWent, isLasting, settle } from "./settled-writes.js";
 import type { StoreContents } from "./store-watch.js";
 
 export interface LedgerOptions {
@@ -113,6 +113,7 @@ export class CausalLedger {
         records: new Array<Record | null>(nodes).fill(null),
         hints: Array.from({ length: nodes }, () => new Map<MemberId, Record>()),
         buried: Array.from({ length: nodes }, () => new Set<Write>()),
+        settled: new Set(),
       };
       this.#keys.set(key, found);
     }
@@ -125,6 +126,10 @@ export class CausalLedger {
     const record = decodeRecord(Buffer.from(bytes));
     const before = history.records[node] ?? null;
     history.records[node] = record;
+    // Merging never makes a context smaller.
+    if (before !== null && !record.context.dominates(before.context)) {
+      settle(history, node, { writes: covered(history, before).filter((one) => !covers(record, one)), gone: this.gone });
+    }
     this.#take(history, node, record, before);
     const { order } = this.#options.history.moment();
     for (const write of covered(history, record)) noteFirst(write.reached, node, order);
@@ -212,7 +217,10 @@ export class CausalLedger {
     if (this.restored.has(node)) return this.#forgotten(history, node);
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
-    if (this.#options.isCluster === true && !this.mayFlush && !this.#isReaped(history, node, record)) return;
+    if (this.#options.isCluster === true && !this.mayFlush) {
+      if (howItWent(history, node, record, { gone: this.gone, copies: this.#options.copies ?? 1 }) === "released") return;
+      this.reaped++;
+    }
     if (!isDead && !this.mayFlush && !this.#isRemovalAsked(history.key))
       throw new Violation(history.key, `node ${node} removed a live record that nobody asked it to remove`);
     const seen: Seen = { past: new Set(), removals: new Set(history.buried[node]) };
@@ -231,28 +239,6 @@ export class CausalLedger {
   #bury(history: KeyHistory, node: number, seen: Seen): void {
     const stamp = Number.POSITIVE_INFINITY;
     history.buried[node]!.add(this.#add(history, { dot: null, node, stamp, value: null, expiryMs: 0, ...seen }));
-  }
-
-  /**
-   * True where the record is nothing but tombstones and all agreed that it may go: nothing older is anywhere any more. Else it was
-   * released: who owns a key no longer removes its copy once all owners have merged it.
-   */
-  #isReaped(history: KeyHistory, node: number, record: Record): boolean {
-    const writes = covered(history, record);
-    const isOther = (at: number): boolean => at !== node && !this.gone.has(at);
-    const holders = history.records.filter((other, at) => isOther(at) && writes.every((one) => covers(other, one)));
-    if (holders.length >= (this.#options.copies ?? 1)) return false;
-    if (record.versions.some(({ type }) => type !== "tombstone"))
-      throw new Violation(history.key, `node ${node} removed a record that ${holders.length} others hold`);
-    for (const at of history.records.keys()) {
-      if (at === node || this.gone.has(at)) continue;
-      const others = [history.records[at] ?? null, ...history.hints[at]!.values()];
-      const older = others.find((other) => other !== null && isOlder(history, other, record));
-      if (older !== undefined)
-        throw new Violation(history.key, `node ${node} removed a tombstone, and node ${at} holds what it removed`);
-    }
-    this.reaped++;
-    return true;
   }
 
   /** A node never comes back as the member that it was: nobody may count on what it knew. */
@@ -316,7 +302,8 @@ export class CausalLedger {
       if (writeOf(history, dot) === null)
         throw new Violation(history.key, `node ${node} starts with a version that nobody wrote`);
     }
-    this.#check(history, record);
+    // What all have let go of may be in an old copy: it is forgotten before anybody hears of it.
+    if (!this.restored.has(node)) this.#check(history, record);
   }
 
   /** A client was shown this context: it may hand it back. Returns the writes that it had seen. */
@@ -448,6 +435,8 @@ export class CausalLedger {
     if (record.versions.length === 1 && history.writes.length === 1) return;
     const writes = record.versions.map(({ dot }) => writeOf(history, dot)!);
     const known = covered(history, record);
+    const back = writes.find((one) => isLasting(one) && history.settled.has(one));
+    if (back !== undefined) throw new Violation(key, `${describeWrite(back)} is back, though all had let go of it`);
     for (const one of writes) {
       if (known.some((other) => supersedes(other, one) && !wasRemovedAndLost(history, other)))
         throw new Violation(key, `${describeWrite(one)} is there, though it was superseded`);

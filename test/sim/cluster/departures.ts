@@ -67,9 +67,10 @@ export async function removeNewcomer(world: World, dead: Machine): Promise<void>
 }
 
 /** A member that is gone for good is replaced by a machine that was no member; resolves when that has its place. */
-export async function replace(world: World, { dead, deadId, heir }: Replacement): Promise<void> {
+export async function replace(world: World, { dead, deadId, heir, isRestored }: Replacement): Promise<void> {
   world.ledger.mayMove = true;
-  heir.extraSettings.replace = deadId;
+  // One that was restored knows whose place it takes.
+  if (!isRestored) heir.extraSettings.replace = deadId;
   await world.revive(heir);
   await untilRemoved(world, deadId);
   if (heir !== dead) world.noteGone(dead);
@@ -111,6 +112,7 @@ export interface Replacement {
   readonly deadId: string;
   /** May be the same machine, with an empty disk. */
   readonly heir: Machine;
+  readonly isRestored?: boolean;
 }
 
 /** A member that was removed is started on the disk that it had: it is refused, or stops as soon as it hears of it. */

@@ -62,6 +62,8 @@ export interface KeyHistory {
   readonly hints: Map<MemberId, Record>[];
   /** What each node has removed for good: the removals. */
   readonly buried: Set<Write>[];
+  /** What has left records, or their contexts, because all agreed that nothing of it is anywhere. */
+  readonly settled: Set<Write>;
 }
 
 /** A start found `after` where the node had held `before`. */
@@ -129,7 +131,8 @@ export function covers(record: Record | null, { dot }: Write): boolean {
 /** What the record covers and does not hold, and no other write that it covers has superseded; newest first. */
 export function unexplained(history: KeyHistory, record: Record): Write[] {
   const known = covered(history, record).reverse();
-  return known.filter((one) => !holds(record, one.dot!) && !known.some((other) => hasSeen(other, one)));
+  const isExplained = (one: Write): boolean => history.settled.has(one) || known.some((other) => hasSeen(other, one));
+  return known.filter((one) => !holds(record, one.dot!) && !isExplained(one));
 }
 
 export function covered(history: KeyHistory, record: Record): Write[] {
@@ -176,6 +179,7 @@ export function wasRemovedAndLost(history: KeyHistory, write: Write): boolean {
 
 /** Has a node removed this write, or is it a removal of the node? */
 export function isBuried(history: KeyHistory, node: number, write: Write): boolean {
+  if (history.settled.has(write)) return true;
   const removals = history.buried[node]!;
   return removals.has(write) || [...removals].some(({ past }) => past.has(write));
 }
@@ -209,12 +213,6 @@ export function describeWrite({ index, dot, node, at, value, writeId }: Write): 
   const request = writeId === null ? "" : `, request ${Buffer.from(writeId, "latin1").toString("hex")}`;
   const sequence = dot === null ? "" : ` ${Buffer.from(dot.actor, "latin1").toString("hex").slice(0, 24)}:${dot.sequence}`;
   return `[${index}: ${what}${sequence}, node ${node} at ${at.ms.toFixed(1)}${request}]`;
-}
-
-/** True where `other` holds a version that `record` has seen go, and has not seen all that `record` has. */
-export function isOlder(history: KeyHistory, other: Record, record: Record): boolean {
-  const holdsOlder = other.versions.some(({ dot }) => record.context.covers(dot) && !holds(record, dot));
-  return holdsOlder && covered(history, record).some((one) => !covers(other, one));
 }
 
 /** By target, of each key. */

@@ -207,6 +207,15 @@ export class Machine {
     this.#disk = backup.copy(this.#diskOptions());
   }
 
+  /** The same, as `kindred restore` does it: the member is to be another one, in the place of the one that the backup is of. */
+  restoreAsAnother(backup: SimDisk, takenMs: number): void {
+    this.restore(backup);
+    const mark = Buffer.from(JSON.stringify({ format: 1, as: "replacement", takenMs, without: [] }));
+    const file = this.#disk.create(`${DATA_DIRECTORY}/restored.json`);
+    file.append(mark, 0, mark.length);
+    file.close();
+  }
+
   /** The store is started as one that has lost data, as after a salvage. REQUIRES that no process is there. */
   loseData(): void {
     assert(this.#state === "down", "machine: a mark is left while nobody uses the disk");

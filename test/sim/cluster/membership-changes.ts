@@ -22,6 +22,8 @@ export type Death =
   | "replacement"
   /** Its disk is lost: the same machine takes its place, as another member. */
   | "disk loss"
+  /** It is restored from a backup that was taken some time ago, and takes its own place as another member. */
+  | "old backup"
   /** The first that is to take its place dies, too. */
   | "replacement of a replacement";
 
@@ -41,6 +43,8 @@ const SOON_MS = 3_000;
 /** From when a change begins until one of those who take part is harassed, and until that is over; at most. */
 const HARASSED_AFTER_MS = 1_500;
 const HARASSED_FOR_MS = 2_000;
+/** At most. */
+const BACKUP_AGE_MS = 15_000;
 /** Fewer members cannot agree on anything while one of them is dead. */
 const MEMBERS_MIN_AT_DEATH = 3;
 const JOINS_MAX = 2;
@@ -58,13 +62,19 @@ export function drawChanges(random: SimRandom, { members, replicas }: { members:
   let newcomers = joins;
   for (let left = random.below(DEATHS_MAX + 1); left > 0 && stayers >= MEMBERS_MIN_AT_DEATH; left--) {
     const goes: readonly Death[] = goers > 0 ? ["removal", "removal", "removal of a leaver"] : [];
-    const kinds: readonly Death[] = ["replacement", "disk loss", "replacement of a replacement", "removal of a joiner"];
+    const kinds: readonly Death[] = [
+      "replacement",
+      "disk loss",
+      "old backup",
+      "replacement of a replacement",
+      "removal of a joiner",
+    ];
     const death = random.pick([...goes, ...kinds]);
     deaths.push(death);
     if (goes.includes(death)) {
       goers--;
       stayers--;
-    } else if (death !== "disk loss") newcomers++;
+    } else if (death !== "disk loss" && death !== "old backup") newcomers++;
   }
   return { newcomers, joins, leaves, deaths, isHarassed: random.chance(0.5) };
 }
@@ -168,6 +178,18 @@ export class MembershipChanges {
         this.#harass(dead);
         return replace(world, { dead, deadId, heir: dead });
       }
+      case "old backup": {
+        const dead = this.#choose();
+        const backup = dead.backup();
+        const takenMs = dead.clock.wallMs();
+        await this.#pause(BACKUP_AGE_MS);
+        const deadId = await this.#lose(dead);
+        world.renew(dead, this.#others(dead), { backup, takenMs });
+        this.#harass(dead);
+        await replace(world, { dead, deadId, heir: dead, isRestored: true });
+        world.ledger.restored.delete(dead.index);
+        return;
+      }
       case "replacement of a replacement": {
         const dead = this.#choose();
         const deadId = await this.#lose(dead);
@@ -217,11 +239,11 @@ export class MembershipChanges {
   }
 
   #renew(machine: Machine): void {
-    const world = this.#world;
-    world.renew(
-      machine,
-      world.staying().filter((other) => other !== machine),
-    );
+    this.#world.renew(machine, this.#others(machine));
+  }
+
+  #others(machine: Machine): Machine[] {
+    return this.#world.staying().filter((other) => other !== machine);
   }
 
   /** In the middle of a change something happens to who takes part in it: who comes or goes, drives, gives or gains. */

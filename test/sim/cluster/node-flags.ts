@@ -64,3 +64,9 @@ function clusterFlags({ index, name }: NodePlace): Record<string, string> {
     ...(seeds.length === 0 ? {} : { seeds: seeds.join(",") }),
   };
 }
+
+/** Keys of nodes that are rings of one name their ring: `n2-...`. Others are of the first. */
+export function ringOfKey(key: string): number {
+  const found = /^n(\d+)-/.exec(key);
+  return found === null ? 0 : Number(found[1]);
+}

@@ -13,7 +13,7 @@ import { FailureTrap } from "./failure-trap.js";
 import { History, isAnswered, type NodeView, type Operation } from "./history.js";
 import { keyOf, Violation } from "./key-history.js";
 import { Machine, type MachineEvents, type StartOutcome } from "./machine.js";
-import { clientPort, nodeName, peerPort, type Topology } from "./node-flags.js";
+import { clientPort, nodeName, peerPort, ringOfKey, type Topology } from "./node-flags.js";
 import { requireQuiet } from "./quiet-checks.js";
 import { RingSight } from "./ring-sight.js";
 import { SimClient } from "./sim-client.js";
@@ -196,13 +196,18 @@ export class World {
     this.ledger.died(machine.index);
   }
 
-  /** The machine has an empty disk from now on, and is to be another member: it finds the ring through any of these. */
-  renew(machine: Machine, seeds: readonly Machine[]): void {
+  /**
+   * The machine has an empty disk from now on, or what was restored from a backup, and is to be another member: it finds the ring
+   * through any of these.
+   */
+  renew(machine: Machine, seeds: readonly Machine[], from?: { readonly backup: SimDisk; readonly takenMs: number }): void {
     if (machine.state === "off") machine.powerOn();
-    machine.wipe();
+    if (from === undefined) machine.wipe();
+    else machine.restoreAsAnother(from.backup, from.takenMs);
     delete machine.extraSettings.replace;
     machine.extraSettings.seeds = seeds.map(({ index, name }) => `${name}:${peerPort(index)}`).join(",");
     this.ledger.reborn(machine.index);
+    if (from !== undefined) this.ledger.restored.add(machine.index);
     this.gone.delete(machine);
   }
 
@@ -487,12 +492,6 @@ export class World {
 /** A start that was refused because the member was removed. */
 export function isRemoval(outcome: StartOutcome): boolean {
   return typeof outcome === "object" && outcome.failure.message.includes("was removed from its cluster");
-}
-
-/** Keys of nodes that are rings of one name their ring: `n2-...`. Others are of the first. */
-export function ringOfKey(key: string): number {
-  const found = /^n(\d+)-/.exec(key);
-  return found === null ? 0 : Number(found[1]);
 }
 
 function describeFields(fields: object): string {
