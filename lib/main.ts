@@ -382,12 +382,19 @@ function progressLine(what: string): { show(done: number, total: number): void; 
   };
 }
 
-/** One line of a terminal that is written again and again, and what takes its place at the end. */
+/**
+ * One line of a terminal that is written again and again, and what takes its place at the end. Where there is none, a line of standard
+ * error for each text that differs in more than its numbers.
+ */
 function statusLine(): { show(text: string): void; end(text: string): void } {
   const CLEARED = "\r\x1b[K";
+  let shown = "";
   return {
     show: (text) => {
-      if (isTerminal) process.stdout.write(`${CLEARED}  ${text}`);
+      if (isTerminal) return void process.stdout.write(`${CLEARED}  ${text}`);
+      const words = text.replaceAll(/[\d.,]+/g, "");
+      if (words !== shown) process.stderr.write(`${text}\n`);
+      shown = words;
     },
     end: (text) => print(isTerminal ? `${CLEARED}${text}` : text),
   };

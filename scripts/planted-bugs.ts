@@ -83,7 +83,7 @@ const bugs: readonly PlantedBug[] = [
       },
       {
         file: "lib/replica/agreed-reaping.js",
-        from: "        this.#requireAll(members);\n",
+        from: "        this.#requireAll();\n",
         to: '        const byAge = { what: "remove", ringVersion, id: nextId(), live: new Map(), keys: candidates };\n        await this.#options.service.answer(byAge);\n        return;\n',
       },
     ],

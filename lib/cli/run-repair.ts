@@ -40,8 +40,9 @@ export async function runRepair({ slot, peer, isFull }: RepairOptions, run: Repa
 /** What was found and done, for people. */
 export function repairText(reply: RepairReply): string {
   const { members, slotsDiffering, taken, given, failed, complaint } = reply;
-  const compared = `compared with ${plural(members, "member", "members")}: `;
-  const found = slotsDiffering === 0 ? "all copies are equal" : `${plural(slotsDiffering, "slot", "slots")} differed`;
+  const compared = `${failed === 0 ? "compared" : "tried to compare"} with ${plural(members, "member", "members")}: `;
+  const none = failed === 0 ? "all copies are equal" : "what could be compared is equal";
+  const found = slotsDiffering === 0 ? none : `${plural(slotsDiffering, "slot", "slots")} differed`;
   const done = `; took ${plural(taken, "record", "records")}, gave ${plural(given, "record", "records")}, ${bytes(reply.bytes)} sent and received`;
   const failures = failed === 0 ? "" : `\n${plural(failed, "failure", "failures")}, the last: ${complaint}`;
   return `${compared}${found}${done}${failures}`;

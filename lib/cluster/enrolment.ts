@@ -128,7 +128,9 @@ export class Enrolment {
       }
     }
     this.#isRunning = false;
-    if (this.#next() === "removed") log.error({}, "this member was removed from its cluster");
+    if (this.#next() !== "removed") return;
+    if (this.hasGivenAway) log.info({}, "this member has left its cluster");
+    else log.error({}, "this member was removed from its cluster");
   }
 
   async #take(step: Work): Promise<void> {
@@ -155,11 +157,19 @@ export class Enrolment {
     }
   }
 
-  /** By id or name; empty for none. Throws UNAVAILABLE where the member that a restored store stands for is still there. */
+  /** By id or name; empty for none. Throws UNAVAILABLE where the member that is to be replaced is still there. */
   #replaced(): string {
     const { replaces, takesPlaceOf, ring, isReachable } = this.#options;
-    if (replaces !== "" || takesPlaceOf === null) return replaces;
-    const old = ring().document.members.find(({ id }) => id === takesPlaceOf);
+    const { members } = ring().document;
+    if (replaces !== "") {
+      const named = members.find(({ id, name }) => id === replaces || name === replaces);
+      // Who is not known is the members' to refuse.
+      if (named === undefined || !isReachable(named.id)) return replaces;
+      const other = "stop it first; one that runs may leave by itself (kindred leave), and this node join without --replace";
+      throw new OperatingError("UNAVAILABLE", `${named.name}, which this node is to replace, is not down: ${other}`);
+    }
+    if (takesPlaceOf === null) return "";
+    const old = members.find(({ id }) => id === takesPlaceOf);
     // It was removed or replaced meanwhile.
     if (old === undefined) return "";
     if (!isReachable(old.id)) return old.id;

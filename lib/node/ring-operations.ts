@@ -73,8 +73,17 @@ export class RingOperations implements ClusterOperations {
 
   async leave(request: LeaveRequest): Promise<OperationOutcome> {
     const { selfId } = this.#cluster;
-    const tooOld = this.#tooOld(selfId);
-    return tooOld !== null ? refused(tooOld) : this.#change(leaveChange(selfId, request));
+    const objection = this.#tooOld(selfId) ?? (request.isForced ? null : this.#tooFewWithout(selfId));
+    return objection !== null ? refused(objection) : this.#change(leaveChange(selfId, request));
+  }
+
+  /** Why the others could not go on without this member: too many of them are down. */
+  #tooFewWithout(selfId: MemberId): string | null {
+    const others = this.#cluster.ring.document.members.filter(({ id }) => id !== selfId);
+    const silent = others.filter(({ id }) => !this.#answers(id)).map(({ name }) => name);
+    if (silent.length === 0 || 2 * (others.length - silent.length) > others.length) return null;
+    const left = `without this one ${others.length - silent.length} of ${others.length} members would answer, which is no majority`;
+    return `${left}: start ${silent.join(", ")} again or have it removed first; leave --force goes all the same`;
   }
 
   async remove({ members: names, isForced }: RemoveRequest): Promise<OperationOutcome> {

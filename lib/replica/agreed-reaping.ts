@@ -119,7 +119,7 @@ export class AgreedReaping {
     yield ["reap_pruned", service.pruned];
     yield ["reap_rounds", this.rounds];
     yield ["reap_last_seconds", this.#lastMs === null ? -1 : Math.floor((clock.monotonicMs() - this.#lastMs) / 1_000)];
-    yield ["reap_held_up_by", this.#heldUpBy];
+    yield ["reap_held_up_by", replica.reapable === 0 ? "" : (this.#absence() ?? this.#heldUpBy)];
   }
 
   #look(): void {
@@ -212,7 +212,7 @@ export class AgreedReaping {
     const ring = this.#ring!;
     const ringVersion = ring.document.version;
     const members = ring.members.map(({ id }) => id);
-    this.#requireAll(members);
+    this.#requireAll();
     const slots = slotsIn(candidates);
     const [marks, keys] = await Promise.all([
       this.#mark(members, slots, ringVersion),
@@ -235,10 +235,16 @@ export class AgreedReaping {
     this.#lastMs = nowMs;
   }
 
-  #requireAll(members: readonly MemberId[]): void {
+  #requireAll(): void {
+    const absence = this.#absence();
+    if (absence !== null) throw new HeldUp(absence);
+  }
+
+  /** Says who is away, of all that have to answer; null for nobody. */
+  #absence(): string | null {
     const { selfId, peers, nameOf } = this.#options;
-    const absent = members.find((member) => member !== selfId && !peers.isUsable(member));
-    if (absent !== undefined) throw new HeldUp(`${nameOf(absent)} is away: nothing leaves before it is back or removed`);
+    const absent = this.#ring?.members.find(({ id }) => id !== selfId && !peers.isUsable(id));
+    return absent === undefined ? null : `${nameOf(absent.id)} is away: nothing leaves before it is back or removed`;
   }
 
   async #mark(

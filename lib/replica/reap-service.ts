@@ -182,11 +182,17 @@ export class ReapService {
     await pause(clock, READ_MS);
     await replica.merging.passed();
     const before = { removed: this.removed, pruned: this.pruned };
-    // Comes before what it tells of, also in the log.
-    for (const slot of new Set(keys.map(({ dataKey }) => slotOfDataKey(dataKey)))) await this.#reaps.note(slot, id);
+    const noted = new Set<number>();
     for (const { dataKey, digest } of keys) {
       if (replica.backlog() === "stopped") await replica.room();
+      const slot = slotOfDataKey(dataKey);
       await replica.queues.run(dataKey, async () => {
+        if (!noted.has(slot)) {
+          // Comes before what it tells of, also in the log.
+          if ((await this.#digestOf(dataKey)) !== digest) return;
+          await this.#reaps.note(slot, id);
+          noted.add(slot);
+        }
         const fetched: Records = new Map();
         let records = replica.gather([dataKey], fetched);
         for (; records === null; records = replica.gather([dataKey], fetched)) await replica.fetch([dataKey], fetched);

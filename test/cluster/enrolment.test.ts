@@ -27,8 +27,8 @@ class Agreed {
     return this.ring.document;
   }
 
-  enrol(parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable">): void {
-    const { tokens: _, ...self } = memberOf(1);
+  enrol(parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> & { replaces?: string }, number = 1): void {
+    const { tokens: _, ...self } = memberOf(number);
     this.enrolment = new Enrolment({
       clock: this.clock,
       random: new SimRandom(1),
@@ -86,5 +86,21 @@ describe("a member that drives a change", () => {
       agreed.enrolment?.stop();
       expect(agreed.ring.document.removed, `${replicas} copies`).to.deep.equal([DEAD]);
     }
+  });
+
+  it("replaces a member only once that is down", async () => {
+    const agreed = new Agreed();
+    const isDown = new Set<string>();
+    const old = agreed.ring.document.members[1]!;
+    const teach = async (): Promise<void> => {};
+    const parts = { teach, hasTakenIn: async () => true, isReachable: (id: string) => !isDown.has(id), replaces: old.name };
+    agreed.enrol(parts, 9);
+    await agreed.clock.advance(20_000);
+    expect(agreed.ring.document.removed).to.deep.equal([]);
+    isDown.add(old.id);
+    await agreed.clock.advance(30_000);
+    agreed.enrolment?.stop();
+    expect(agreed.ring.document.removed).to.deep.equal([old.id]);
+    expect(agreed.ring.document.members.map(({ id }) => id)).to.include(memberOf(9).id);
   });
 });

@@ -82,6 +82,18 @@ describe("what operators have a node do to its ring", () => {
     expect(world.document.pending[0]).to.include({ kind: "remove", memberId: FIVE[3]!.id });
   });
 
+  it("does not have it leave when the others could agree on nothing without it, unless that is forced", async () => {
+    const world = new World();
+    for (const at of [2, 3]) world.down.add(FIVE[at]!.id);
+    const refusal = await world.operations.leave({ isForced: false, ifVersion: null });
+    expect(refusal).to.include({ kind: "refused" });
+    expect(refusal)
+      .to.have.property("reason")
+      .that.matches(/^without this one 2 of 4 members would answer, which is no majority: start node-3, node-4 again/);
+    expect(world.changes).to.equal(0);
+    expect(await world.operations.leave({ isForced: true, ifVersion: null })).to.include({ kind: "agreed" });
+  });
+
   it("removes the older member itself, and strikes out a newcomer while there is one", async () => {
     const world = new World();
     const older = FIVE[2]!;

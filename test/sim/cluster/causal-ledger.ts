@@ -214,7 +214,7 @@ export class CausalLedger {
     const record = history.records[node] ?? null;
     if (record === null) return;
     history.records[node] = null;
-    if (this.restored.has(node)) return this.#forgotten(history, node);
+    if (this.restored.has(node)) return this.#forgotten(history, node, record);
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
     if (this.#options.isCluster === true && !this.mayFlush) {
@@ -228,12 +228,13 @@ export class CausalLedger {
     this.#bury(history, node, seen);
   }
 
-  /** What a restored store forgets is what others have removed since it was copied. */
-  #forgotten(history: KeyHistory, node: number): void {
-    const others = history.buried.flatMap((removals, at) => (at === node ? [] : [...removals]));
-    if (others.length === 0) throw new Violation(history.key, `node ${node} forgot what nobody has removed`);
-    const seen: Seen = { past: new Set(others.flatMap(({ past }) => [...past])), removals: new Set(others) };
-    this.#bury(history, node, seen);
+  /** A restored store forgets all that it holds of slots that others have reaped since it was copied: it has the rest of them again. */
+  #forgotten(history: KeyHistory, node: number, record: Record): void {
+    const isKept = (one: Write): boolean =>
+      history.settled.has(one) || history.records.some((_, at) => at !== node && !this.gone.has(at) && knows(history, at, one));
+    const lost = covered(history, record).find((one) => !one.isGone && one.lostAt.size === 0 && !isKept(one));
+    if (lost !== undefined)
+      throw new Violation(history.key, `node ${node} forgot ${describeWrite(lost)}, which nobody else has`);
   }
 
   #bury(history: KeyHistory, node: number, seen: Seen): void {
