@@ -62,8 +62,9 @@ class KeyReads {
     const { writes } = this.#ledger.ofKey(this.#key);
     const removals = writes.filter(({ dot, at }) => dot === null && at.order < read.returned!.order);
     for (const { operation, writes: candidates } of this.#knownBefore(read)) {
+      // A pruned context does not name all that its versions have seen.
       const isSeen = candidates.some(
-        (one) => shown.has(one) || removals.some((removal) => removal === one || hasSeen(removal, one)),
+        (one) => shown.has(one) || [...shown, ...removals].some((other) => other === one || hasSeen(other, one)),
       );
       if (!isSeen) this.#fail(read, `is stale: it misses ${describeOperation(operation)}`);
     }
