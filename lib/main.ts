@@ -383,8 +383,8 @@ function progressLine(what: string): { show(done: number, total: number): void; 
 }
 
 /**
- * One line of a terminal that is written again and again, and what takes its place at the end. Where there is none, a line of standard
- * error for each text that differs in more than its numbers.
+ * One line of a terminal that is written again and again, and what takes its place at the end. Where there is none, what is waited for
+ * is a line of standard error, once.
  */
 function statusLine(): { show(text: string): void; end(text: string): void } {
   const CLEARED = "\r\x1b[K";
@@ -392,9 +392,8 @@ function statusLine(): { show(text: string): void; end(text: string): void } {
   return {
     show: (text) => {
       if (isTerminal) return void process.stdout.write(`${CLEARED}  ${text}`);
-      const words = text.replaceAll(/[\d.,]+/g, "");
-      if (words !== shown) process.stderr.write(`${text}\n`);
-      shown = words;
+      if (text !== shown && text.startsWith("waiting for ")) process.stderr.write(`${text}\n`);
+      shown = text;
     },
     end: (text) => print(isTerminal ? `${CLEARED}${text}` : text),
   };
