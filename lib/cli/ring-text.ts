@@ -58,7 +58,8 @@ export function statusText(status: StatusReply, style: Style): string {
     { title: "version", align: "left", cell: (row) => row.softwareVersion ?? UNKNOWN },
   ];
   const { clusterId, ringVersion, replicas, members } = status;
-  const title = titleOf({ clusterId, version: ringVersion, replicas: { default: replicas.default, ...replicas.dcs } });
+  const ring = { clusterId, version: ringVersion, replicas: { default: replicas.default, ...replicas.dcs } };
+  const title = titleOf(ring, members);
   const table = renderTable(columns, members, style);
   const asked = members.some((row) => row.isSelf) ? "* answered\n" : "";
   return [
@@ -92,7 +93,7 @@ export function ringText(ring: RingReply, style: Style): string {
   if (ring.removed.length > 0)
     notes.push(`${plural(ring.removed.length, "id was", "ids were")} removed and will not be let in again`);
   return [
-    painted(titleOf(ring), "title", style),
+    painted(titleOf(ring, ring.ownership), "title", style),
     `\n\n${renderTable(columns, ring.ownership, style)}`,
     `${count(ring.tokens)} tokens; owns: part of all slots that a member keeps a copy of; fair: what its weight gives it\n`,
     paragraph(notes),
@@ -164,11 +165,16 @@ function expiryText(version: WhereVersion | null): string {
   return version.expiryMs === 0 ? "never" : instant(version.expiryMs);
 }
 
-function titleOf(ring: Pick<RingReply, "clusterId" | "version" | "replicas">): string {
+function titleOf(
+  ring: Pick<RingReply, "clusterId" | "version" | "replicas">,
+  members: readonly { readonly dc: string | null }[],
+): string {
   const { default: standard, ...dcs } = ring.replicas as RingReply["replicas"] & { default: number };
   const exceptions = Object.entries(dcs).map(([dc, copies]) => `, ${copies} in ${dc}`);
   const cluster = ring.clusterId === "" ? "no cluster" : `cluster ${ring.clusterId.slice(0, ID_DIGITS_SHOWN)}`;
-  const copies = `${plural(standard, "copy", "copies")} of each key${exceptions.join("")}`;
+  const centres = new Set(members.flatMap(({ dc }) => dc ?? []));
+  const where = centres.size > 1 ? " in each data centre" : "";
+  const copies = `${plural(standard, "copy", "copies")} of each key${where}${exceptions.join("")}`;
   return printable(`${cluster}   ring version ${ring.version}   ${copies}`);
 }
 

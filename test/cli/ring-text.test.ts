@@ -96,6 +96,15 @@ describe("kindred status", () => {
     ]);
   });
 
+  it("says where the copies are when there are several data centres", () => {
+    const [a, b] = [row("a"), row("b", { dc: "dc2" })];
+    const titleOf = (differences: Partial<StatusReply>): string =>
+      statusText({ ...STATUS, members: [a, b], ...differences }, PLAIN).split("\n")[0]!;
+    expect(titleOf({})).to.match(/ {3}3 copies of each key in each data centre, 1 in dc2$/);
+    expect(titleOf({ replicas: { default: 3, dcs: {} } })).to.match(/ {3}3 copies of each key in each data centre$/);
+    expect(titleOf({ replicas: { default: 3, dcs: {} }, members: [a] })).to.match(/ {3}3 copies of each key$/);
+  });
+
   it("ends after the table when nothing is pending and nothing is wrong", () => {
     const text = statusText({ ...STATUS, pending: [], transfers: [], warnings: [] }, PLAIN);
     expect(text).to.match(/\* answered\n$/);
@@ -146,6 +155,11 @@ describe("kindred ring", () => {
     tokens: 128,
     slotsChanging: 0,
   };
+
+  it("says where the copies are when there are several data centres", () => {
+    const text = ringText({ ...ring, ownership: [owner("a"), owner("b", { dc: "dc2" })] }, PLAIN);
+    expect(text.split("\n")[0]).to.match(/ {3}1 copy of each key in each data centre$/);
+  });
 
   it("prints who owns how much, against what is fair", () => {
     expect(ringText(ring, PLAIN).split("\n")).to.deep.equal([
