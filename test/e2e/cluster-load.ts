@@ -4,6 +4,7 @@
  */
 import { Redis } from "ioredis";
 import { Lcg } from "../resp/lcg.js";
+import { connectorTo, here, type Place } from "./place.js";
 import { RegisterHistory } from "./register-history.js";
 
 export interface LoadOptions {
@@ -17,6 +18,8 @@ export interface LoadOptions {
   readonly history?: RegisterHistory;
   /** What keys begin with. Default: `key:`. */
   readonly prefix?: string;
+  /** Of the nodes. Default: where the test runs. */
+  readonly place?: Place;
 }
 
 export interface Slowest {
@@ -63,7 +66,7 @@ export class ClusterLoad {
   /** Connects; requests begin with `start`. */
   static async connect(options: LoadOptions): Promise<ClusterLoad> {
     const clients = options.ports.flatMap((port) =>
-      Array.from({ length: CONNECTIONS_PER_NODE }, () => ({ port, client: plainClient(port) })),
+      Array.from({ length: CONNECTIONS_PER_NODE }, () => ({ port, client: plainClient(port, options.place) })),
     );
     await Promise.all(clients.map(({ client }) => client.connect()));
     return new ClusterLoad(options, clients);
@@ -203,8 +206,10 @@ export class ClusterLoad {
 }
 
 /** Which tells of every failure at once instead of trying again. */
-export function plainClient(port: number): Redis {
-  const client = new Redis(port, "127.0.0.1", { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null });
+export function plainClient(port: number, place: Place = here): Redis {
+  const plain = { lazyConnect: true, maxRetriesPerRequest: 0, retryStrategy: () => null };
+  const elsewhere = place === here ? {} : { Connector: connectorTo(place, port) };
+  const client = new Redis(port, "127.0.0.1", { ...plain, ...elsewhere });
   client.on("error", () => undefined);
   return client;
 }

@@ -1,6 +1,8 @@
 /** Members of one ring as real processes, and what can happen to them: killed, stopped, cut off. */
 import { LinkMesh } from "./link-mesh.js";
-import { type MemberPorts, memberPorts } from "./ports.js";
+import type { NetworkNamespaces, Side } from "./network-namespaces.js";
+import { here, type Place } from "./place.js";
+import { type MemberPorts, memberPorts, ownPorts } from "./ports.js";
 import type { ServerProcess, ServerSettings, Servers } from "./server-process.js";
 import { until } from "./until.js";
 import type { WireClient, WireReply } from "./wire-client.js";
@@ -13,11 +15,20 @@ export interface ClusterOptions {
   readonly own?: (at: number) => ServerSettings;
   /** With proxies between members, so that one can be cut off. */
   readonly isMeshed?: boolean;
+  /** Members in two network namespaces, with a link between them that takes so long one way. Not together with a mesh. */
+  readonly halves?: Halves;
+}
+
+export interface Halves {
+  readonly namespaces: NetworkNamespaces;
+  readonly sideOf: (at: number) => Side;
+  readonly delayMs: number;
 }
 
 export interface MemberProcess {
   readonly name: string;
   readonly ports: MemberPorts;
+  readonly place: Place;
   readonly server: ServerProcess;
 }
 
@@ -34,39 +45,55 @@ const NODE_LETTER = 97;
 export class ClusterProcesses {
   readonly members: readonly MemberProcess[];
   readonly #mesh: LinkMesh | null;
+  /** What lies between two parts. */
+  readonly #link: LinkMesh | NetworkNamespaces | null;
 
-  private constructor(members: readonly MemberProcess[], mesh: LinkMesh | null) {
+  private constructor(members: readonly MemberProcess[], mesh: LinkMesh | null, halves: Halves | undefined) {
     this.members = members;
     this.#mesh = mesh;
+    this.#link = halves?.namespaces ?? mesh;
   }
 
   /** Starts members `node-a`, `node-b`, ... and waits until all know that all own their share. */
   static async start(
     servers: Servers,
-    { nodes = 3, settings = {}, isMeshed = false, own: ownOf = () => ({}) }: ClusterOptions = {},
+    { nodes = 3, settings = {}, isMeshed = false, halves, own: ownOf = () => ({}) }: ClusterOptions = {},
   ): Promise<ClusterProcesses> {
-    const ports = await memberPorts(nodes);
+    const ports = halves === undefined ? await memberPorts(nodes) : ownPorts(nodes);
     const mesh = isMeshed ? new LinkMesh() : null;
     for (const [at, { announcedPeer, peer }] of ports.entries()) await mesh?.add({ at, announced: announcedPeer, peer });
-    const seeds = ports.map(({ peer, announcedPeer }) => `127.0.0.1:${isMeshed ? announcedPeer : peer}`).join(",");
+    for (const [at, { announcedPeer, peer }] of ports.entries()) {
+      await halves?.namespaces.pass(halves.sideOf(at), { announced: announcedPeer, peer, delayMs: halves.delayMs });
+    }
+    const addresses = ports.map((_, at) => halves?.namespaces.address(halves.sideOf(at)) ?? "127.0.0.1");
+    const isProxied = isMeshed || halves !== undefined;
+    const seeds = ports.map(({ peer, announcedPeer }, at) => `${addresses[at]}:${isProxied ? announcedPeer : peer}`).join(",");
     const begin = async (at: number): Promise<MemberProcess> => {
       const name = `node-${String.fromCharCode(NODE_LETTER + at)}`;
       const { client, peer, announcedPeer } = ports[at]!;
       const own = { port: `${client}`, "peer-port": `${peer}`, name, host: name, seeds };
-      const announced = isMeshed ? { "announce-peer-port": `${announcedPeer}` } : {};
+      const announced = {
+        ...(isProxied && { "announce-peer-port": `${announcedPeer}` }),
+        ...(halves !== undefined && { "announce-ip": addresses[at]! }),
+      };
+      const place = halves?.namespaces.place(halves.sideOf(at)) ?? here;
       const fixed = { ...settings, ...own, ...announced, ...ownOf(at) };
-      return { name, ports: ports[at]!, server: await servers.start({ settings: fixed }) };
+      return { name, ports: ports[at]!, place, server: await servers.start({ settings: fixed, place }) };
     };
     // The first finds itself first among the seeds and founds the ring that the others join.
     const founder = await begin(0);
     const others = await Promise.all(ports.slice(1).map((_, at) => begin(at + 1)));
-    const cluster = new ClusterProcesses([founder, ...others], mesh);
+    const cluster = new ClusterProcesses([founder, ...others], mesh, halves);
     await cluster.agreed();
     return cluster;
   }
 
   port(at: number): number {
     return this.members[at]!.ports.client;
+  }
+
+  place(at: number): Place {
+    return this.members[at]!.place;
   }
 
   connect(at: number): Promise<WireClient> {
@@ -104,12 +131,12 @@ export class ClusterProcesses {
 
   /** Nothing passes between the two parts. */
   cutLink(): void {
-    this.#mesh!.cutLink();
+    this.#link!.cutLink();
   }
 
   /** That have passed between the two parts, in both directions. */
   get bytesCrossed(): number {
-    return this.#mesh!.bytesCrossed;
+    return this.#link!.bytesCrossed;
   }
 
   async #idOf(at: number): Promise<string> {
@@ -118,7 +145,7 @@ export class ClusterProcesses {
   }
 
   heal(): void {
-    this.#mesh!.heal();
+    this.#link!.heal();
   }
 
   /** Waits until these members see all members up and own their shares, with no change pending. */
@@ -148,7 +175,7 @@ export class ClusterProcesses {
     }
   }
 
-  /** Closes the proxies; the members end with their `Servers`. */
+  /** Closes the proxies of a mesh; the members end with their `Servers`. */
   async close(): Promise<void> {
     await this.#mesh?.close();
   }

@@ -2,17 +2,22 @@
  * Two data centres of three members each, with a slow link between them: what each level costs, what a write sends across, and what
  * clients of both are told while the link is cut and after it is back.
  *
- * The link is made of proxies before the members' peer ports, which delay what passes between the two, count it, and hold it back.
+ * Where the system has network namespaces each data centre has one, and the link is a cable between them that is pulled; a proxy before
+ * each member's peer port delays what comes across. Elsewhere such proxies also count what passes and hold it back.
  */
 import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Redis } from "ioredis";
 import { ClusterLoad, pause, plainClient, type Slowest, textOf } from "./cluster-load.js";
 import { ClusterProcesses } from "./cluster-processes.js";
+import type { NetworkNamespaces } from "./network-namespaces.js";
 import type { ServerSettings, Servers } from "./server-process.js";
 import { until } from "./until.js";
 
 export interface DataCentresRunOptions {
   /** One way, in milliseconds. */
   readonly linkMs: number;
+  /** How long there is load before latencies count: until what runs for the first time has done so. */
+  readonly warmUpSeconds: number;
   /** How long the link is cut. */
   readonly cutSeconds: number;
   /** Requests a second in each data centre meanwhile, half of them writes, and the keys that they are spread over. */
@@ -21,6 +26,8 @@ export interface DataCentresRunOptions {
   /** Requests that are timed, of each kind at each level. */
   readonly timed: number;
   readonly settings?: ServerSettings;
+  /** One for each data centre; null: proxies on one network do. */
+  readonly namespaces: NetworkNamespaces | null;
   readonly say?: (line: string) => void;
 }
 
@@ -46,14 +53,15 @@ export interface SideReport {
 }
 
 export interface DataCentresReport {
+  readonly link: "network namespaces" | "proxies";
   readonly linkMs: number;
   readonly cutSeconds: number;
   readonly times: readonly LevelTimes[];
-  /** Bytes across the link for a write, over those of its key and value. */
+  /** Bytes across the link for a write, over those of its key and value; with the headers of packets where they are counted there. */
   readonly bytesRatio: number;
   /** By data centre, of all its requests from before the cut until after it. */
   readonly sides: readonly SideReport[];
-  /** The longest that this process, which asks and delays, stood still meanwhile. */
+  /** The longest that this process, which asks (and is the link, where that is made of proxies), stood still meanwhile. */
   readonly loadStallMs: number;
   /** From the healing until all copies of all keys were equal; null: not in time. */
   readonly convergedMs: number | null;
@@ -74,22 +82,24 @@ const WRITES_WEIGHED = 500;
 const WEIGH_MS = 2_000;
 const SHARED_KEYS = 50;
 const SHARED_EVERY_MS = 100;
-/** Until what runs for the first time has done so, and until what is handed over after the cut has been begun. */
-const WARM_UP_MS = 6_000;
+/** Until what is handed over after the cut has been begun. */
 const AFTER_MS = 3_000;
 const CONVERGED_MS_MAX = 180_000;
 const AT_ONCE = 50;
 const EXAMPLES_MAX = 10;
 
 export async function runDataCentres(servers: Servers, options: DataCentresRunOptions): Promise<DataCentresReport> {
+  const { namespaces, linkMs } = options;
   const cluster = await ClusterProcesses.start(servers, {
     nodes: 6,
     settings: { replicas: "3", ...options.settings },
-    isMeshed: true,
+    ...(namespaces === null
+      ? { isMeshed: true }
+      : { halves: { namespaces, sideOf: (at) => (NEAR.includes(at) ? 0 : 1), delayMs: linkMs } }),
     own: (at) => ({ dc: NEAR.includes(at) ? "dc1" : "dc2" }),
   });
   try {
-    await cluster.partTwo(NEAR, options.linkMs);
+    if (namespaces === null) await cluster.partTwo(NEAR, linkMs);
     return await new DataCentresRun(cluster, options).run();
   } finally {
     await cluster.close();
@@ -107,7 +117,7 @@ class DataCentresRun {
   }
 
   async run(): Promise<DataCentresReport> {
-    const { linkMs, cutSeconds, rate, keys, say } = this.#options;
+    const { linkMs, warmUpSeconds, cutSeconds, rate, keys, say } = this.#options;
     const times: LevelTimes[] = [];
     for (const level of LEVELS) times.push(...(await this.#time(level)));
     say?.("levels are timed");
@@ -116,11 +126,12 @@ class DataCentresRun {
     const loads: ClusterLoad[] = [];
     for (const [side, members] of [NEAR, FAR].entries()) {
       const ports = members.map((at) => this.#cluster.port(at));
-      loads.push(await ClusterLoad.connect({ ports, rate, keys, seed: 1 + side, prefix: `dc${side + 1}:` }));
+      const place = this.#cluster.place(members[0]!);
+      loads.push(await ClusterLoad.connect({ ports, place, rate, keys, seed: 1 + side, prefix: `dc${side + 1}:` }));
     }
-    const shared = new SharedWrites(NEAR.concat(FAR).map((at) => this.#cluster.port(at)));
+    const shared = new SharedWrites(NEAR.concat(FAR).map((at) => this.#client(at)));
     for (const load of loads) load.start();
-    await pause(WARM_UP_MS);
+    await pause(1_000 * warmUpSeconds);
     for (const load of loads) load.forgetLatencies();
     const ownStalls = monitorEventLoopDelay({ resolution: 1 });
     ownStalls.enable();
@@ -144,6 +155,7 @@ class DataCentresRun {
     const sides = loads.map((load, side) => this.#sideOf(load, shared.failures[side]!, during[side]!));
     const writtenOnBoth = shared.writtenOnBoth;
     return {
+      link: this.#options.namespaces === null ? "proxies" : "network namespaces",
       linkMs,
       cutSeconds,
       times,
@@ -160,7 +172,7 @@ class DataCentresRun {
 
   /** One after the other, through a member of the first data centre. */
   async #time(level: string): Promise<LevelTimes[]> {
-    const client = plainClient(this.#cluster.port(NEAR[0]!));
+    const client = this.#client(NEAR[0]!);
     await client.connect();
     await client.call("CONSISTENCY", level);
     const times: LevelTimes[] = [];
@@ -189,7 +201,7 @@ class DataCentresRun {
       await pause(Math.max(0, WEIGH_MS - (performance.now() - beganMs)));
       return (this.#cluster.bytesCrossed - before) / (performance.now() - beganMs);
     };
-    const client = plainClient(this.#cluster.port(NEAR[1]!));
+    const client = this.#client(NEAR[1]!);
     await client.connect();
     await pause(WEIGH_MS);
     const idleRate = await crossedIn(() => pause(WEIGH_MS));
@@ -210,7 +222,7 @@ class DataCentresRun {
 
   /** Milliseconds from `sinceMs` until all owners of each key hold the same. */
   async #converged(keys: readonly string[], sinceMs: number): Promise<number | null> {
-    const client = plainClient(this.#cluster.port(NEAR[0]!));
+    const client = this.#client(NEAR[0]!);
     await client.connect();
     let left = [...keys];
     const look = async (): Promise<true | null> => {
@@ -231,7 +243,7 @@ class DataCentresRun {
 
   /** Asks the other data centre than the one that the writes were made in. */
   async #lost({ history }: ClusterLoad, at: number): Promise<number> {
-    const client = plainClient(this.#cluster.port(at));
+    const client = this.#client(at);
     await client.connect();
     let lost = 0;
     for (const key of history.keys) {
@@ -264,6 +276,11 @@ class DataCentresRun {
     };
   }
 
+  /** In the data centre of this member. */
+  #client(at: number): Redis {
+    return plainClient(this.#cluster.port(at), this.#cluster.place(at));
+  }
+
   #note(text: string): void {
     if (this.#examples.length < EXAMPLES_MAX) this.#examples.push(text);
   }
@@ -274,11 +291,11 @@ class SharedWrites {
   readonly keys = Array.from({ length: SHARED_KEYS }, (_, at) => `shared:${at}`);
   /** By data centre. */
   readonly failures = [new Map<string, number>(), new Map<string, number>()];
-  readonly #clients: readonly ReturnType<typeof plainClient>[];
+  readonly #clients: readonly Redis[];
   readonly #written = [new Set<string>(), new Set<string>()];
 
-  constructor(ports: readonly number[]) {
-    this.#clients = ports.map(plainClient);
+  constructor(clients: readonly Redis[]) {
+    this.#clients = clients;
   }
 
   async writeFor(ms: number): Promise<void> {

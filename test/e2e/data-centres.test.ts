@@ -11,7 +11,7 @@ describe("two data centres", function () {
   const servers = serversOfTest();
 
   it("serve their own users while the link between them is cut, send each write across once, and converge", async () => {
-    const options = { linkMs: 25, cutSeconds: 6, rate: 100, keys: 200, timed: 50 };
+    const options = { linkMs: 25, warmUpSeconds: 6, cutSeconds: 6, rate: 100, keys: 200, timed: 50, namespaces: null };
     const report = await runDataCentres(servers, { ...options, settings: { "anti-entropy-interval": "2" } });
     expect(report.examples).to.deep.equal([]);
     for (const { level, command, p50Ms } of report.times) {

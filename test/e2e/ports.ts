@@ -14,6 +14,7 @@ export interface MemberPorts {
 
 const CLIENT_MIN = 7_400;
 const CLIENT_MAX = 7_999;
+const OWN_MIN = 7_300;
 const PEER_ABOVE = 10_000;
 const ANNOUNCED_ABOVE = 20_000;
 
@@ -27,11 +28,20 @@ export async function memberPorts(count: number): Promise<readonly MemberPorts[]
     if (tried > CLIENT_MAX) throw new Error(`there are not ${count} free ports from ${CLIENT_MIN} to ${CLIENT_MAX}`);
     const client = next;
     next = next === CLIENT_MAX ? CLIENT_MIN : next + 1;
-    const ports = { client, peer: client + PEER_ABOVE, announcedPeer: client + ANNOUNCED_ABOVE };
+    const ports = portsAbove(client);
     const areFree = await Promise.all(Object.values(ports).map(isFree));
     if (areFree.every((isIt) => isIt)) found.push(ports);
   }
   return found;
+}
+
+/** The same in a network of their own, where all are free. */
+export function ownPorts(count: number): readonly MemberPorts[] {
+  return Array.from({ length: count }, (_, at) => portsAbove(OWN_MIN + at));
+}
+
+function portsAbove(client: number): MemberPorts {
+  return { client, peer: client + PEER_ABOVE, announcedPeer: client + ANNOUNCED_ABOVE };
 }
 
 async function isFree(port: number): Promise<boolean> {

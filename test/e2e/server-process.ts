@@ -8,6 +8,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { here, type Place } from "./place.js";
 import { cleanEnvironment, mainPath } from "./program.js";
 import { until, within } from "./until.js";
 import { WireClient } from "./wire-client.js";
@@ -22,6 +23,8 @@ export interface StartOptions {
   readonly directory?: string;
   /** The main program of another build. */
   readonly program?: string;
+  /** Default: where the test runs. */
+  readonly place?: Place;
 }
 
 export interface Exit {
@@ -42,6 +45,7 @@ export class ServerProcess {
   readonly settings: ServerSettings;
   /** What its next start runs. */
   program: string;
+  readonly #place: Place;
   readonly #environment: Readonly<Record<string, string>>;
   #child!: ChildProcess;
   #exit!: Promise<Exit>;
@@ -53,10 +57,12 @@ export class ServerProcess {
     settings: ServerSettings;
     environment: Readonly<Record<string, string>>;
     program?: string;
+    place?: Place;
   }) {
     this.directory = options.directory;
     this.program = options.program ?? mainPath;
     this.settings = options.settings;
+    this.#place = options.place ?? here;
     this.#environment = options.environment;
   }
 
@@ -100,7 +106,8 @@ export class ServerProcess {
       ...this.settings,
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
-    const child = spawn(process.execPath, [this.program, "server", ...flags], {
+    const [command, ...before] = this.#place.command;
+    const child = spawn(command, [...before, this.program, "server", ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
       env: cleanEnvironment(this.#environment),
     });
@@ -147,8 +154,8 @@ export class ServerProcess {
   }
 
   /** A connection of ours, to be closed by whoever asked. */
-  connect(): Promise<WireClient> {
-    return WireClient.connect(this.#port);
+  async connect(): Promise<WireClient> {
+    return WireClient.on(await this.#place.dial(this.#port));
   }
 
   /** Resident memory in bytes at present, as the system has it. Null where it does not tell. */
@@ -178,8 +185,9 @@ export class Servers {
     environment = {},
     directory = this.makeDirectory(),
     program = mainPath,
+    place = here,
   }: StartOptions = {}): Promise<ServerProcess> {
-    const server = new ServerProcess({ directory, settings, environment, program });
+    const server = new ServerProcess({ directory, settings, environment, program, place });
     if (this.#servers.length === 0) process.on("exit", this.#atExit);
     this.#servers.push(server);
     await server.start();

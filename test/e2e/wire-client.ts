@@ -47,6 +47,11 @@ export class WireClient {
     return new WireClient(socket);
   }
 
+  /** On a connection that is there. */
+  static on(socket: Socket): WireClient {
+    return new WireClient(socket);
+  }
+
   get isClosed(): boolean {
     return this.#isClosed;
   }
