@@ -7,7 +7,7 @@
  */
 import { isSameReplicas } from "./hello-settings.js";
 import type { Member, MemberId } from "./member.js";
-import type { ReplicaCounts } from "./preference-table.js";
+import { type ReplicaCounts, replicasOfDc } from "./preference-table.js";
 import {
   comingMember,
   comingMembers,
@@ -113,6 +113,8 @@ export function replaceChange(replacing: { readonly self: MemberSelf; readonly r
   };
 }
 
+const NOBODY_LEFT = "nobody would be left that keeps copies: a ring has one such member at least";
+
 /** The document where this newcomer is in it already, a refusal where it may not be, null where it has to be added. */
 function standing(base: RingDocument, id: MemberId): ReturnType<RingChange> | null {
   if (base.members.some((member) => member.id === id)) return base;
@@ -141,7 +143,7 @@ export function leaveChange(
       return { refused: `the ring has version ${base.version} by now, not ${ifVersion}: look at it again` };
     }
     if (!base.members.some(({ id }) => id === memberId)) return { refused: `${memberId} is no member` };
-    if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
+    if (staying(base, memberId) === 0) return { refused: NOBODY_LEFT };
     return { ...base, pending: [...base.pending, departure("leave", memberId, base, options)] };
   };
 }
@@ -162,7 +164,7 @@ export function removeChange(memberId: MemberId, options: DepartureOptions = { i
     if (successor !== undefined) {
       return { refused: `${comingMember(successor)!.name} is about to replace it; to remove both, remove that one first` };
     }
-    if (staying(base, memberId) === 0) return { refused: "nobody would be left: a ring has one member at least" };
+    if (staying(base, memberId) === 0) return { refused: NOBODY_LEFT };
     const others = pending.filter((change) => goingMember(change) !== memberId);
     return { ...base, pending: inserted(others, departure("remove", memberId, base, options), ["remove"]) };
   };
@@ -202,10 +204,10 @@ function inserted(
   return [...pending.slice(0, at), change, ...pending.slice(at)];
 }
 
-/** Members that are there when this one and all others that are about to go have gone. */
-function staying({ members, pending }: RingDocument, memberId: MemberId): number {
+/** Members that keep copies and are there when this one and all others that are about to go have gone. */
+function staying({ members, pending, replicas }: RingDocument, memberId: MemberId): number {
   const going = new Set<MemberId | null>([memberId, ...pending.map(goingMember)]);
-  return members.filter(({ id }) => !going.has(id)).length;
+  return members.filter(({ id, dc }) => !going.has(id) && replicasOfDc(replicas, dc) > 0).length;
 }
 
 /**

@@ -5,8 +5,9 @@
  */
 import { assert } from "../assert.js";
 import { SLOTS } from "../bytes/slot.js";
+import { OperatingError } from "../errors.js";
 import { faultOfMember, isMemberId, type Member, type MemberId, type UnknownField } from "./member.js";
-import type { ReplicaCounts } from "./preference-table.js";
+import { type ReplicaCounts, replicasOfDc } from "./preference-table.js";
 import { decodeRingDocument, encodeRingDocument } from "./ring-document-encoding.js";
 
 export { decodeRingDocument, encodeRingDocument };
@@ -98,6 +99,11 @@ export function foundRing(
 ): RingDocument {
   assert(document.version === 0 && document.members.length === 0, "ring: only a ring without members is founded");
   assert(options.member.tokens.length > 0, "ring: a founder holds tokens");
+  const { dc } = options.member;
+  if (replicasOfDc(options.replicas, dc) === 0) {
+    const advice = "found the cluster with a node of one that does, or give --replicas more for it";
+    throw new OperatingError("CONFIG", `--replicas keeps no copies in ${dc}, the data centre of this node: ${advice}`);
+  }
   return { ...document, version: 1, members: [options.member], replicas: options.replicas };
 }
 

@@ -112,6 +112,12 @@ export class RingOperations implements ClusterOperations {
     if (!isForced && !this.#isDown(first.id)) {
       return refused(`${first.name} is not down: let it leave (kindred leave, asked of it), or give --force`);
     }
+    const lost = isForced ? 0 : slotsOnlyOn(cluster.ring, (id) => id === first.id);
+    if (lost > 0) {
+      return refused(
+        `${first.name} has the only copies of ${lost} slots: what is in them is lost with it; --force removes it all the same`,
+      );
+    }
     // Who is still to come is only struck out, which every version understands.
     const tooOld = members.some(({ id }) => id === first.id) ? this.#tooOld(first.id) : null;
     return tooOld !== null ? refused(tooOld) : this.#change(removeChange(first.id, { isForced }));

@@ -36,9 +36,11 @@ export async function leave(world: World, machine: Machine, ...how: readonly "FO
 export async function remove(world: World, { dead, by, id }: { dead: Machine; by?: Machine; id?: string }): Promise<void> {
   world.ledger.mayMove = true;
   const removedId = id ?? (await memberIdOf(world, dead));
+  // What only it had is lost.
+  const force = world.copies === 1 ? ["FORCE"] : [];
   // It may have been about to go by itself.
   const isOut = async (): Promise<boolean> => (await someRing(world))?.removed.includes(removedId) ?? false;
-  await agreed(world, () => ({ asked: by ?? anyOf(world), words: ["REMOVE", removedId] }), isOut);
+  await agreed(world, () => ({ asked: by ?? anyOf(world), words: ["REMOVE", removedId, ...force] }), isOut);
   await untilRemoved(world, removedId);
   world.noteGone(dead);
   world.ledger.madeUpFor(dead.index);
