@@ -52,6 +52,12 @@ export function memberIdOf(bytes: Buffer): MemberId {
   return decode(bytes).id;
 }
 
+/** The generation in a stored record: of the last run, or of this one once it has begun. 0 where there is none. Throws CORRUPT. */
+export function generationOf(records: Pick<Records, "get">): number {
+  const stored = records.get(RecordName.member);
+  return stored === null ? 0 : decode(stored).generation;
+}
+
 function decode(bytes: Buffer): { readonly id: MemberId; readonly generation: number } {
   const part = new PartReader(bytes);
   const format = part.varint();

@@ -27,6 +27,8 @@ const ID_HIGHEST = "ffffffffffffffff";
 export interface Member {
   readonly id: MemberId;
   readonly generation: number;
+  /** The generation in which it was known before this one; 0 for none. */
+  readonly before: number;
   readonly heartbeat: number;
   readonly changed: number;
   readonly contents: MemberContents;
@@ -76,6 +78,7 @@ interface KnownMember extends Member {
   generation: number;
   heartbeat: number;
   changed: number;
+  before: number;
   contents: MemberContents;
   packed: Buffer;
   movedAtMs: number;
@@ -266,6 +269,7 @@ export class Membership {
       }
       const kind = stamp.generation > known.generation ? "restarted" : "updated";
       const isChanged = kind === "restarted" || stamp.changed > known.changed;
+      if (kind === "restarted") known.before = known.generation;
       known.generation = stamp.generation;
       known.heartbeat = stamp.heartbeat;
       known.changed = stamp.changed;
@@ -327,6 +331,7 @@ export class Membership {
     const member: KnownMember = {
       id,
       generation,
+      before: 0,
       heartbeat,
       changed,
       contents,

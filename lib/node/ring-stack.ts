@@ -6,7 +6,7 @@ import { background } from "../background.js";
 import { ContextTokens } from "../causality/context-token.js";
 import { Cluster, type MemberAddress, type MemberLoad, type MemberReport, type Ring } from "../cluster/cluster.js";
 import type { MemberId } from "../cluster/member.js";
-import { placeTakenBy } from "../cluster/restored-member.js";
+import { generationOf } from "../cluster/member-record.js";
 import type { Config } from "../config.js";
 import { CommandForwarding } from "../coordinator/command-forwarding.js";
 import { Coordinator } from "../coordinator/coordinator.js";
@@ -40,11 +40,11 @@ import { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Limit, Replica } from "../replica/replica.js";
 import { ReplicaKind } from "../replica/replica-messages.js";
 import { ReplicaService } from "../replica/replica-service.js";
-import { clearReapedSince } from "../replica/restored-clearing.js";
 import { SlotIntake } from "../replica/slot-intake.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
 import { Backups } from "./backups.js";
+import { forgetPast } from "./forgotten-past.js";
 import { askForKey } from "./key-question.js";
 import type { LiveConfig } from "./live-config.js";
 import { reachableHost } from "./reachable-host.js";
@@ -109,6 +109,8 @@ export class RingStack {
   #repair: RepairStack | null = null;
   #peerPort = 0;
   #isAbandoned = false;
+  /** Of the run before this one, as it is stored. */
+  readonly #lastGeneration: number;
   /** Nothing is taken in beside what is to be forgotten. */
   #mayTakeIn = false;
 
@@ -131,6 +133,7 @@ export class RingStack {
     });
     this.#turn = new TurnEnd({ gate: lsm, schedule: () => this.peers.endTurnSoon() });
     this.peers.onTurnEnd(() => this.#turn.run());
+    this.#lastGeneration = generationOf(meta);
     this.cluster = Cluster.open({
       peers: this.peers,
       clock,
@@ -372,12 +375,11 @@ export class RingStack {
     }
   }
 
-  /** A store that was restored, or has lost data, may hold what was removed for good meanwhile. */
+  /** A store that was restored or put back, or has lost data, may hold what was removed for good meanwhile. */
   #forgetReaped(): Promise<void> {
     const { host, log, lsm, meta, replica } = this.#options;
     const { cluster, peers, hints } = this;
-    const predecessor = placeTakenBy(meta);
-    return clearReapedSince({
+    return forgetPast({
       peers,
       replica,
       hints,
@@ -385,9 +387,8 @@ export class RingStack {
       meta,
       clock: host.clock,
       log,
-      ringVersion: () => cluster.ring.document.version,
-      others: () =>
-        cluster.ring.document.members.map(({ id }) => id).filter((id) => id !== cluster.selfId && id !== predecessor),
+      cluster,
+      lastGeneration: this.#lastGeneration,
       nameOf: (id) => nameOf(cluster.ring, id),
       isCancelled: () => this.#isAbandoned,
     });

@@ -19,6 +19,7 @@ import {
   encodeFlagsAnswer,
   encodeLastAnswer,
   encodeMarkAnswer,
+  encodePastAnswer,
   encodeRemoveAnswer,
   type Mark,
   type ReapRequest,
@@ -39,6 +40,9 @@ const READ_AT_ONCE = 64;
 const STALE_RING = Buffer.of(AnswerStatus.staleRing);
 const OK = Buffer.of(AnswerStatus.ok);
 
+/** What is asked of the members of one ring. */
+type RingRequest = Exclude<ReapRequest, { readonly what: "past" }>;
+
 export interface ReapServiceOptions {
   readonly selfId: MemberId;
   readonly peers: Pick<Peers, "serve" | "instance">;
@@ -47,6 +51,8 @@ export interface ReapServiceOptions {
   readonly lsm: Pick<Lsm, "sync" | "read" | "put">;
   readonly identity: Pick<StoreIdentity, "storeId" | "epoch">;
   readonly clock: Clock;
+  /** The highest generation in which a member was known here before this one; 0 for none. */
+  readonly pastOf: (member: MemberId, generation: number) => number;
   /** Read at each use. */
   readonly settings: { readonly requestTimeoutMs: number };
 }
@@ -80,7 +86,8 @@ export class ReapService {
     if (this.#working >= WORKING_MAX) return request.refuse("BUSY", "too much is reaped at once");
     this.#working++;
     try {
-      request.answer(await this.answer(asked));
+      if (asked.what === "past") request.answer(encodePastAnswer(this.#options.pastOf(request.from, asked.generation)));
+      else request.answer(await this.answer(asked));
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
@@ -90,7 +97,7 @@ export class ReapService {
   }
 
   /** The answer to what another member asks, or this one itself. Rejects with IO or CORRUPT. */
-  async answer(asked: ReapRequest): Promise<Buffer> {
+  async answer(asked: RingRequest): Promise<Buffer> {
     if (!this.#isOfRing(asked.ringVersion)) return STALE_RING;
     const answer = await this.#answerTo(asked);
     // What was found out by another ring than the one that is known now is worth nothing.
@@ -101,7 +108,7 @@ export class ReapService {
     return this.#ring?.document.version === version;
   }
 
-  async #answerTo(asked: ReapRequest): Promise<Buffer> {
+  async #answerTo(asked: RingRequest): Promise<Buffer> {
     switch (asked.what) {
       case "mark":
         return this.#mark(asked.spans);

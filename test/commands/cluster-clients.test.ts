@@ -90,6 +90,7 @@ class Members {
       member: {
         id,
         generation: 1,
+        before: 0,
         heartbeat: 1,
         changed: 1,
         movedAtMs: 0,

@@ -87,7 +87,7 @@ class World {
           unknown: [],
           ...this.contents.get(id),
         };
-        const member = { id, generation: 1, heartbeat: 1, changed: 1, contents, movedAtMs: 0, firstSeenMs: 0 };
+        const member = { id, generation: 1, before: 0, heartbeat: 1, changed: 1, contents, movedAtMs: 0, firstSeenMs: 0 };
         return { member, status: this.status.get(id) ?? "up", sinceMs: this.clock.nowMs - 60_000 };
       });
   }

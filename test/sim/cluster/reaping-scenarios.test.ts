@@ -62,23 +62,30 @@ describe("a simulated cluster that reaps", function () {
     await judge();
   });
 
-  it("forgets what a store holds of slots that were reaped since it was copied", async () => {
+  for (const how of ["salvaged", "put back by hand"]) {
+    it(`forgets what a store holds of slots that were reaped since it was copied: it was ${how}`, () =>
+      goesBack(how === "salvaged"));
+  }
+
+  async function goesBack(isSalvaged: boolean): Promise<void> {
     const [a, , c] = await start();
     await world.run(world.client(a!.name).set("kept", "as it was"));
+    await world.run(c!.stop());
     const copy = c!.backup();
+    await world.run(world.revive(c!));
     await removeAll(a!);
     await world.pass(ROUNDS_MS);
     expect(records()).to.equal(3);
     c!.kill();
     c!.restore(copy);
-    c!.loseData();
+    if (isSalvaged) c!.loseData();
     world.ledger.restored.add(c!.index);
     await world.run(world.revive(c!));
     await world.pass(ROUNDS_MS);
     expect(records()).to.equal(3);
     for (const { name } of world.machines) expect(await world.run(world.client(name).at("ONE").get("k0"))).to.equal(null);
     await judge();
-  });
+  }
 
   it("removes what expired", async () => {
     const [a] = await start();
