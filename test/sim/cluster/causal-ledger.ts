@@ -321,8 +321,16 @@ export class CausalLedger {
 
   /** The first key of which its owners do not hold the same, or null. */
   differing(ownersOf: (key: string) => readonly number[]): string | null {
-    for (const [key, { records }] of this.#keys) {
-      const hashes = new Set(ownersOf(key).map((node) => digestOf(records[node] ?? null)));
+    for (const [key, history] of this.#keys) {
+      // What all have agreed to let go of leaves one after the other.
+      const isGoing = (record: Record): boolean =>
+        record.versions.every(({ dot }) => history.settled.has(writeOf(history, dot)!));
+      const hashes = new Set(
+        ownersOf(key).map((node) => {
+          const record = history.records[node] ?? null;
+          return digestOf(record === null || isGoing(record) ? null : record);
+        }),
+      );
       if (hashes.size > 1) return key;
     }
     return null;
