@@ -155,6 +155,11 @@ export class RepairStack {
     yield* this.#reaping.fields();
   }
 
+  /** Comes before the others are told that this node is about to stop. */
+  beginStop(): void {
+    this.#reapService.end();
+  }
+
   async stop(): Promise<void> {
     await this.#reaping.stop();
     await this.antiEntropy.stop();

@@ -406,6 +406,7 @@ export class RingStack {
 
   /** The other members are told that this one is about to stop; resolves when what they have begun here is answered. */
   leave(maxMs: number): Promise<void> {
+    this.#repair?.beginStop();
     return this.peers.leave(maxMs);
   }
 

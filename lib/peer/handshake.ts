@@ -25,13 +25,13 @@ export interface PeerIdentity {
   readonly settings: Uint8Array;
 }
 
-/** What a node learns of another, once the secret is proven. */
 /** Why the owner will not have a peer, for people. */
 export interface PeerObjection {
   readonly reason: "settings" | "removed";
   readonly text: string;
 }
 
+/** What a node learns of another, once the secret is proven. */
 export interface PeerHello {
   readonly peerId: string;
   readonly clusterId: string | null;

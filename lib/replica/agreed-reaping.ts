@@ -81,6 +81,11 @@ export class AgreedReaping {
   #timer: Timer | null = null;
   #running: Promise<void> | null = null;
   #isStopped = false;
+  #endWait: () => void = () => {};
+  /** Resolves when this node stops: nothing is worth waiting for then. */
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#endWait = resolve;
+  });
   #dueMs = 0;
   /** The slot in which the next round begins to look. */
   #nextSlot = 0;
@@ -108,6 +113,7 @@ export class AgreedReaping {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
+    this.#endWait();
     await this.#running;
   }
 
@@ -144,7 +150,8 @@ export class AgreedReaping {
     } catch (error) {
       if (!(error instanceof HeldUp || error instanceof OperatingError)) throw error;
       this.#heldUpBy = error instanceof HeldUp ? error.message : messageOf(error);
-      if (error instanceof OperatingError) this.#warning.say({ error: error.message }, "tombstones stay for now");
+      if (error instanceof OperatingError && error.code !== "CLOSED")
+        this.#warning.say({ error: error.message }, "tombstones stay for now");
       // Where it was held up others of its keys may be next time.
       this.#dueMs = clock.monotonicMs() + settings.reapIntervalMs;
     }
@@ -222,7 +229,8 @@ export class AgreedReaping {
       ({ dataKey, record }) => !marks.heldUp.has(slotOfDataKey(dataKey)) && (record === null || mayShrink(record, marks.live)),
     );
     if (left.length === 0) return this.#done(clock.monotonicMs());
-    await Promise.all(members.map((member) => this.#ask(member, { what: "fence", ringVersion }, FENCE_MS)));
+    const passed = Promise.all(members.map((member) => this.#ask(member, { what: "fence", ringVersion }, FENCE_MS)));
+    await Promise.race([passed, this.#ended]);
     const heldUp = await this.#check(marks.of, slotsIn(left), ringVersion);
     const agreed = left.filter(({ dataKey }) => !heldUp.has(slotOfDataKey(dataKey)));
     const order = { what: "remove", ringVersion, id: nextId(), live: marks.live } as const;

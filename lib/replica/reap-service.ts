@@ -63,6 +63,11 @@ export class ReapService {
   readonly #instance: string;
   #ring: Ring | null = null;
   #working = 0;
+  #isEnded = false;
+  #endWait: () => void = () => {};
+  readonly #ended = new Promise<void>((resolve) => {
+    this.#endWait = resolve;
+  });
   /** Records that left, and those out of whose contexts something did, since the start. */
   removed = 0;
   pruned = 0;
@@ -76,6 +81,12 @@ export class ReapService {
   serve(): void {
     const onReap = (request: PeerRequest): void => background(this.#serve(request, decodeReapRequest(request.payload)));
     this.#options.peers.serve(ReplicaKind.reap, onReap, ReplicaKindSince.reap);
+  }
+
+  /** This node is about to stop: nobody waits any more for what it had begun. */
+  end(): void {
+    this.#isEnded = true;
+    this.#endWait();
   }
 
   update(ring: Ring): void {
@@ -171,8 +182,9 @@ export class ReapService {
   async #fence(): Promise<Buffer> {
     const { replica, clock, settings } = this.#options;
     const { carrying, merging } = replica;
-    await Promise.all([carrying.passed(), pause(clock, 2 * settings.requestTimeoutMs + CLOCKS_MS)]);
-    await merging.passed();
+    const begun = Promise.all([carrying.passed(), pause(clock, 2 * settings.requestTimeoutMs + CLOCKS_MS)]);
+    await Promise.race([begun.then(() => merging.passed()), this.#ended]);
+    if (this.#isEnded) throw new OperatingError("CLOSED", "this node is stopping");
     return OK;
   }
 

@@ -95,6 +95,18 @@ describe("a simulated cluster that reaps", function () {
     await judge();
   });
 
+  it("does not keep a node from stopping, in the middle of a round either", async () => {
+    const [a] = await start();
+    await removeAll(a!);
+    // Members ask each other by now, and wait until what they had begun is over.
+    await world.pass(2_500);
+    for (const machine of world.machines) {
+      const sinceMs = world.nowMs;
+      await world.run(machine.stop());
+      expect(world.nowMs - sinceMs, machine.name).to.be.below(2_000);
+    }
+  });
+
   it("leaves a key alone that is written again meanwhile", async () => {
     const [a, b] = await start();
     await removeAll(a!);
