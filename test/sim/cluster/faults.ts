@@ -22,7 +22,9 @@ export type FaultKind =
   | "dropped connections"
   | "partition"
   | "one-way cut"
-  | "slow links";
+  | "slow links"
+  | "lost data centre"
+  | "data centre cut off";
 
 const OF_MACHINES: readonly FaultKind[] = [
   "kill",
@@ -39,6 +41,9 @@ const OF_MACHINES: readonly FaultKind[] = [
   "dropped connections",
 ];
 const BETWEEN_MACHINES: readonly FaultKind[] = ["partition", "one-way cut", "slow links"];
+const OF_CENTRES: readonly FaultKind[] = ["lost data centre", "data centre cut off"];
+/** At most. */
+const CENTRE_LOST_MS = 10_000;
 
 /** No process ends by these and no disk refuses anything: what a node has begun it goes on with. */
 const GENTLE: ReadonlySet<FaultKind> = new Set<FaultKind>([
@@ -47,6 +52,7 @@ const GENTLE: ReadonlySet<FaultKind> = new Set<FaultKind>([
   "slow disk",
   "client cut",
   "dropped connections",
+  "data centre cut off",
   ...BETWEEN_MACHINES,
 ]);
 const GENTLE_CHANCE = 0.25;
@@ -65,7 +71,11 @@ export class Faults {
   constructor(world: World, random: SimRandom, some: number) {
     this.#world = world;
     this.#random = random;
-    const possible = world.machines.length > 1 ? [...OF_MACHINES, ...BETWEEN_MACHINES] : OF_MACHINES;
+    const possible = [
+      ...OF_MACHINES,
+      ...(world.machines.length > 1 ? BETWEEN_MACHINES : []),
+      ...(world.centres.count > 1 ? OF_CENTRES : []),
+    ];
     const isGentle = random.chance(GENTLE_CHANCE);
     this.#kinds = possible.filter((kind) => random.chance(some) && (!isGentle || GENTLE.has(kind)));
   }
@@ -169,7 +179,33 @@ export class Faults {
         return this.#endAfter(world.network.cutOneWay([machine.index], this.#othersOf(machine)), lengthMs);
       case "slow links":
         return this.#endAfter(world.network.slowDown(machine.index, random.pick([20, 100, 400])), lengthMs);
+      case "lost data centre":
+        return this.#loseCentreOf(machine);
+      case "data centre cut off":
+        return this.#endAfter(this.#cutOffCentreOf(machine), random.fraction() * CENTRE_LOST_MS);
     }
+  }
+
+  /** All of it at once, as without power; each machine is back in its own time. */
+  #loseCentreOf(machine: Machine): boolean {
+    const { centres, machines, gone } = this.#world;
+    const all = centres.nodesOf(centres.of(machine.index)).map((node) => machines[node]!);
+    const there = all.filter((one) => one.wasStarted && !gone.has(one) && one.state !== "off");
+    const lengthMs = this.#random.fraction() * CENTRE_LOST_MS;
+    for (const one of there) {
+      one.powerOff();
+      this.#reviveAfter(one, lengthMs * (1 + this.#random.fraction()));
+    }
+    return there.length > 0;
+  }
+
+  #cutOffCentreOf(machine: Machine): NetworkFault {
+    const { centres, network, machines } = this.#world;
+    const inside = centres.nodesOf(centres.of(machine.index));
+    return network.split(
+      inside,
+      machines.flatMap(({ index }) => (inside.includes(index) ? [] : index)),
+    );
   }
 
   /** Halves, one alone, or two sides with a bridge. */

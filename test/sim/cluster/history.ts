@@ -21,6 +21,8 @@ export interface Needed {
   readonly copies: number;
   readonly read: number;
   readonly write: number;
+  /** How many of them are of each data centre, at least; as many copies are in each. Default: one data centre. */
+  readonly centres?: readonly number[];
   readonly standIns: "strict" | "sloppy";
 }
 

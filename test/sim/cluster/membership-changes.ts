@@ -51,9 +51,9 @@ const JOINS_MAX = 2;
 const LEAVES_MAX = 2;
 const DEATHS_MAX = 2;
 
-/** What comes and goes in a ring of so many members. Each key keeps its copies, and those who live a majority. */
-export function drawChanges(random: SimRandom, { members, replicas }: { members: number; replicas: number }): ChangePlan {
-  let goers = members - replicas;
+/** What comes and goes in a ring of so many members. `goers`: without so many, at most, each key keeps its copies. */
+export function drawChanges(random: SimRandom, { members, goers: spare }: { members: number; goers: number }): ChangePlan {
+  let goers = spare;
   const joins = random.below(JOINS_MAX + 1);
   const leaves = random.below(Math.min(goers, LEAVES_MAX) + 1);
   goers -= leaves;
@@ -167,7 +167,7 @@ export class MembershipChanges {
       case "replacement": {
         const dead = this.#choose();
         const deadId = await this.#lose(dead);
-        const heir = this.#spare.shift()!;
+        const heir = this.#heirOf(dead);
         this.#harass(heir);
         return replace(world, { dead, deadId, heir });
       }
@@ -193,7 +193,7 @@ export class MembershipChanges {
       case "replacement of a replacement": {
         const dead = this.#choose();
         const deadId = await this.#lose(dead);
-        const firstHeir = this.#spare.shift()!;
+        const firstHeir = this.#heirOf(dead);
         firstHeir.extraSettings.replace = deadId;
         await this.#startAndLose(firstHeir);
         this.#renew(dead);
@@ -266,6 +266,15 @@ export class MembershipChanges {
       else await world.revive(victim);
     };
     world.background(work());
+  }
+
+  /** It is put up where the dead one stood. */
+  #heirOf(dead: Machine): Machine {
+    const { centres } = this.#world;
+    const heir = this.#spare.shift()!;
+    centres.move(heir.index, dead.index);
+    heir.extraSettings.dc = centres.nameOf(dead.index);
+    return heir;
   }
 
   /** One of the first members, which nothing is to become of yet. */

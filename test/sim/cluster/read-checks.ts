@@ -126,11 +126,12 @@ class KeyReads {
   }
 
   #seenBy(read: Operation): readonly Write[] | null {
-    const { copies, read: needed } = read.needed;
+    const { copies } = read.needed;
     const reply = replyOf(read);
     // A node alone goes on answering reads when its log has failed, from what a restart may take back.
     if (read.isFromFailedLog && copies === 1) return null;
-    if (reply === null || (copies > 1 && needed * 2 <= copies)) return null;
+    // What a read found at a majority it has made a majority know.
+    if (reply === null || (copies > 1 && overlapOf(read, read) <= 0)) return null;
     const writes = this.#writesOf(reply, read);
     // Old owners answer what is on its way still: new ones may not have it when they begin to be read.
     return this.#ledger.mayMove && !this.#isAcknowledged(writes) ? null : writes;
@@ -164,9 +165,10 @@ interface Known {
 
 /** How many replicas the one and the other have in common for certain. */
 function overlapOf(before: Operation, read: Operation): number {
-  const { copies, standIns } = read.needed;
+  const { copies, standIns, centres = [] } = read.needed;
   if (standIns !== "strict" || before.needed.standIns !== "strict") return 0;
-  return toldOf(before) + read.needed.read - copies;
+  const inCentres = centres.map((answered, at) => (before.needed.centres?.[at] ?? 0) + answered - copies / centres.length);
+  return Math.max(toldOf(before) + read.needed.read - copies, ...inCentres);
 }
 
 /** Replicas that knew for certain of what was written, or read, when the client was answered. */

@@ -11,6 +11,7 @@ const RINGS: readonly (readonly [nodes: number, seeds: number])[] = [
 const SEEDS_ALONE = 70;
 /** Rings whose members come and go take longer than others. */
 const SEEDS_OF_CHANGES = 12;
+const SEEDS_OF_CENTRES = 10;
 const LYING_SEEDS = 30;
 /** Many short worlds meet more than few long ones: what goes wrong takes few operations. */
 const OPERATIONS = 80;
@@ -25,6 +26,7 @@ const OF_DEATHS = [
   "replacement of a replacement",
 ];
 const OF_NETWORK = ["partition", "one-way cut", "slow links", "dropped connections"];
+const OF_CENTRES = ["lost data centre", "data centre cut off"];
 
 describe("a swarm of simulated worlds", function () {
   this.timeout(240_000);
@@ -47,7 +49,7 @@ describe("a swarm of simulated worlds", function () {
 
   for (const [nodes, seeds] of RINGS) {
     it(`keeps every promise of a ring with ${nodes} members, for ${seeds} seeds`, async () => {
-      const totals = await countsOf(seeds, { topology: "cluster", nodes, start: "restarted", changes: "none" });
+      const totals = await countsOf(seeds, { topology: "cluster", nodes, centres: 1, start: "restarted", changes: "none" });
       const ofMany = nodes === 1 ? [] : [...OF_NETWORK, "hints checked"];
       for (const name of ["answered", "refused", "unknown", ...OF_MACHINES, ...ofMany])
         expect(totals.get(name), name).to.be.greaterThan(0);
@@ -55,12 +57,23 @@ describe("a swarm of simulated worlds", function () {
   }
 
   it(`keeps every promise of rings whose members come, go and die, for ${SEEDS_OF_CHANGES} seeds`, async () => {
-    const totals = await countsOf(SEEDS_OF_CHANGES, { topology: "cluster", nodes: 5, replicas: 3, start: "restarted" });
+    const totals = await countsOf(SEEDS_OF_CHANGES, {
+      topology: "cluster",
+      nodes: 5,
+      replicas: 3,
+      centres: 1,
+      start: "restarted",
+    });
     totals.set(
       "deaths",
       OF_DEATHS.reduce((sum, name) => sum + (totals.get(name) ?? 0), 0),
     );
     for (const name of ["answered", ...OF_CHANGES]) expect(totals.get(name), name).to.be.greaterThan(0);
+  });
+
+  it(`keeps every promise of rings over data centres, for ${SEEDS_OF_CENTRES} seeds`, async () => {
+    const totals = await countsOf(SEEDS_OF_CENTRES, { topology: "cluster", nodes: 6, centres: 2, start: "restarted" });
+    for (const name of ["answered", ...OF_CENTRES]) expect(totals.get(name), name).to.be.greaterThan(0);
   });
 
   it("does the same twice for the same seed", async () => {

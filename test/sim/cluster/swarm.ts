@@ -19,8 +19,10 @@ export interface SwarmOptions {
   /** Drawn where it is missing. */
   readonly nodes?: number;
   readonly topology?: Topology;
-  /** Copies of each key, where the nodes are one ring; drawn where it is missing. */
+  /** Copies of each key in each data centre, where the nodes are one ring; drawn where it is missing. */
   readonly replicas?: number;
+  /** Data centres of one ring, no more than nodes; drawn where it is missing. */
+  readonly centres?: number;
   readonly appendfsync?: FsyncPolicy;
   readonly operations?: number;
   readonly faults?: "none" | "drawn";
@@ -42,6 +44,9 @@ export interface SwarmReport {
 const CONVERGENCE_MS_MAX = 60_000;
 const CHANGES_MS_MAX = 300_000;
 const CHANGES_SEED = 7_919;
+const CENTRES_SEED = 15_485_863;
+const CENTRES_CHANCE = 0.25;
+const CENTRES_MAX = 3;
 const UNCHANGED_CHANCE = 0.3;
 const NODES_ALONE_MAX = 3;
 const NODES_MAX = 7;
@@ -53,9 +58,11 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
   const topology = options.topology ?? "alone";
   const nodes = options.nodes ?? 1 + random.below(topology === "alone" ? NODES_ALONE_MAX : NODES_MAX);
   const appendfsync = options.appendfsync ?? random.pick<FsyncPolicy>(["always", "everysec", "no"]);
+  const { centres, linkMs } = topology === "alone" ? { centres: 1, linkMs: 0 } : centresOf(seed, nodes, options.centres);
   const drawnReplicas = 1 + random.below(Math.min(nodes, 5));
-  const replicas = String(options.replicas ?? drawnReplicas);
-  const changes = options.changes === "none" || topology === "alone" ? NO_CHANGES : changesOf(seed, nodes, Number(replicas));
+  const replicas = Math.min(options.replicas ?? drawnReplicas, Math.floor(nodes / centres));
+  const spare = Math.floor(nodes / centres) - replicas;
+  const changes = options.changes === "none" || topology === "alone" ? NO_CHANGES : changesOf(seed, nodes, spare);
   const worldSeed = random.below(2 ** 31);
   const isRestarted = topology === "cluster" && options.start === "restarted";
   const world = await World.start({
@@ -64,10 +71,14 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
     topology,
     settings: {
       appendfsync,
-      ...(topology === "cluster" ? { replicas, "anti-entropy-interval": comparesEvery(seed), ...reaps(seed) } : {}),
+      ...(topology === "cluster"
+        ? { replicas: String(replicas), "anti-entropy-interval": comparesEvery(seed), ...reaps(seed) }
+        : {}),
     },
     latecomers: changes.newcomers,
-    ...(isRestarted ? { disks: await ringOf(nodes, replicas) } : {}),
+    centres,
+    linkMs,
+    ...(isRestarted ? { disks: await ringOf({ nodes, centres, replicas }) } : {}),
     delayMsMax: random.pick([0.1, 1, 10]),
     isCutting: random.chance(0.7),
     wallOffsetMsMax: random.pick([0, 10, 2_000]),
@@ -82,10 +93,19 @@ export async function runSwarmSeed(seed: number, options: SwarmOptions = {}): Pr
 }
 
 /** What comes and goes: nothing in some of the worlds, and in rings of one, where a removal leaves nothing behind. */
-function changesOf(seed: number, members: number, replicas: number): ChangePlan {
+function changesOf(seed: number, members: number, goers: number): ChangePlan {
   // Of its own, so that all else of a seed is what it is without.
   const random = new SimRandom(seed + CHANGES_SEED);
-  return members === 1 || random.chance(UNCHANGED_CHANCE) ? NO_CHANGES : drawChanges(random, { members, replicas });
+  return members === 1 || random.chance(UNCHANGED_CHANCE) ? NO_CHANGES : drawChanges(random, { members, goers });
+}
+
+/** One data centre in most worlds; nodes that are far from each other in the others. */
+function centresOf(seed: number, nodes: number, wanted?: number): { centres: number; linkMs: number } {
+  const random = new SimRandom(seed + CENTRES_SEED);
+  const drawn = random.chance(CENTRES_CHANCE) ? 2 + random.below(CENTRES_MAX - 1) : 1;
+  // Fewer than two nodes of each are no data centres.
+  const centres = wanted ?? Math.min(drawn, Math.max(1, Math.floor(nodes / 2)));
+  return { centres, linkMs: random.pick([1, 25, 80]) };
 }
 
 /** Seconds. In every fourth world nodes do not compare their copies: hints alone, or reads, have to make them equal. */
@@ -98,14 +118,22 @@ function reaps(seed: number): Readonly<Record<string, string>> {
   return seed % 3 === 0 ? { "reap-interval": "0" } : { "reap-interval": "1", "tombstone-age-min": "0" };
 }
 
+interface RingSize {
+  readonly nodes: number;
+  readonly centres: number;
+  readonly replicas: number;
+}
+
 /** Disks of the members of a ring, by its size. */
 const rings = new Map<string, Promise<readonly SimDisk[]>>();
 
-function ringOf(nodes: number, replicas: string): Promise<readonly SimDisk[]> {
-  const size = `${nodes} ${replicas}`;
+function ringOf({ nodes, centres, replicas }: RingSize): Promise<readonly SimDisk[]> {
+  const size = `${nodes} ${centres} ${replicas}`;
   let ring = rings.get(size);
   if (ring === undefined) {
-    ring = World.start({ nodes, topology: "cluster", settings: { replicas } }).then((world) => world.intoDisks());
+    ring = World.start({ nodes, centres, topology: "cluster", settings: { replicas: String(replicas) } }).then((world) =>
+      world.intoDisks(),
+    );
     rings.set(size, ring);
   }
   return ring;

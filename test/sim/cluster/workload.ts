@@ -1,6 +1,7 @@
 /** Clients that do random things with random keys of random nodes, one thing after the other each, until they have done enough. */
 import { pause } from "../../../lib/host/clock.js";
 import type { SimRandom } from "../sim-random.js";
+import type { Level } from "./centres.js";
 import { nodeName } from "./node-flags.js";
 import { parseSiblings } from "./sim-client.js";
 import type { World } from "./world.js";
@@ -42,6 +43,7 @@ const EXPIRY_MS_MAX = 2_000;
 /** Where hardly anything is answered in time, clients do less than they are to: a world waits ten minutes for them. */
 const WORK_MS_MAX = 300_000;
 const LEVELS = ["ONE", "QUORUM", "ALL"] as const;
+const LEVELS_OF_CENTRES = ["LOCAL_QUORUM", "EACH_QUORUM"] as const;
 
 export class Workload {
   readonly #world: World;
@@ -133,7 +135,8 @@ export class Workload {
 
   #leveled(client: WorldClient, random: SimRandom): WorldClient {
     if (!random.chance(this.#options.levels)) return client;
-    return client.at(random.pick(LEVELS), random.pick<LevelChoice["standIns"]>(["strict", "strict", "sloppy"]));
+    const levels = this.#world.centres.count > 1 ? [...LEVELS, ...LEVELS_OF_CENTRES] : LEVELS;
+    return client.at(random.pick<Level>(levels), random.pick<LevelChoice["standIns"]>(["strict", "strict", "sloppy"]));
   }
 
   async #act({ client, random, tokens, own }: Turn): Promise<void> {

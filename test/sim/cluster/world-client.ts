@@ -5,13 +5,14 @@
 import { readContext } from "../../../lib/causality/record-format.js";
 import type { VersionVector } from "../../../lib/causality/version-vector.js";
 import type { CausalLedger } from "./causal-ledger.js";
+import type { Centres, Level } from "./centres.js";
 import { describeOperation, type History, type Needed, type Operation, type OperationStart } from "./history.js";
 import type { Write } from "./key-history.js";
 import { parseSiblings, type SiblingsReply, type SimClient, type WireReply } from "./sim-client.js";
 
 /** What goes before a command; null: the connection's defaults. */
 export interface LevelChoice {
-  readonly level: "ONE" | "QUORUM" | "ALL" | "LOCAL_QUORUM" | "EACH_QUORUM";
+  readonly level: Level;
   readonly standIns: "strict" | "sloppy";
 }
 
@@ -21,9 +22,7 @@ export interface WorldClientOptions {
   readonly ledger: CausalLedger;
   readonly node: number;
   readonly name: string;
-  readonly copies: number;
-  /** Data centres, each with as many of the copies. */
-  readonly centres: number;
+  readonly centres: Centres;
   /** There are nodes that may stand in for others; otherwise everything is strict. */
   readonly hasStandIns: boolean;
 }
@@ -152,17 +151,9 @@ export class WorldClient {
   }
 
   #needed(): Needed {
-    const { copies, centres, hasStandIns } = this.#options;
+    const { centres, node, hasStandIns } = this.#options;
     const { level, standIns } = this.#choice ?? { level: "LOCAL_QUORUM", standIns: "sloppy" };
-    const local = Math.floor(copies / centres / 2) + 1;
-    const needed = {
-      ONE: 1,
-      QUORUM: Math.floor(copies / 2) + 1,
-      ALL: copies,
-      LOCAL_QUORUM: local,
-      EACH_QUORUM: centres * local,
-    }[level];
-    return { copies, read: needed, write: needed, standIns: hasStandIns ? standIns : "strict" };
+    return { ...centres.needed(level, node), standIns: hasStandIns ? standIns : "strict" };
   }
 }
 

@@ -8,6 +8,7 @@ import type { SimDisk } from "../sim-disk.js";
 import { SimRandom } from "../sim-random.js";
 import { Trace } from "../trace.js";
 import { CausalLedger } from "./causal-ledger.js";
+import { Centres } from "./centres.js";
 import { type Disturbance, Disturbances } from "./disturbances.js";
 import { FailureTrap } from "./failure-trap.js";
 import { History, isAnswered, type NodeView, type Operation } from "./history.js";
@@ -28,7 +29,7 @@ export interface WorldOptions {
   /** Settings of every node, by name. */
   readonly settings?: Readonly<Record<string, string>>;
   readonly delayMsMax?: number;
-  /** Data centres dc1, dc2, ... that nodes are in, in turn; their numbers divide that of the nodes. Default: one. */
+  /** Data centres dc1, dc2, ... that nodes are in, in turn. Default: one. */
   readonly centres?: number;
   /** One way between two of those, in milliseconds. */
   readonly linkMs?: number;
@@ -77,8 +78,7 @@ export class World {
   readonly #silences = new Map<number, Disturbance>();
   readonly #clients = new Map<string, WorldClient>();
   readonly #log: string[] = [];
-  readonly #replicas: number;
-  readonly #centres: number;
+  readonly centres: Centres;
   #onStored: ((machine: Machine, key: string) => void) | null = null;
   /** What the nodes say of their ring. */
   readonly sight: RingSight;
@@ -91,15 +91,19 @@ export class World {
     this.random = new SimRandom(this.seed);
     const names = Array.from({ length: options.nodes ?? 1 }, (_, index) => nodeName(index));
     const { clock, trace } = this;
-    this.#centres = options.centres ?? 1;
-    const centreOf = (index: number): number => index % this.#centres;
+    const settings = options.settings ?? {};
+    this.centres = new Centres({
+      count: options.centres ?? 1,
+      nodes: names.length,
+      replicas: this.topology === "alone" ? 1 : Number(settings.replicas ?? REPLICAS_DEFAULT),
+    });
     this.network = new WorldNetwork({
       clock,
       trace,
       names,
       random: this.random.fork(),
       delayMsMax: options.delayMsMax ?? 1,
-      delayMsOf: (from, to) => (centreOf(from) === centreOf(to) ? 0 : (options.linkMs ?? 25)),
+      delayMsOf: (from, to) => (this.centres.of(from) === this.centres.of(to) ? 0 : (options.linkMs ?? 25)),
       isCutting: options.isCutting ?? true,
       onFault: () => {
         this.disturbances.isCalm = false;
@@ -119,18 +123,16 @@ export class World {
       history: this.history,
       wallOf,
       isCluster: this.topology === "cluster" && names.length > 1,
-      copies: this.#centres * Math.min(Number(options.settings?.replicas ?? REPLICAS_DEFAULT), names.length / this.#centres),
+      copies: this.copies,
       mustBeMadeBy: (operation) => this.#mustBeMadeBy(operation),
     });
     this.ledger.mayMove = (options.latecomers ?? 0) > 0;
     this.disturbances = new Disturbances(now);
-    const settings = options.settings ?? {};
-    this.#replicas = Number(settings.replicas ?? REPLICAS_DEFAULT);
     this.mayLose = settings.appendfsync !== "always";
     this.machines = names.map((name, index) => {
       const random = this.random.fork();
       return new Machine({
-        place: { index, name, topology: this.topology, settings: { dc: `dc${centreOf(index) + 1}`, ...settings } },
+        place: { index, name, topology: this.topology, settings: { dc: this.centres.nameOf(index), ...settings } },
         clock,
         network: this.network.sim,
         trace,
@@ -247,11 +249,10 @@ export class World {
         port: clientPort(index),
         answerMsMax: ANSWER_MS_MAX,
       });
-      const { history, ledger, copies } = this;
-      const centres = this.#centres;
+      const { history, ledger, centres } = this;
       // Where all nodes keep all keys nobody is left to stand in.
-      const hasStandIns = this.topology === "cluster" && this.machines.length > copies;
-      client = new WorldClient({ connection, history, ledger, copies, centres, hasStandIns, node: index, name: from });
+      const hasStandIns = this.topology === "cluster" && this.machines.length > this.copies;
+      client = new WorldClient({ connection, history, ledger, centres, hasStandIns, node: index, name: from });
       this.#clients.set(place, client);
     }
     return client;
@@ -259,8 +260,7 @@ export class World {
 
   /** Copies of each key. */
   get copies(): number {
-    if (this.topology === "alone") return 1;
-    return this.#centres * Math.min(this.#replicas, this.machines.length / this.#centres);
+    return this.centres.copies;
   }
 
   /** Lets time pass. Throws what broke. */
