@@ -80,6 +80,7 @@ export class Enrolment {
   #isStopped = false;
   #hasGivenAway = false;
   #said = "";
+  #isFirst = true;
 
   constructor(options: EnrolmentOptions) {
     this.#options = options;
@@ -89,8 +90,21 @@ export class Enrolment {
   /** There is a ring to be in, or a newer one. */
   ringChanged(): void {
     if (this.#isStopped) return;
+    if (this.#isFirst) this.#sayWhatIsIgnored();
+    this.#isFirst = false;
     if (this.#isRunning) this.#rest.wake();
     else if (!isDone(this.#next())) background(this.#run());
+  }
+
+  /** A store that has a member in it stays that one, whatever its flags say. */
+  #sayWhatIsIgnored(): void {
+    const { self, replaces, ring, log } = this.#options;
+    const { members } = ring().document;
+    const isThere = members.some(({ id }) => id === self.id);
+    const other = members.find(({ id, name }) => id !== self.id && (id === replaces || name === replaces));
+    if (!isThere || other === undefined) return;
+    const advice = "only one that starts with an empty data directory (--dir) takes another's place";
+    log.warn({ replace: replaces }, `--replace is ignored: this node is a member of the ring already; ${advice}`);
   }
 
   /** This member leaves, and the others have all that it had. */

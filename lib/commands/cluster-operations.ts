@@ -11,6 +11,7 @@ import type { Command, CommandFlag } from "./command.js";
 
 const FLAGS: readonly CommandFlag[] = ["admin", "stale", "no_multi"];
 const OURS = "0.2.0";
+const REPAIR_SYNTAX = "ERR syntax error: CLUSTER REPAIR [SLOT slot] [MEMBER name-or-id] [FULL] | STATUS";
 const LEAVE_SYNTAX = "ERR syntax error: CLUSTER LEAVE [FORCE] [IFVERSION version]";
 
 /** What copies are compared. */
@@ -205,9 +206,13 @@ function requestOf(words: readonly string[]): RepairRequest | string {
   let slot: number | null = null;
   let member: string | null = null;
   let sums: RepairRequest["sums"] = "kept";
+  const given = new Set<string>();
   for (let at = 0; at < words.length; at++) {
+    const word = words[at]!.toLowerCase();
     const value = words[at + 1];
-    switch (words[at]!.toLowerCase()) {
+    if (given.has(word)) return REPAIR_SYNTAX;
+    given.add(word);
+    switch (word) {
       case "full":
         sums = "full";
         break;
@@ -222,7 +227,7 @@ function requestOf(words: readonly string[]): RepairRequest | string {
         at++;
         break;
       default:
-        return "ERR syntax error: CLUSTER REPAIR [SLOT slot] [MEMBER name-or-id] [FULL] | STATUS";
+        return REPAIR_SYNTAX;
     }
   }
   return { slot, member, sums };

@@ -12,7 +12,7 @@ export class FrontDoor implements Dispatcher<ClientSession> {
   /** Why a connection is not accepted now; null when it is. `obstacle`: what this node waits for, empty where that is not to be told. */
   refusal(obstacle: string): string | null {
     if (this.#inner !== null) return null;
-    return `LOADING this node is looking for the other members of its cluster; try again${obstacle === "" ? "" : `: ${obstacle}`}`;
+    return `LOADING this node is not in its cluster's ring yet; try again${obstacle === "" ? "" : `: ${obstacle}`}`;
   }
 
   /** From now on these answer. */

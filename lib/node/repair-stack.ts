@@ -21,6 +21,7 @@ import type { ExchangeNode } from "../replica/tree-exchange.js";
 import { TreeService } from "../replica/tree-service.js";
 import type { LiveConfig } from "./live-config.js";
 import { reapSettings, repairSettings } from "./settings.js";
+import { unknownMember } from "./unknown-member.js";
 
 export interface RepairStackOptions {
   readonly host: Pick<Host, "clock">;
@@ -131,7 +132,7 @@ export class RepairStack {
     const { members } = this.#cluster.ring.document;
     const others = members.filter(({ id }) => id !== this.#cluster.selfId);
     const peer = member === null ? null : (others.find(({ id, name }) => id === member || name === member) ?? "unknown");
-    if (peer === "unknown") return `there is no other member called ${member} (kindred status lists them)`;
+    if (peer === "unknown") return unknownMember("other member", member!);
     if (sums === "full") this.rebuild.doubtAll();
     else this.rebuild.start();
     const isBegun = this.antiEntropy.begin({ slot, peer: peer?.id ?? null });

@@ -26,6 +26,7 @@ import type { Clock } from "../host/clock.js";
 import type { Log } from "../log.js";
 import type { Backups } from "./backups.js";
 import type { RepairStack } from "./repair-stack.js";
+import { unknownMember } from "./unknown-member.js";
 
 const CHANGE_MS_MAX = 10_000;
 
@@ -93,7 +94,7 @@ export class RingOperations implements ClusterOperations {
     for (const name of names) {
       const meant = [...members, ...comingMembers(pending)].filter((member) => member.id === name || member.name === name);
       const [one] = meant;
-      if (one === undefined) return refused(`there is no member called ${name} (kindred status lists them)`);
+      if (one === undefined) return refused(unknownMember("member", name));
       if (meant.length > 1) {
         return refused(`${meant.length} members are called ${name}: give the id of one (kindred ring lists them)`);
       }

@@ -27,7 +27,10 @@ class Agreed {
     return this.ring.document;
   }
 
-  enrol(parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> & { replaces?: string }, number = 1): void {
+  enrol(
+    parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> & Partial<Pick<EnrolmentOptions, "replaces" | "log">>,
+    number = 1,
+  ): void {
     const { tokens: _, ...self } = memberOf(number);
     this.enrolment = new Enrolment({
       clock: this.clock,
@@ -86,6 +89,21 @@ describe("a member that drives a change", () => {
       agreed.enrolment?.stop();
       expect(agreed.ring.document.removed, `${replicas} copies`).to.deep.equal([DEAD]);
     }
+  });
+
+  it("says that it replaces nobody where it is a member already", async () => {
+    const agreed = new Agreed();
+    const warnings: string[] = [];
+    const log = { ...silentLog, warn: (_: object, message: string) => void warnings.push(message) };
+    const [self, other] = agreed.ring.document.members;
+    const parts = { teach: async () => undefined, hasTakenIn: async () => true, isReachable: () => true, log };
+    for (const replaces of [other!.name, other!.id, self!.name, "nobody", ""]) {
+      agreed.enrol({ ...parts, replaces }, 1);
+      agreed.enrolment?.ringChanged();
+      agreed.enrolment?.stop();
+    }
+    expect(warnings).to.have.length(2);
+    expect(warnings[0]).to.match(/^--replace is ignored: this node is a member/);
   });
 
   it("replaces a member only once that is down", async () => {

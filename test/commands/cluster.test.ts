@@ -77,6 +77,9 @@ describe("CLUSTER REPAIR", () => {
     }
     expect(await client.send("CLUSTER REPAIR MEMBER")).to.equal("-ERR syntax error: MEMBER wants a name or an id\r\n");
     expect(await client.send("CLUSTER REPAIR ALL")).to.match(/^-ERR syntax error: CLUSTER REPAIR \[SLOT slot\]/);
+    for (const twice of ["FULL FULL", "SLOT 1 SLOT 2", "MEMBER a MEMBER b", "STATUS FULL"]) {
+      expect(await client.send(`CLUSTER REPAIR ${twice}`)).to.match(/^-ERR syntax error: CLUSTER REPAIR \[SLOT slot\]/);
+    }
     expect(node.operations.repairs).to.deep.equal([]);
     node.operations.objection = "there is no other member called x";
     expect(await client.send("CLUSTER REPAIR MEMBER x")).to.equal("-ERR there is no other member called x\r\n");

@@ -141,7 +141,9 @@ done
         .split("\n")
         .map((line) => JSON.parse(line) as { kind: string; name?: string });
       expect(looks.find(({ kind }) => kind === "shrink")).to.include({ name: "pod-3" });
-      // And up again, in the directory of the one that left.
+      // And up again, in the directory of the one that left, once that has ended.
+      const left = Number(readFileSync(pids, "utf8").trim().split("\n").at(-1));
+      await until({ what: "pod-3 has ended", withinMs: 30_000 }, () => (isRunning(left) ? pause(100).then(() => null) : true));
       const again = new AutoscaleProcess([...args, "--min", "4", ...bounds, "--", script]);
       await settled(4, () => again.output);
       expect(await again.stop()).to.equal(0);
@@ -182,6 +184,16 @@ async function shutdown(port: number): Promise<void> {
   await until({ what: `${port} is free`, withinMs: 15_000 }, async () =>
     (await statusAt(port).catch(() => null)) === null ? true : pause(100).then(() => null),
   );
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    // Nobody may have asked for its exit code yet.
+    return !readFileSync(`/proc/${pid}/stat`, "utf8").includes(") Z ");
+  } catch {
+    return false;
+  }
 }
 
 function kill(pid: number): void {
