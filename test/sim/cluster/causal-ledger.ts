@@ -73,6 +73,8 @@ export class CausalLedger {
   /** Nodes that were restored from a copy: they forget what was reaped since. */
   readonly restored = new Set<number>();
   /** A number for each disk that a node had before the one it has. */
+  /** Members whose deaths are not made up for. */
+  readonly #deaths = new Set<number>();
   #formerNodes = 0;
   /** A dot is given once, for all keys. */
   readonly #keyOfDot = new Map<string, string>();
@@ -218,7 +220,9 @@ export class CausalLedger {
     const wallMs = this.#options.wallOf(node);
     const isDead = record.versions.every(({ value, expiryMs }) => value === null || (expiryMs !== 0 && expiryMs <= wallMs));
     if (this.#options.isCluster === true && !this.mayFlush) {
-      if (howItWent(history, node, record, { gone: this.gone, copies: this.#options.copies ?? 1 }) === "released") return;
+      // One that has died may have been asked before.
+      const copies = Math.max(1, (this.#options.copies ?? 1) - this.#deaths.size);
+      if (howItWent(history, node, record, { gone: this.gone, copies }) === "released") return;
       this.reaped++;
     }
     if (!isDead && !this.mayFlush && !this.#isRemovalAsked(history.key))
@@ -245,6 +249,7 @@ export class CausalLedger {
   /** A node never comes back as the member that it was: nobody may count on what it knew. */
   died(node: number): void {
     this.gone.add(node);
+    this.#deaths.add(node);
     for (const history of this.#keys.values()) {
       for (const write of history.writes) if (knows(history, node, write)) write.goneWith.add(node);
       noteGone(history, this.gone);
@@ -253,6 +258,7 @@ export class CausalLedger {
 
   /** The others have made up for a node that died: what none of them has lost has its copies again. */
   madeUpFor(node: number): void {
+    this.#deaths.delete(node);
     for (const { writes } of this.#keys.values()) {
       for (const { isGone, lostAt, goneWith } of writes) if (!isGone && lostAt.size === 0) goneWith.delete(node);
     }
