@@ -146,7 +146,9 @@ export class LocalCluster {
     if (!wasReady) return;
     const left = this.#runners.filter(({ state }) => state !== "ended").length;
     const others = left === 0 ? "no other is left" : `${left} of ${this.#runners.length} go on`;
-    this.#say(`${runner.plan.name} ended (${endText(end)}); ${others}. To start it again: ${commandLine(runner.plan.args)}`);
+    // Nobody told it to stop: by itself one ends that has left.
+    const again = end.code === 0 ? "To start it again (with --rejoin yes where it has left)" : "To start it again";
+    this.#say(`${runner.plan.name} ended (${endText(end)}); ${others}. ${again}: ${commandLine(runner.plan.args)}`);
   }
 
   async #allEnded(): Promise<void> {

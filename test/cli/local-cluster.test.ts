@@ -189,7 +189,9 @@ describe("a local cluster", () => {
     const world = await World.ready({ nodes: 1 });
     world.children[0]!.end(STOPPED);
     await world.settle();
-    expect(world.output).to.include("node-a ended (exit code 0); no other is left");
+    expect(world.output).to.include(
+      "node-a ended (exit code 0); no other is left. To start it again (with --rejoin yes where it has left)",
+    );
     expect(world.outcome).to.equal("not clean");
   });
 
