@@ -34,6 +34,7 @@ import type { RingChange } from "./ring-proposer.js";
 import { RingSearch } from "./ring-search.js";
 import { SelfPortrait } from "./self-portrait.js";
 import { namesOfStores } from "./store-names.js";
+import { tellAll } from "./telling.js";
 import { chooseTokens } from "./token-choice.js";
 
 export type { ClusterOptions, ClusterSettings } from "./cluster-options.js";
@@ -204,11 +205,18 @@ export class Cluster {
   /** Takes a document that an operator forces (`forceRingDocument`), and tells those who are left. Rejects with IO. */
   async force(document: RingDocument): Promise<void> {
     this.#learn(document, this.selfId);
+    // Gossip tells whoever misses it.
+    await this.spread();
+  }
+
+  /** Tells all others of the ring that is known here; resolves within 2 s, with true when one of them knows it or nobody is to. */
+  async spread(): Promise<boolean> {
+    const { document } = this.ring;
     const untilMs = this.#options.clock.monotonicMs() + FETCH_MS_MAX;
     const others = document.members.map(({ id }) => id).filter((id) => id !== this.selfId);
-    // Gossip tells whoever misses it.
-    const note = (error: unknown): void => this.#complain(messageOf(error));
-    await Promise.all(others.map((id) => this.#teach(id, document, untilMs).catch(note)));
+    const tell = (id: MemberId): Promise<void> => this.#teach(id, document, untilMs);
+    const isTold = await tellAll(others, { tell, onFailure: (text) => this.#complain(text) });
+    return isTold || this.#state === "stopped";
   }
 
   // Who is there.
@@ -268,8 +276,7 @@ export class Cluster {
 
   async #findRing(seeds: readonly MemberAddress[]): Promise<void> {
     const { clock, random, log, settings } = this.#options;
-    const ownAddress = settings.peerAddress();
-    this.#search = new RingSearch({ links: this.#links, clock, random, log, seeds, ownAddress });
+    this.#search = new RingSearch({ links: this.#links, clock, random, log, seeds, ownAddress: settings.peerAddress() });
     const outcome = await this.#search.run();
     this.#search = null;
     if (outcome.kind === "found one") return this.#found(mintRingDocument((length) => random.bytes(length)));
@@ -353,21 +360,21 @@ export class Cluster {
       if (this.#state === "running" && this.#news.refused(peerId, refusal, linked)) this.#options.onRemoved("removed");
     });
     gossip.start();
-    const { replicas, vnodes, replaces } = settings;
     this.#enrolment = new Enrolment({
       clock,
       random,
       log,
       self,
-      replicas,
-      vnodes,
-      replaces,
+      replicas: settings.replicas,
+      vnodes: settings.vnodes,
+      replaces: settings.replaces,
       takesPlaceOf: placeTakenBy(this.#options.records),
       mayChange: () => this.#reunion.mayVote,
       ring: () => this.ring,
       change: (change, deadlineMs) => this.change(change, deadlineMs),
       teach: (to, document, deadlineMs) => this.#teach(to, document, deadlineMs),
       isReachable: (id) => this.isUsable(id) || this.statusOf(id) !== "down",
+      isLinked: (id) => peers.isUsable(id) && peers.isLinkedFrom(id),
       protocolOf: (id) => this.protocolOf(id),
       hasTakenIn: this.#options.hasTakenIn,
       retire: this.#options.retire,
@@ -430,22 +437,17 @@ export class Cluster {
   async #fetch(from: MemberId): Promise<void> {
     const { clock, log } = this.#options;
     try {
-      const { version } = this.ring.document;
-      const document = await this.#links.fetchRing(from, version, clock.monotonicMs() + FETCH_MS_MAX);
+      const document = await this.#links.fetchRing(from, this.ring.document.version, clock.monotonicMs() + FETCH_MS_MAX);
       if (document !== null) this.#learn(document, from);
-      this.#hear(from);
+      if (this.#reunion.mayVote) return;
+      this.#reunion.heard(from, this.ring.document);
+      if (this.#reunion.mayVote) this.#enrolment?.ringChanged();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       // Whoever is awaited has to be heard.
       if (!this.#reunion.mayVote) clock.after(FETCH_MS_MAX, () => this.isUsable(from) && background(this.fetchRing(from)));
       log.debug({ peer: from, code: error.code }, `its ring was not fetched: ${messageOf(error)}`);
     }
-  }
-
-  #hear(from: MemberId): void {
-    if (this.#reunion.mayVote) return;
-    this.#reunion.heard(from, this.ring.document);
-    if (this.#reunion.mayVote) this.#enrolment?.ringChanged();
   }
 
   async #teach(to: MemberId, document: RingDocument, deadlineMs: number): Promise<void> {
@@ -474,10 +476,8 @@ export class Cluster {
   }
 
   #isOfRing(id: MemberId): boolean {
-    const document = this.#keeper?.document;
-    if (document === undefined) return false;
-    const isIt = (member: { readonly id: MemberId }): boolean => member.id === id;
-    return document.members.some(isIt) || comingMembers(document.pending).some(isIt);
+    const { members = [], pending = [] } = this.#keeper?.document ?? {};
+    return [...members, ...comingMembers(pending)].some((member) => member.id === id);
   }
 
   get #running(): Gossip {

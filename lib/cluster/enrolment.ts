@@ -50,6 +50,8 @@ export interface EnrolmentOptions {
   readonly teach: (to: MemberId, document: RingDocument, deadlineMs: number) => Promise<void>;
   /** Whether an answer may be hoped for. */
   readonly isReachable: (id: MemberId) => boolean;
+  /** There is a link to it, and one from it. */
+  readonly isLinked: (id: MemberId) => boolean;
   /** The highest protocol version that a member speaks; null where nothing was heard of it. */
   readonly protocolOf: (id: MemberId) => number | null;
   /** See `ClusterOptions`. */
@@ -66,6 +68,9 @@ const TEACHING_MS_MAX = 10_000;
 const TEACHING_PAUSE_MS = 200;
 /** A newer document ends the wait for those before us; this is for one that was missed. */
 const WAIT_MS = 5_000;
+/** How long those that seem to be there are waited for, until they and this member have links. */
+const LINKED_MS_MAX = 3_000;
+const LINKED_POLL_MS = 20;
 /** Between two questions how far those are who gain slots, and until it is said who is waited for. */
 const ASK_PAUSE_MS = 200;
 const ASK_PAUSE_MS_MAX = 2_000;
@@ -151,6 +156,7 @@ export class Enrolment {
     const { self, replicas, vnodes, random, log } = this.#options;
     switch (step) {
       case "ask": {
+        await this.#untilLinked();
         const replaces = this.#replaced();
         if (replaces !== "") await this.#change(replaceChange({ self, replaces }));
         else await this.#change(joinChange({ self, vnodes, fraction: () => random.fraction() }));
@@ -169,6 +175,15 @@ export class Enrolment {
       default:
         return unreachable(step);
     }
+  }
+
+  /** From the moment that the ring says so all write to this member, too: a write that needs it waits for no link then. */
+  async #untilLinked(): Promise<void> {
+    const { self, ring, clock, isReachable, isLinked } = this.#options;
+    const untilMs = clock.monotonicMs() + LINKED_MS_MAX;
+    const isMissing = ({ id }: { readonly id: MemberId }): boolean => id !== self.id && isReachable(id) && !isLinked(id);
+    while (!this.#isStopped && clock.monotonicMs() < untilMs && ring().document.members.some(isMissing))
+      await this.#rest.take(LINKED_POLL_MS);
   }
 
   /** By id or name; empty for none. Throws UNAVAILABLE where the member that is to be replaced is still there. */

@@ -45,6 +45,7 @@ import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
 import { Backups } from "./backups.js";
 import { forgetPast } from "./forgotten-past.js";
+import { sayGoodbye } from "./goodbye.js";
 import { askForKey } from "./key-question.js";
 import type { LiveConfig } from "./live-config.js";
 import { reachableHost } from "./reachable-host.js";
@@ -89,8 +90,6 @@ const LINKS_MS = 500;
 const LINKS_MS_MAX = 1_000;
 const JOIN_MS_MAX = 10_000;
 const SETTLE_TICK_MS = 10;
-/** From learning that it was removed until a member stops. */
-const REMOVED_MS = 1_000;
 const NO_LIMIT: Limit = { isPast: false, error: () => new OperatingError("TIMEOUT", "there is no limit") };
 
 /** The parts that are there before a ring is known. */
@@ -168,8 +167,7 @@ export class RingStack {
         const text =
           "this member is none of its cluster any more: it stops, and is refused until its data directory is cleared";
         log.warn({ how }, how === "left" ? `${text} (--rejoin yes does)` : text);
-        // Who asked for it is answered first.
-        clock.after(REMOVED_MS, () => options.onRemoved());
+        background(sayGoodbye({ clock, how, spread: () => this.cluster.spread() }).then(options.onRemoved));
       },
     });
     this.intake = new SlotIntake({

@@ -28,7 +28,8 @@ class Agreed {
   }
 
   enrol(
-    parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> & Partial<Pick<EnrolmentOptions, "replaces" | "log">>,
+    parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> &
+      Partial<Pick<EnrolmentOptions, "replaces" | "log" | "isLinked">>,
     number = 1,
   ): void {
     const { tokens: _, ...self } = memberOf(number);
@@ -42,6 +43,7 @@ class Agreed {
       replaces: "",
       takesPlaceOf: null,
       mayChange: () => true,
+      isLinked: () => true,
       protocolOf: () => 2,
       ring: () => this.ring,
       change: async (change) => ({ kind: "made", document: this.change(change) }),
@@ -104,6 +106,31 @@ describe("a member that drives a change", () => {
     }
     expect(warnings).to.have.length(2);
     expect(warnings[0]).to.match(/^--replace is ignored: this node is a member/);
+  });
+
+  it("asks to join once all that seem to be there have links with it, or do not get any for a while", async () => {
+    for (const [linkedMs, joinsMs] of [
+      [400, 400],
+      [60_000, 3_000],
+    ] as const) {
+      const agreed = new Agreed();
+      const { clock } = agreed;
+      agreed.enrol(
+        {
+          teach: async () => undefined,
+          hasTakenIn: async () => true,
+          isReachable: (id) => id !== DEAD,
+          isLinked: (id) => id !== DEAD && (id !== LEAVER || clock.monotonicMs() >= linkedMs),
+        },
+        9,
+      );
+      const isJoining = (): boolean => agreed.ring.document.version > 1;
+      await clock.advance(joinsMs - 100);
+      expect(isJoining()).to.equal(false);
+      await clock.advance(200);
+      expect(isJoining()).to.equal(true);
+      agreed.enrolment?.stop();
+    }
   });
 
   it("replaces a member only once that is down", async () => {
