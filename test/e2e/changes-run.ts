@@ -1,6 +1,7 @@
 /**
  * A cluster whose members come and go under load: grows from three to six, loses one to kill -9, grows, lets two leave, and has the
- * dead one replaced; what clients of two members that stay were told, what moved, and where the data is in the end.
+ * dead one replaced; what clients of two members that stay were told, what moved, and where the data is in the end. Half of the
+ * clients let stand-ins count, as they do by default; the others do not, and their reads are promised to miss nothing.
  */
 import { ClusterLoad, pause, plainClient, short } from "./cluster-load.js";
 import { type MemberPorts, memberPorts } from "./ports.js";
@@ -34,7 +35,10 @@ export interface ChangesReport {
   readonly failures: Readonly<Record<string, number>>;
   readonly longestMs: number;
   readonly longest: string;
+  /** Of those who are promised that there is none. */
   readonly staleReads: number;
+  /** Of the others. */
+  readonly sloppyStaleReads: number;
   readonly lost: number;
   readonly steps: readonly StepReport[];
   /** Keys, and copies of them on all members in the end: copies are keys times replicas. */
@@ -83,15 +87,20 @@ class ChangesRun {
   }
 
   async run(): Promise<ChangesReport> {
-    const { rate, keys, restMs } = this.#options;
+    const { rate, restMs } = this.#options;
+    const keys = 2 * Math.floor(this.#options.keys / 2);
     this.#ports = [...(await memberPorts(9))];
     for (const name of FOUNDERS) await this.#start(name);
     await this.#settled();
-    const load = await ClusterLoad.connect({ ports: ASKED.map((name) => this.#port(name)), rate, keys, seed: 1 });
-    await this.#fill(load, keys);
-    load.start();
+    const ports = ASKED.map((name) => this.#port(name));
+    const half = { ports, rate: rate / 2, keys: keys / 2 };
+    const strict = await ClusterLoad.connect({ ...half, seed: 1, prefix: "strict:", standIns: "strict" });
+    const sloppy = await ClusterLoad.connect({ ...half, seed: 2, prefix: "sloppy:", standIns: "sloppy" });
+    const loads = [strict, sloppy];
+    for (const load of loads) await this.#fill(load);
+    for (const load of loads) load.start();
     await pause(restMs);
-    load.forgetLatencies();
+    for (const load of loads) load.forgetLatencies();
     let longest = { ms: 0, what: "none" };
     const step = async (what: string, ideal: number, change: () => Promise<unknown>): Promise<void> => {
       this.#say(`${what} ...`);
@@ -102,13 +111,12 @@ class ChangesRun {
       const tookMs = performance.now() - startedMs;
       await pause(restMs);
       const moved = this.#recordsMoved() / (keys * REPLICAS);
-      const { slowest } = load;
+      const slowest = loads.map((load) => load.slowest).reduce((one, other) => (one.ms > other.ms ? one : other));
       if (slowest.ms > longest.ms) longest = { ms: slowest.ms, what: `${slowest.what}, during: ${what}` };
       this.#steps.push({ what, tookMs, moved, ideal, longestMs: slowest.ms });
-      this.#say(
-        `${what}: ${(tookMs / 1_000).toFixed(1)} s, moved ${(100 * moved).toFixed(1)}%, ${load.failures.size} kinds of failures`,
-      );
-      load.forgetLatencies();
+      const failed = loads.reduce((sum, load) => sum + failuresOf(load), 0);
+      this.#say(`${what}: ${(tookMs / 1_000).toFixed(1)} s, moved ${(100 * moved).toFixed(1)}%, ${failed} failures so far`);
+      for (const load of loads) load.forgetLatencies();
     };
     for (const [at, name] of ["node-d", "node-e", "node-f"].entries()) {
       await step(`${name} joins`, 1 / (FOUNDERS.length + at + 1), () => this.#start(name));
@@ -122,25 +130,26 @@ class ChangesRun {
       await this.#start("node-h", { replace: "node-c" }, "node-c");
       await Promise.all(leaving);
     });
-    await load.stop();
-    const lost = await this.#lost(load);
+    await Promise.all(loads.map((load) => load.stop()));
+    let lost = 0;
+    for (const load of loads) lost += await this.#lost(load);
     const releasing = performance.now();
     const copies = await this.#copies(keys * REPLICAS);
-    const { failures } = load;
     return {
-      operations: load.operations,
-      acknowledgedWrites: load.history.acknowledged,
-      failed: [...failures.values()].reduce((sum, count) => sum + count, 0),
-      failures: Object.fromEntries(failures),
+      operations: loads.reduce((sum, load) => sum + load.operations, 0),
+      acknowledgedWrites: loads.reduce((sum, load) => sum + load.history.acknowledged, 0),
+      failed: loads.reduce((sum, load) => sum + failuresOf(load), 0),
+      failures: Object.fromEntries(loads.flatMap((load) => [...load.failures])),
       longestMs: longest.ms,
       longest: longest.what,
-      staleReads: load.staleReads,
+      staleReads: strict.staleReads,
+      sloppyStaleReads: sloppy.staleReads,
       lost,
       steps: this.#steps,
       keys,
       copies,
       releasedMs: performance.now() - releasing,
-      examples: [...load.staleExamples, ...this.#examples],
+      examples: [...strict.staleExamples, ...this.#examples],
     };
   }
 
@@ -207,14 +216,12 @@ class ChangesRun {
   }
 
   /** Every key is there before anything is counted. */
-  async #fill({ history }: ClusterLoad, keys: number): Promise<void> {
+  async #fill({ history, keys }: ClusterLoad): Promise<void> {
     const client = plainClient(this.#port(ASKED[0]!));
     await client.connect();
-    for (let at = 0; at < keys; at += 500) {
+    for (let at = 0; at < keys.length; at += 500) {
       const batch = client.pipeline();
-      const attempts = Array.from({ length: Math.min(500, keys - at) }, (_, index) =>
-        history.begin(`key:${at + index}`, performance.now()),
-      );
+      const attempts = keys.slice(at, at + 500).map((key) => history.begin(key, performance.now()));
       for (const { key, value } of attempts) batch.set(key, value);
       await batch.exec();
       for (const attempt of attempts) history.acknowledge(attempt, performance.now());
@@ -262,4 +269,8 @@ class ChangesRun {
   #say(line: string): void {
     this.#options.say?.(line);
   }
+}
+
+function failuresOf({ failures }: ClusterLoad): number {
+  return [...failures.values()].reduce((sum, count) => sum + count, 0);
 }

@@ -20,6 +20,8 @@ export interface LoadOptions {
   readonly prefix?: string;
   /** Of the nodes. Default: where the test runs. */
   readonly place?: Place;
+  /** Whether stand-ins count: `strict` reads miss nothing, whoever fails. Default: as the nodes have it. */
+  readonly standIns?: "strict" | "sloppy";
 }
 
 export interface Slowest {
@@ -68,13 +70,22 @@ export class ClusterLoad {
     const clients = options.ports.flatMap((port) =>
       Array.from({ length: CONNECTIONS_PER_NODE }, () => ({ port, client: plainClient(port, options.place) })),
     );
-    await Promise.all(clients.map(({ client }) => client.connect()));
+    const connect = async (client: Redis): Promise<void> => {
+      await client.connect();
+      if (options.standIns !== undefined) await client.call("CONSISTENCY", options.standIns.toUpperCase());
+    };
+    await Promise.all(clients.map(({ client }) => connect(client)));
     return new ClusterLoad(options, clients);
   }
 
   /** In turn by node. */
   get clients(): readonly { readonly client: Redis; readonly port: number }[] {
     return this.#clients;
+  }
+
+  get keys(): readonly string[] {
+    const { prefix = "key:", keys } = this.#options;
+    return Array.from({ length: keys }, (_, at) => `${prefix}${at}`);
   }
 
   /** Requests begun. */
