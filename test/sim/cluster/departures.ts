@@ -36,11 +36,9 @@ export async function leave(world: World, machine: Machine, ...how: readonly "FO
 export async function remove(world: World, { dead, by, id }: { dead: Machine; by?: Machine; id?: string }): Promise<void> {
   world.ledger.mayMove = true;
   const removedId = id ?? (await memberIdOf(world, dead));
-  // What only it had is lost.
-  const force = world.copies === 1 ? ["FORCE"] : [];
   // It may have been about to go by itself.
   const isOut = async (): Promise<boolean> => (await someRing(world))?.removed.includes(removedId) ?? false;
-  await agreed(world, () => ({ asked: by ?? anyOf(world), words: ["REMOVE", removedId, ...force] }), isOut);
+  await agreed(world, () => ({ asked: by ?? anyOf(world), words: ["REMOVE", removedId, ...forceOf(world)] }), isOut);
   await untilRemoved(world, removedId);
   world.noteGone(dead);
   world.ledger.madeUpFor(dead.index);
@@ -63,7 +61,7 @@ export async function removeNewcomer(world: World, dead: Machine): Promise<void>
     const ring = await newestRing(world);
     if (ring === null) return false;
     const asked = anyOf(world);
-    if (isThere(ring) && asked !== null) await world.sight.tell(asked.index, "REMOVE", dead.name);
+    if (isThere(ring) && asked !== null) await world.sight.tell(asked.index, "REMOVE", dead.name, ...forceOf(world));
     return !isThere(ring);
   });
 }
@@ -125,6 +123,11 @@ export async function comeBack(world: World, machine: Machine): Promise<void> {
     if (machine.state === "down") isRefused = isRemoval(await machine.start());
     return isRefused;
   });
+}
+
+/** Where a member has the only copies, what it had is lost without it: it goes by force. */
+function forceOf(world: World): readonly "FORCE"[] {
+  return world.copies === 1 ? ["FORCE"] : [];
 }
 
 function anyOf(world: World): Machine | null {

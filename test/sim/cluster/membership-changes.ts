@@ -43,6 +43,7 @@ const SOON_MS = 3_000;
 /** From when a change begins until one of those who take part is harassed, and until that is over; at most. */
 const HARASSED_AFTER_MS = 1_500;
 const HARASSED_FOR_MS = 2_000;
+const LOOK_AGAIN_MS = 1_000;
 /** At most. */
 const BACKUP_AGE_MS = 15_000;
 /** Fewer members cannot agree on anything while one of them is dead. */
@@ -124,8 +125,18 @@ export class MembershipChanges {
 
   /** Resolves when all are done. */
   async finished(): Promise<void> {
-    await Promise.all(this.#changes);
-    // Others may have completed what one that died had proposed.
+    const all = Promise.all(this.#changes);
+    let areDone = false;
+    const note = (): void => {
+      areDone = true;
+    };
+    all.then(note, note);
+    // Others may complete what one that died had proposed, and then wait for it.
+    do {
+      for (const machine of this.#struckOut) await removeNewcomer(this.#world, machine);
+      await pause(this.#world.clock, LOOK_AGAIN_MS);
+    } while (!areDone);
+    await all;
     for (const machine of this.#struckOut) await removeNewcomer(this.#world, machine);
   }
 

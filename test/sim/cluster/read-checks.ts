@@ -58,6 +58,7 @@ class KeyReads {
 
   #checkSiblings(read: Operation): void {
     const found = parseSiblings(replyOf(read));
+    if (found?.versions.some(({ value }) => value !== null && this.#isTakenBack(value, read)) === true) return;
     const shown = shownBy(this.#ledger, read);
     const { writes } = this.#ledger.ofKey(this.#key);
     const removals = writes.filter(({ dot, at }) => dot === null && at.order < read.returned!.order);
