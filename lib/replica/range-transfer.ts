@@ -21,6 +21,8 @@ import { TokenBucket } from "./token-bucket.js";
 /** Slots of one piece of work; their records are read one page after the other. */
 const SLOTS_PER_PIECE = 512;
 const PIECES_IN_FLIGHT = 8;
+/** Merged between two turns of others: a few milliseconds of work. */
+const RECORDS_PER_SLICE = 128;
 const CALL_MS = 5_000;
 /** The wait before an owner is asked again: doubles from the first to the second. */
 const BACK_OFF_MS_MIN = 50;
@@ -149,6 +151,8 @@ class Transfer {
   #bytes = 0;
   /** The first thing that ended it; the other pieces stop then. */
   #failure: unknown = null;
+  /** The slice that is being stored, and those that wait for it. */
+  #storing: Promise<unknown> = Promise.resolve();
 
   constructor(options: TransferOptions) {
     this.#options = options;
@@ -250,9 +254,19 @@ class Transfer {
     for (let from: string | null = null; ; ) {
       const page: RangePage | null = await this.#page(source, slots, from);
       if (page === null) return false;
-      await Promise.all(page.records.map(({ dataKey, record }) => this.#store(dataKey, record)));
+      await this.#storeAll(page.records);
       if (page.next === null) return true;
       from = page.next;
+    }
+  }
+
+  /** Slice by slice, whichever piece they are of: what is asked of this node meanwhile goes between. */
+  async #storeAll(records: RangePage["records"]): Promise<void> {
+    for (let at = 0; at < records.length; at += RECORDS_PER_SLICE) {
+      const slice = records.slice(at, at + RECORDS_PER_SLICE);
+      const stored = this.#storing.then(() => Promise.all(slice.map(({ dataKey, record }) => this.#store(dataKey, record))));
+      this.#storing = stored.catch(() => undefined);
+      await stored;
     }
   }
 
