@@ -74,6 +74,8 @@ export class World {
   readonly disturbances: Disturbances;
   /** True where acknowledged writes may be lost with what was not synced. */
   readonly mayLose: boolean;
+  /** Tombstones leave in the end, and long contexts are pruned: one owner after the other. */
+  readonly reaps: boolean;
   readonly #trap = new FailureTrap();
   readonly #silences = new Map<number, Disturbance>();
   readonly #clients = new Map<string, WorldClient>();
@@ -129,6 +131,7 @@ export class World {
     this.ledger.mayMove = (options.latecomers ?? 0) > 0;
     this.disturbances = new Disturbances(now);
     this.mayLose = settings.appendfsync !== "always";
+    this.reaps = settings["reap-interval"] !== "0";
     this.machines = names.map((name, index) => {
       const random = this.random.fork();
       return new Machine({
@@ -237,7 +240,7 @@ export class World {
     return this.run(this.sight.ownersOf(key));
   }
 
-  /** A client of a node, by the name of the node; `from` names the client's machine. Kept: asked twice it is the same. */
+  /** A client of a node, by the name of the node, from the machine of this name. Kept: asked twice it is the same. */
   client(node: string, from = "client"): WorldClient {
     const place = `${from}>${node}`;
     let client = this.#clients.get(place);
@@ -258,7 +261,6 @@ export class World {
     return client;
   }
 
-  /** Copies of each key. */
   get copies(): number {
     return this.centres.copies;
   }
@@ -412,7 +414,6 @@ export class World {
     return this.#log;
   }
 
-  /** The machines whose nodes are of one ring with this one. */
   #ringOf(node: number): readonly Machine[] {
     return this.topology === "alone" ? [this.machines[node]!] : this.machines;
   }
