@@ -113,11 +113,14 @@ export function contentsOf(history: KeyHistory, node: number): NodeContents {
   return { record: history.records[node] ?? null, hints: history.hints[node]! };
 }
 
-/** All that the node keeps for others, merged; null where that is nothing. */
+/** All that the node keeps for others, side by side: what it keeps for one may have superseded what it keeps for another. */
 export function hintedBy(history: KeyHistory, node: number): Record | null {
-  let merged: Record | null = null;
-  for (const record of history.hints[node]!.values()) merged = merged === null ? record : merge(merged, record);
-  return merged;
+  let all: Record | null = null;
+  for (const record of history.hints[node]!.values()) {
+    if (all === null) all = record;
+    else all = { ...merge(all, record), versions: [...all.versions, ...record.versions] };
+  }
+  return all;
 }
 
 function isKnownTo({ record, hints }: NodeContents, write: Write): boolean {
