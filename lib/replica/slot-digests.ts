@@ -116,6 +116,8 @@ export class SlotDigests {
       return sum === null ? 0 : 2 * sum + 1;
     });
     if (leaves.some((leaf) => leaf !== 0)) meta.put(RECORD, Buffer.concat([Buffer.of(FORMAT), encodeLeaves(leaves)]));
+    // What an earlier run stored may be on the disk still: it was refused when `load` took it away.
+    else if (meta.get(RECORD) !== null) meta.put(RECORD, Buffer.alloc(0));
   }
 
   #isFollowed(slot: number): boolean {

@@ -119,4 +119,22 @@ describe("sums of slots", () => {
     expect(again.replica.digests.sumOf(slotOfDataKey(key))).to.equal(sum);
     expect(sent(again, key)).not.to.equal(null);
   });
+
+  it("of an earlier run are not taken for those of one that stopped without any", async () => {
+    const world = await member(3);
+    const slot = slotOfDataKey(dataKeyOf(world, "k"));
+    world.replica.digests.learn(slot, 7, 1);
+    world.replica.digests.save(world.meta);
+    const second = await member(3, { disk: await stopped(world) });
+    // What takes them away when they are loaded is refused.
+    second.disk.faults.appendFailure = 1;
+    second.replica.digests.load(second.meta);
+    await second.clock.advance(1);
+    second.disk.faults.appendFailure = 0;
+    expect(second.replica.digests.sumOf(slot)).to.equal(null);
+    second.replica.digests.save(second.meta);
+    const third = await member(3, { disk: await stopped(second) });
+    third.replica.digests.load(third.meta);
+    expect(third.replica.digests.sumOf(slot)).to.equal(null);
+  });
 });
