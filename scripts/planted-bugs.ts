@@ -109,7 +109,7 @@ const bugs: readonly PlantedBug[] = [
         to: "await hasTakenIn(id, prepared);\n                    waiting.delete(id);",
       },
     ],
-    worlds: { topology: "cluster", nodes: 4, replicas: 3 },
+    worlds: { topology: "cluster", nodes: 4, replicas: 1 },
   },
   {
     name: "an old owner drops a slot without a look at what the new ones have of it",

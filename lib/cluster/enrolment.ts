@@ -18,6 +18,7 @@ import type { Ring } from "./ring.js";
 import {
   completeChange,
   correctChange,
+  driverOf,
   isStillPrepared,
   isTooOld,
   joinChange,
@@ -165,7 +166,7 @@ export class Enrolment {
       case "wait":
         this.#sayWait();
         await this.#rest.take(WAIT_MS);
-        return;
+        return this.#lookAfterDriver();
       case "drive":
         return this.#drive();
       case "correct":
@@ -184,6 +185,20 @@ export class Enrolment {
     const isMissing = ({ id }: { readonly id: MemberId }): boolean => id !== self.id && isReachable(id) && !isLinked(id);
     while (!this.#isStopped && clock.monotonicMs() < untilMs && ring().document.members.some(isMissing))
       await this.#rest.take(LINKED_POLL_MS);
+  }
+
+  /**
+   * Where who drives the change that is under way is gone, the first of the others that is up finds out whether it was done all the
+   * same: votes may have decided that, and nobody but the one that is gone know it.
+   */
+  async #lookAfterDriver(): Promise<void> {
+    const { self, ring, isReachable } = this.#options;
+    const { document } = ring();
+    const isUp = (id: MemberId): boolean => id === self.id || isReachable(id);
+    const driver = driverOf(document, isUp);
+    if (this.#isStopped || driver === null || isUp(driver)) return;
+    if (document.members.find(({ id }) => id !== driver && isUp(id))?.id !== self.id) return;
+    await this.#change((base) => base);
   }
 
   /** By id or name; empty for none. Throws UNAVAILABLE where the member that is to be replaced is still there. */
@@ -343,17 +358,19 @@ export class Enrolment {
   }
 
   #sayWait(): void {
-    const first = this.#options.ring().document.pending[0];
+    const { self, ring } = this.#options;
+    if (ring().document.members.some(({ id }) => id === self.id)) return;
+    const first = ring().document.pending[0];
     assert(first !== undefined, "enrolment: who waits, waits for somebody");
-    const said = `waiting until this is done: ${describe(first, this.#options.ring())}`;
-    if (said !== this.#said) this.#options.log.info({ pending: this.#options.ring().document.pending.length }, said);
+    const said = `waiting until this is done: ${describe(first, ring())}`;
+    if (said !== this.#said) this.#options.log.info({ pending: ring().document.pending.length }, said);
     this.#said = said;
   }
 }
 
 const FAILED: Readonly<Record<Work, string>> = {
   ask: "asking to join the ring failed",
-  wait: "waiting to join the ring failed",
+  wait: "looking whether a change of the ring is done failed",
   drive: "changing who owns what failed",
   correct: "correcting what the ring says of this member failed",
 };

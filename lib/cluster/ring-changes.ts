@@ -65,10 +65,8 @@ export function nextStep(
   if (document.removed.includes(id)) return "removed";
   if (correct(document, own) !== document) return "correct";
   if (driverOf(document, own.isUp) === id) return "drive";
-  if (document.members.some((member) => member.id === id)) {
-    // Whoever drives the removal of a member may go itself.
-    return document.pending[0]?.kind === "remove" ? "wait" : "nothing";
-  }
+  // Whoever drives it may go.
+  if (document.members.some((member) => member.id === id)) return document.pending.length > 0 ? "wait" : "nothing";
   return document.pending.some((change) => comingMember(change)?.id === id) ? "wait" : "ask";
 }
 

@@ -16,7 +16,7 @@ export interface GoodbyeOptions {
 
 /**
  * Resolves when the member may stop. One that has left has proposed the ring without it: a majority has voted for that, but only
- * who is told knows that it came to pass, and nobody else would propose anything.
+ * who is told knows that it came to pass, and the others find out late.
  */
 export async function sayGoodbye({ clock, how, spread }: GoodbyeOptions): Promise<void> {
   // Who asked for it is answered first.

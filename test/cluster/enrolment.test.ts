@@ -29,7 +29,7 @@ class Agreed {
 
   enrol(
     parts: Pick<EnrolmentOptions, "teach" | "hasTakenIn" | "isReachable"> &
-      Partial<Pick<EnrolmentOptions, "replaces" | "log" | "isLinked">>,
+      Partial<Pick<EnrolmentOptions, "replaces" | "log" | "isLinked" | "change">>,
     number = 1,
   ): void {
     const { tokens: _, ...self } = memberOf(number);
@@ -130,6 +130,25 @@ describe("a member that drives a change", () => {
       await clock.advance(200);
       expect(isJoining()).to.equal(true);
       agreed.enrolment?.stop();
+    }
+  });
+
+  it("finds out whether a change was decided whose driver is gone, where it is the first that is up", async () => {
+    for (const [number, asks] of [
+      [1, true],
+      [3, false],
+    ] as const) {
+      const agreed = new Agreed();
+      agreed.change(leaveChange(DEAD!));
+      const parts = { teach: async () => undefined, hasTakenIn: async () => true, isReachable: (id: string) => id !== DEAD };
+      // Votes had decided it already.
+      const change = async () => ({ kind: "made" as const, document: agreed.change(completeChange(agreed.ring.document)) });
+      agreed.enrol({ ...parts, change }, number);
+      await agreed.clock.advance(4_900);
+      expect(agreed.ring.document.removed).to.deep.equal([]);
+      await agreed.clock.advance(200);
+      agreed.enrolment?.stop();
+      expect(agreed.ring.document.removed).to.deep.equal(asks ? [DEAD] : []);
     }
   });
 

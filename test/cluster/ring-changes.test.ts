@@ -47,14 +47,15 @@ describe("what a member asks of the ring", () => {
     expect(nextStep(base, own(4))).to.equal("ask");
     expect(nextStep(queue, own(4))).to.equal("drive");
     expect(nextStep(queue, own(5))).to.equal("wait");
-    expect(nextStep(queue, own(1))).to.equal("nothing");
+    expect(nextStep(queue, own(1))).to.equal("wait");
+    expect(nextStep(base, own(1))).to.equal("nothing");
     expect(nextStep(queue, own(1, { name: "renamed" }))).to.equal("correct");
     expect(nextStep(queue, own(1, { storeId: "reminted" }))).to.equal("correct");
     expect(nextStep(queue, own(5, { storeId: "reminted" }))).to.equal("correct");
-    expect(nextStep(queue, own(1, { rack: "r2", weight: 4 }))).to.equal("nothing");
+    expect(nextStep(base, own(1, { rack: "r2", weight: 4 }))).to.equal("nothing");
     expect(nextStep({ ...base, removed: [memberOf(9).id] }, own(9))).to.equal("removed");
     const leaving = made(leaveChange(idOf(2))(base));
-    expect([1, 2, 3].map((number) => nextStep(leaving, own(number)))).to.deep.equal(["nothing", "drive", "nothing"]);
+    expect([1, 2, 3].map((number) => nextStep(leaving, own(number)))).to.deep.equal(["wait", "drive", "wait"]);
     // The first is down: the second drives its removal, and the third looks now and then whether it has to.
     const removing = made(removeChange(idOf(1))(base));
     expect([2, 3].map((number) => nextStep(removing, own(number)))).to.deep.equal(["drive", "wait"]);
