@@ -115,12 +115,10 @@ export function contentsOf(history: KeyHistory, node: number): NodeContents {
 
 /** All that the node keeps for others, side by side: what it keeps for one may have superseded what it keeps for another. */
 export function hintedBy(history: KeyHistory, node: number): Record | null {
-  let all: Record | null = null;
-  for (const record of history.hints[node]!.values()) {
-    if (all === null) all = record;
-    else all = { ...merge(all, record), versions: [...all.versions, ...record.versions] };
-  }
-  return all;
+  const all = [...history.hints[node]!.values()];
+  const [first, ...more] = all;
+  if (first === undefined) return null;
+  return { ...more.reduce(merge, first), versions: all.flatMap(({ versions }) => versions) };
 }
 
 function isKnownTo({ record, hints }: NodeContents, write: Write): boolean {
