@@ -3,30 +3,16 @@ import type { Cluster } from "../cluster/cluster.js";
 import type { MemberId } from "../cluster/member.js";
 import { generationOf } from "../cluster/member-record.js";
 import { placeTakenBy } from "../cluster/restored-member.js";
-import type { Clock } from "../host/clock.js";
-import type { Log } from "../log.js";
-import type { Lsm } from "../lsm/lsm.js";
 import type { Peers } from "../peer/peer.js";
-import type { Hints } from "../replica/hints.js";
-import type { MetaStore } from "../replica/meta-store.js";
-import type { Replica } from "../replica/replica.js";
-import { clearReapedSince } from "../replica/restored-clearing.js";
+import { clearReapedSince, type RestoredClearingOptions } from "../replica/restored-clearing.js";
 import { markRestored } from "../replica/restored-mark.js";
 import { wasPutBack } from "../replica/rollback.js";
 
-export interface ForgottenPast {
+export interface ForgottenPast extends Omit<RestoredClearingOptions, "peers" | "ringVersion" | "others"> {
   readonly peers: Peers;
-  readonly replica: Replica;
-  readonly hints: Hints;
-  readonly lsm: Lsm;
-  readonly meta: MetaStore;
-  readonly clock: Clock;
-  readonly log: Log;
   readonly cluster: Cluster;
   /** Of the run before this one, as it is stored; 0 for none. */
   readonly lastGeneration: number;
-  readonly nameOf: (member: MemberId) => string;
-  readonly isCancelled: () => boolean;
 }
 
 /** REQUIRES that a ring is known. Rejects with IO or CORRUPT, and with CLOSED when it is cancelled. */

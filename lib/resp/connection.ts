@@ -10,6 +10,7 @@ import type { Connection, ConnectionHandlers } from "../host/network.js";
 import type { Call, ConnectionControl, ConnectionEnds, DeferredReply } from "./call.js";
 import type { ConnectionOwner } from "./connection-owner.js";
 import { LateWork, type Work } from "./late-work.js";
+import { Linger } from "./linger.js";
 import { OutputWatch } from "./output-watch.js";
 import type { Outlet } from "./release.js";
 import { Reply } from "./reply.js";
@@ -21,8 +22,6 @@ import { SLICE_REQUESTS_MAX, TurnSlice } from "./turn-slice.js";
 
 /** While no request may run, input is buffered up to this before the socket is paused (pausing costs system calls). */
 const WAITING_INPUT_BYTES_MAX = 65_536;
-/** A connection that we ended is given so long to read what we sent and close its side. */
-const LINGER_MS = 1_000;
 
 /** `closing`: no request runs any more, replies still leave. `ended`: all are sent and so is our FIN; input is dropped. */
 type State = "open" | "closing" | "ended" | "closed";
@@ -71,10 +70,10 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   #takenBytes = 0;
   readonly #watch: OutputWatch;
 
-  /** For `sweep`: whether anything arrived since the last one, when anything last did, and since when our end is sent. */
+  /** For `sweep`: whether anything arrived since the last one, and when anything last did. */
   #hasReceived = true;
   #receivedMs = 0;
-  #endedMs: number | null = null;
+  readonly #linger = new Linger();
   #isForgotten = false;
 
   constructor(owner: ConnectionOwner<S>, socket: Connection) {
@@ -90,6 +89,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
   // ConnectionHandlers: what the network says.
 
   onData(chunk: Buffer): void {
+    if (this.#state === "ended" && this.#linger.read(chunk.length)) this.kill();
     if (this.#state !== "open") return;
     const { counters, settings } = this.#owner;
     this.#hasReceived = true;
@@ -265,8 +265,7 @@ export class ClientConnection<S extends Session> implements Call<S>, ConnectionC
       counters.outputLimitCloses++;
       this.kill();
     } else if (this.#state === "ended") {
-      if (this.#endedMs === null || unsentBytes > 0) this.#endedMs = nowMs;
-      else if (nowMs - this.#endedMs >= LINGER_MS) this.kill();
+      if (this.#linger.isOver(nowMs, unsentBytes)) this.kill();
     } else if (settings.timeoutSeconds > 0 && this.#isIdle && nowMs - this.#receivedMs >= settings.timeoutSeconds * 1_000) {
       counters.idleCloses++;
       this.kill();

@@ -29,6 +29,24 @@ describe("limits of clients", () => {
     expect(harness.network.openEnds).to.equal(0);
   });
 
+  it("a client that goes on sending after it was refused is read on for so many bytes only, and for so long", async () => {
+    for (const [chunks, isCutOff] of [
+      [16, false],
+      [80, true],
+    ] as const) {
+      const harness = await Harness.start();
+      const { text, client } = await harness.exchange("*x\r\n");
+      expect(text).to.match(/^-ERR Protocol error/);
+      for (let sent = 0; sent < chunks && !client.isClosed; sent++) {
+        client.send(Buffer.alloc(64 * KB, "a"));
+        await harness.clock.settle();
+      }
+      expect(client.isClosed, `${chunks} chunks`).to.equal(isCutOff);
+      await harness.clock.advance(3_000);
+      expect(client.isClosed).to.equal(true);
+    }
+  });
+
   it("an idle client is closed silently after the timeout, a waiting one is not", async () => {
     const harness = await Harness.start({ settings: { timeoutSeconds: 10 } });
     const idle = harness.client();

@@ -74,7 +74,7 @@ export class World {
   readonly disturbances: Disturbances;
   /** True where acknowledged writes may be lost with what was not synced. */
   readonly mayLose: boolean;
-  /** Tombstones leave in the end, and long contexts are pruned: one owner after the other. */
+  /** Tombstones leave as soon as they may, and long contexts are pruned: one owner after the other. */
   readonly reaps: boolean;
   readonly #trap = new FailureTrap();
   readonly #silences = new Map<number, Disturbance>();
@@ -131,7 +131,7 @@ export class World {
     this.ledger.mayMove = (options.latecomers ?? 0) > 0;
     this.disturbances = new Disturbances(now);
     this.mayLose = settings.appendfsync !== "always";
-    this.reaps = settings["reap-interval"] !== "0";
+    this.reaps = (settings["reap-interval"] ?? "0") !== "0";
     this.machines = names.map((name, index) => {
       const random = this.random.fork();
       return new Machine({
