@@ -1,5 +1,5 @@
 /**
- * What `npm start`, `npm test`, `npm run build|check|bench|simulate|failures|changes|deletions|autoscale|data-centres` and `npx kindred` call: brings a clone to the
+ * What `npm start`, `npm test`, `npm run build|check|bench|simulate|failures|changes|deletions|healing|autoscale|data-centres` and `npx kindred` call: brings a clone to the
  * state the verb needs (packages installed, sources compiled), then does it. Depends on nothing but Node.
  *
  * Invariants:
@@ -76,6 +76,10 @@ const verbs = {
   async deletions(args) {
     await prepare();
     await become("dist/scripts/deletions.js", args);
+  },
+  async healing(args) {
+    await prepare();
+    await become("dist/scripts/healing.js", args);
   },
   async autoscale(args) {
     await prepare();

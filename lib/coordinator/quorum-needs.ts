@@ -18,6 +18,8 @@ export interface QuorumNeeds {
   readonly groups: readonly number[];
   /** Whose answers count: all alike, those of one data centre, or those of each by themselves. */
   readonly counts: "all" | "local" | "each";
+  /** For each group its data centre; none where all count alike. */
+  readonly centres: readonly string[];
   /** For each group how many of its replicas must answer to a read, and to a write: at least 1, at most its size. */
   readonly reads: readonly number[];
   readonly writes: readonly number[];
@@ -31,14 +33,23 @@ export function quorumNeeds(quorum: Quorum, centres: readonly string[], localCen
   if (quorum.kind === "numbers") {
     const { length } = centres;
     const reads = [Math.min(quorum.read, length)];
-    return { groups: centres.map(() => 0), counts: "all", reads, writes: [Math.min(quorum.write, length)] };
+    const writes = [Math.min(quorum.write, length)];
+    return { groups: centres.map(() => 0), counts: "all", centres: [], reads, writes };
   }
   const level = levelAt(quorum.level, centres.includes(localCentre));
   const groups = groupsOf(level, centres, localCentre);
   const sizes: number[] = [];
   for (const group of groups) if (group !== NO_GROUP) sizes[group] = (sizes[group] ?? 0) + 1;
   const needs = sizes.map((size) => needOf(level, size));
-  return { groups, counts: countsOf(level), reads: needs, writes: needs };
+  const counts = countsOf(level);
+  const counted = counts === "all" ? [] : counts === "local" ? [localCentre] : [...new Set(centres)];
+  return { groups, counts, centres: counted, reads: needs, writes: needs };
+}
+
+/** For the text of an error: where too few answered, of these groups. Empty where all count alike. */
+export function tooFewIn({ centres }: QuorumNeeds, groups: readonly number[]): string {
+  if (centres.length === 0 || groups.length === 0) return "";
+  return ` (too few in ${groups.map((group) => centres[group]!).join(", ")})`;
 }
 
 /** What a decision at this quorum reads at least. */

@@ -17,7 +17,7 @@ import { AnswerStatus } from "../replica/replica-messages.js";
 import type { Lateness, Request } from "./in-flight.js";
 import { OwnCopy } from "./own-copy.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
-import { NO_GROUP, type QuorumNeeds } from "./quorum-needs.js";
+import { NO_GROUP, type QuorumNeeds, tooFewIn } from "./quorum-needs.js";
 import { QuorumTally, type TallyVerdict } from "./quorum-tally.js";
 import { type Answer, decoded, isSame, isSameKnowledge, ReadCall, type ReadOnItsWay, readReached } from "./read-answers.js";
 import { ReadRepair } from "./read-repair.js";
@@ -489,7 +489,7 @@ export class QuorumRead implements Request, ReadOnItsWay {
 
   /** `asked`: those who can be reached and have yet to answer. */
   #quorumError(asked = 0): OperatingError {
-    const { reached, needed } = this.#tally.progress;
-    return readReached(reached + asked, needed);
+    const { progress, lacking } = this.#tally;
+    return readReached(progress.reached + asked, progress.needed, tooFewIn(this.#needs, lacking));
   }
 }

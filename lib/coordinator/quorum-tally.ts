@@ -102,6 +102,13 @@ export class QuorumTally {
     return { reached, needed: this.#needs.reduce((sum, need) => sum + need, 0) };
   }
 
+  /** Groups that cannot reach what they need; while all still can, those that have not yet: for the text of an error. */
+  get lacking(): number[] {
+    const groups = [...this.#needs.keys()];
+    const lost = groups.filter((group) => this.#possible(group) < this.#needs[group]!);
+    return lost.length > 0 ? lost : groups.filter((group) => this.#counted[group]! < this.#needs[group]!);
+  }
+
   /** How many positions of a group count, or may yet. */
   #possible(group: number): number {
     let possible = 0;

@@ -24,6 +24,7 @@ import type { Lateness, Request } from "./in-flight.js";
 import type { Sink } from "./keyspace.js";
 import { mintAbove } from "./mint-above.js";
 import { type QuorumContext, standInFor } from "./quorum-context.js";
+import { tooFewIn } from "./quorum-needs.js";
 import type { TallyVerdict } from "./quorum-tally.js";
 import type { QuorumWriteOptions, WriteSoFar } from "./quorum-write-options.js";
 import { relayFirst } from "./relay-choice.js";
@@ -478,7 +479,8 @@ export class QuorumWrite extends WriteProgress implements TurnWork, Request, Wri
 
   /** `asked`: those who can be reached and have yet to answer. */
   #quorumError(asked = 0): OperatingError {
-    const { reached, needed } = this.tally.progress;
-    return writeReached(reached + asked, needed);
+    const { progress, lacking } = this.tally;
+    const where = tooFewIn(this.plan.needs(this.quorum), lacking);
+    return writeReached(progress.reached + asked, progress.needed, where);
   }
 }

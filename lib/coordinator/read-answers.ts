@@ -82,7 +82,7 @@ export function isSameKnowledge(record: Record | null, merged: Record): boolean 
   );
 }
 
-/** `reached`: of the replicas that are needed. */
-export function readReached(reached: number, needed: number): OperatingError {
-  return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed - 1)} of ${needed} replicas`);
+/** `reached`: of the replicas that are needed. `where`: what `tooFewIn` says. */
+export function readReached(reached: number, needed: number, where = ""): OperatingError {
+  return new OperatingError("QUORUM", `read reached ${Math.min(reached, needed - 1)} of ${needed} replicas${where}`);
 }

@@ -154,8 +154,8 @@ export class UncoveredSeen {
   }
 }
 
-/** `reached`: of the replicas that are needed. */
-export function writeReached(reached: number, needed: number): OperatingError {
-  const text = `write reached ${Math.min(reached, needed - 1)} of ${needed} replicas; it may still take effect`;
+/** `reached`: of the replicas that are needed. `where`: what `tooFewIn` says. */
+export function writeReached(reached: number, needed: number, where = ""): OperatingError {
+  const text = `write reached ${Math.min(reached, needed - 1)} of ${needed} replicas${where}; it may still take effect`;
   return new OperatingError("QUORUM", text);
 }

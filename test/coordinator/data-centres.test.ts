@@ -195,8 +195,15 @@ describe("two data centres", () => {
     await world.kill(spare);
     await world.pass(3_000);
     const failure = await world.failureOf(world.client(asked, "LOCAL_QUORUM").set(key, "b"));
-    expect(failure.code).to.equal("QUORUM");
-    expect((await world.failureOf(world.client(asked, "EACH_QUORUM").set(key, "b"))).code).to.equal("QUORUM");
+    expect([failure.code, failure.message]).to.deep.equal([
+      "QUORUM",
+      "write reached 1 of 2 replicas (too few in dc1); it may still take effect",
+    ]);
+    const each = await world.failureOf(world.client(asked, "EACH_QUORUM").set(key, "b"));
+    expect(each.message).to.equal("write reached 3 of 4 replicas (too few in dc1); it may still take effect");
+    expect((await world.failureOf(world.client(asked, "EACH_QUORUM").get(key))).message).to.equal(
+      "read reached 3 of 4 replicas (too few in dc1)",
+    );
     await world.run(world.client(asked, "QUORUM").set(key, "c"));
     expect(await world.run(world.client(2, "LOCAL_QUORUM").get(key))).to.equal("c");
   });

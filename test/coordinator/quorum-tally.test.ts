@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import type { Quorum } from "../../lib/coordinator/consistency.js";
-import { NO_GROUP, type QuorumNeeds, quorumNeeds } from "../../lib/coordinator/quorum-needs.js";
+import { NO_GROUP, type QuorumNeeds, quorumNeeds, tooFewIn } from "../../lib/coordinator/quorum-needs.js";
 import { QuorumTally } from "../../lib/coordinator/quorum-tally.js";
 
 const level = (name: "ONE" | "QUORUM" | "ALL" | "LOCAL_ONE" | "LOCAL_QUORUM" | "EACH_QUORUM"): Quorum => {
@@ -10,34 +10,39 @@ const level = (name: "ONE" | "QUORUM" | "ALL" | "LOCAL_ONE" | "LOCAL_QUORUM" | "
 
 describe("what a consistency level needs", () => {
   const cases: readonly [title: string, quorum: Quorum, centres: string, needs: QuorumNeeds][] = [
-    ["ONE of three", level("ONE"), "a a a", { groups: [0, 0, 0], counts: "all", reads: [1], writes: [1] }],
-    ["QUORUM of three", level("QUORUM"), "a a a", { groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] }],
-    ["QUORUM of two", level("QUORUM"), "a a", { groups: [0, 0], counts: "all", reads: [2], writes: [2] }],
-    ["ALL over two centres", level("ALL"), "a a b", { groups: [0, 0, 0], counts: "all", reads: [3], writes: [3] }],
-    ["LOCAL_ONE", level("LOCAL_ONE"), "b a b", { groups: [NO_GROUP, 0, NO_GROUP], counts: "local", reads: [1], writes: [1] }],
+    ["ONE of three", level("ONE"), "a a a", { groups: [0, 0, 0], counts: "all", centres: [], reads: [1], writes: [1] }],
+    ["QUORUM of three", level("QUORUM"), "a a a", { groups: [0, 0, 0], counts: "all", centres: [], reads: [2], writes: [2] }],
+    ["QUORUM of two", level("QUORUM"), "a a", { groups: [0, 0], counts: "all", centres: [], reads: [2], writes: [2] }],
+    ["ALL over two centres", level("ALL"), "a a b", { groups: [0, 0, 0], counts: "all", centres: [], reads: [3], writes: [3] }],
+    [
+      "LOCAL_ONE",
+      level("LOCAL_ONE"),
+      "b a b",
+      { groups: [NO_GROUP, 0, NO_GROUP], counts: "local", centres: ["a"], reads: [1], writes: [1] },
+    ],
     [
       "LOCAL_QUORUM",
       level("LOCAL_QUORUM"),
       "b a a a b",
-      { groups: [-1, 0, 0, 0, -1], counts: "local", reads: [2], writes: [2] },
+      { groups: [-1, 0, 0, 0, -1], counts: "local", centres: ["a"], reads: [2], writes: [2] },
     ],
     [
       "LOCAL_QUORUM without a local copy",
       level("LOCAL_QUORUM"),
       "b b b",
-      { groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] },
+      { groups: [0, 0, 0], counts: "all", centres: [], reads: [2], writes: [2] },
     ],
     [
       "EACH_QUORUM",
       level("EACH_QUORUM"),
       "b a b a b",
-      { groups: [0, 1, 0, 1, 0], counts: "each", reads: [2, 2], writes: [2, 2] },
+      { groups: [0, 1, 0, 1, 0], counts: "each", centres: ["b", "a"], reads: [2, 2], writes: [2, 2] },
     ],
     [
       "numbers above N",
       { kind: "numbers", read: 1, write: 5 },
       "a a a",
-      { groups: [0, 0, 0], counts: "all", reads: [1], writes: [3] },
+      { groups: [0, 0, 0], counts: "all", centres: [], reads: [1], writes: [3] },
     ],
   ];
   for (const [title, quorum, centres, needs] of cases) {
@@ -45,6 +50,26 @@ describe("what a consistency level needs", () => {
       expect(quorumNeeds(quorum, centres.split(" "), "a")).to.deep.equal(needs);
     });
   }
+});
+
+describe("the text of an error", () => {
+  const needs = quorumNeeds(level("EACH_QUORUM"), "a a a b b b c c c".split(" "), "a");
+  const tallyOf = (): QuorumTally => new QuorumTally({ groups: needs.groups, needs: needs.reads, standIns: "strict" });
+
+  it("names the data centre that cannot answer, and where all still can, those that have not", () => {
+    const tally = tallyOf();
+    tally.answered(0);
+    tally.answered(1);
+    expect(tooFewIn(needs, tally.lacking)).to.equal(" (too few in b, c)");
+    tally.gaveUp(6);
+    expect(tooFewIn(needs, tally.lacking)).to.equal(" (too few in b, c)");
+    tally.gaveUp(8);
+    expect(tooFewIn(needs, tally.lacking)).to.equal(" (too few in c)");
+  });
+
+  it("names none where all copies count alike", () => {
+    expect(tooFewIn(quorumNeeds(level("QUORUM"), ["a", "b", "b"], "a"), [0])).to.equal("");
+  });
 });
 
 describe("the tally of a quorum", () => {

@@ -21,7 +21,7 @@ describe("what decisions read first", () => {
     needs = new Map();
     const needsOfDecision = (quorum: unknown): QuorumNeeds => {
       const key = JSON.stringify(quorum);
-      if (!needs.has(key)) needs.set(key, { groups: [], counts: "all", reads: [], writes: [] });
+      if (!needs.has(key)) needs.set(key, { groups: [], counts: "all", centres: [], reads: [], writes: [] });
       return needs.get(key)!;
     };
     refreshes = new Refreshes({

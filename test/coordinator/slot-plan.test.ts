@@ -84,7 +84,7 @@ describe("the plan of a slot", () => {
     const none = new Ring(documentOf(placed, { replicas: { default: 3, dcs: [{ dc: "dc2", replicas: 0 }] } }));
     const plan = new SlotPlans({ ring: none, selfId: placed[3]!.id, centre: "dc2" }).of(0);
     const local = { kind: "level", level: "LOCAL_QUORUM" } as const;
-    expect(plan.needs(local)).to.deep.equal({ groups: [0, 0, 0], counts: "all", reads: [2], writes: [2] });
+    expect(plan.needs(local)).to.deep.equal({ groups: [0, 0, 0], counts: "all", centres: [], reads: [2], writes: [2] });
     expect(plan.quorumElsewhere(local)).to.deep.equal({ kind: "level", level: "QUORUM" });
     expect(plan.deciders(local)).to.deep.equal(plan.owners);
   });

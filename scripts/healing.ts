@@ -1,0 +1,62 @@
+/**
+ * `npm run healing [-- --keys 1000000 --differences 100,10000 --quiet 60 --json]`: a member's disk is lost and the member replaced, then
+ * keys are made to differ. Ends with 1 where a copy is missing, or anything is repaired when all are equal.
+ */
+import { Command, InvalidArgumentError } from "commander";
+import { type HealingReport, runHealing } from "../test/e2e/healing-run.js";
+import { Servers } from "../test/e2e/server-process.js";
+
+const MB = 1_048_576;
+
+const options = new Command("healing")
+  .description("replace a member whose disk is lost, and make keys differ: how long until all is well again, and what is sent")
+  .option("--keys <keys>", "keys in all", wholeNumber, 1_000_000)
+  .option("--differences <keys,...>", "how many of them are made to differ, each time", wholeNumbers, [100, 10_000])
+  .option("--quiet <seconds>", "how long nothing may be repaired in the end", wholeNumber, 60)
+  .option("--json", "print the report for machines", false)
+  .parse()
+  .opts<{ keys: number; differences: number[]; quiet: number; json: boolean }>();
+
+const servers = new Servers();
+try {
+  const { keys, differences, quiet } = options;
+  const say = (line: string): void => void process.stderr.write(`${line}\n`);
+  const report = await runHealing(servers, { keys, differences, quietMs: 1_000 * quiet, say });
+  process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
+  if (report.replacement.copies !== keys || report.quietRepairs > 0) process.exitCode = 1;
+} catch (error) {
+  process.stderr.write(servers.lastWords());
+  throw error;
+} finally {
+  await servers.endAll();
+}
+
+function textOf({ keys, replacement, convergences, quietMs, quietBytes, quietRepairs }: HealingReport): string {
+  const number = (value: number): string => value.toLocaleString("en-US");
+  const lines = [
+    `keys                                    ${number(keys)}`,
+    `member replaced: healthy                ${seconds(replacement.healthyMs)} after the start of the new one`,
+    `  of which it read its slots            ${seconds(replacement.transferMs)}, ${(replacement.bytes / MB).toFixed(1)} MB`,
+    `  keys that it has                      ${number(replacement.copies)} (bar: ${number(keys)})`,
+    ...convergences.map(({ keys: count, equalMs, bytes }) => {
+      const what = `${number(count)} keys differ: equal`.padEnd(40);
+      return `${what}${seconds(equalMs)} after the start of who lacked them, ${number(bytes)} bytes`;
+    }),
+    `${`${seconds(quietMs)} once all were equal`.padEnd(39)} ${quietRepairs} repairs (bar: 0), ${number(quietBytes)} bytes`,
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1_000).toFixed(1)} s`;
+}
+
+function wholeNumbers(text: string): number[] {
+  return text.split(",").map(wholeNumber);
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
+  return value;
+}
