@@ -6,9 +6,10 @@ import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type AutoscaleReport, type Raise, runAutoscale } from "../test/e2e/autoscale-run.js";
 import { isInstalled } from "../test/e2e/program.js";
+import { say, wholeNumber } from "./run-options.js";
 
 const RATE = 200;
 const RATE_RAISED = 3_000;
@@ -40,7 +41,7 @@ try {
     keys: KEYS,
     raise: hasBenchmark ? benchmark : own,
     stepMsMax: STEP_MS_MAX,
-    say: (line) => process.stderr.write(`${line}\n`),
+    say,
   });
   process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
   const failed = failuresOf(report);
@@ -92,10 +93,4 @@ function textOf(report: AutoscaleReport): string {
     ...report.examples.map((text) => `  ${text}`),
   ];
   return `${lines.join("\n")}\n`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
-  return value;
 }

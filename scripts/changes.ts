@@ -2,9 +2,9 @@
  * `npm run changes [-- --rate 2000 --keys 60000 --rest 5 --json]`: members join, die, leave and are replaced under load, and what
  * clients were told. Ends with 1 where a bar is missed.
  */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type ChangesReport, runChanges } from "../test/e2e/changes-run.js";
-import { Servers } from "../test/e2e/server-process.js";
+import { say, wholeNumber, withServers } from "./run-options.js";
 
 const LONGEST_MS_MAX = 500;
 
@@ -17,23 +17,17 @@ const options = new Command("changes")
   .parse()
   .opts<{ rate: number; keys: number; rest: number; json: boolean }>();
 
-const servers = new Servers();
-try {
+await withServers(async (servers) => {
   const report = await runChanges(servers, {
     rate: options.rate,
     keys: options.keys,
     restMs: 1_000 * options.rest,
-    say: (line) => process.stderr.write(`${line}\n`),
+    say,
   });
   process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
   const isMet = report.failed + report.staleReads + report.lost === 0 && report.longestMs < LONGEST_MS_MAX;
   if (!isMet || report.copies !== 3 * report.keys) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(servers.lastWords());
-  throw error;
-} finally {
-  await servers.endAll();
-}
+});
 
 function textOf(report: ChangesReport): string {
   const lines = [
@@ -59,10 +53,4 @@ function textOf(report: ChangesReport): string {
 
 function percent(share: number): string {
   return `${(100 * share).toFixed(1)}%`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
-  return value;
 }

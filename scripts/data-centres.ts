@@ -4,10 +4,10 @@
  * Ends with 1 where a bar is missed.
  */
 import { constants } from "node:os";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type DataCentresReport, runDataCentres } from "../test/e2e/data-centres-run.js";
 import { NetworkNamespaces } from "../test/e2e/network-namespaces.js";
-import { Servers } from "../test/e2e/server-process.js";
+import { say, wholeNumber, withServers } from "./run-options.js";
 
 const LONGEST_MS_MAX = 500;
 const RATIO_MAX = 1.3;
@@ -26,31 +26,27 @@ const options = new Command("data-centres")
   .parse()
   .opts<{ link: number; cut: number; rate: number; keys: number; timed: number; json: boolean }>();
 
-const say = (line: string): void => void process.stderr.write(`${line}\n`);
-const servers = new Servers();
 // What is left to do then is done at exit.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.once(signal, () => process.exit(SIGNAL_EXIT_CODE + constants.signals[signal]));
 }
 const namespaces = openNamespaces();
 try {
-  const report = await runDataCentres(servers, {
-    linkMs: options.link,
-    warmUpSeconds: WARM_UP_SECONDS,
-    cutSeconds: options.cut,
-    rate: options.rate,
-    keys: options.keys,
-    timed: options.timed,
-    namespaces,
-    say,
+  await withServers(async (servers) => {
+    const report = await runDataCentres(servers, {
+      linkMs: options.link,
+      warmUpSeconds: WARM_UP_SECONDS,
+      cutSeconds: options.cut,
+      rate: options.rate,
+      keys: options.keys,
+      timed: options.timed,
+      namespaces,
+      say,
+    });
+    process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
+    if (!isMet(report)) process.exitCode = 1;
   });
-  process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
-  if (!isMet(report)) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(servers.lastWords());
-  throw error;
 } finally {
-  await servers.endAll();
   await namespaces?.close();
 }
 
@@ -108,10 +104,4 @@ function row(
   cell: (side: DataCentresReport["sides"][number]) => string,
 ): string {
   return `${what.padEnd(36)}${sides.map((side) => cell(side).padStart(10)).join("    ")}`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
-  return value;
 }

@@ -2,9 +2,9 @@
  * `npm run deletions [-- --keys 100000 --kept 20000 --json]`: keys are deleted while a member is dead, which comes back when no hint
  * is kept for it any more. Ends with 1 where one of them is there again, or tombstones stay.
  */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type DeletionsReport, runDeletions } from "../test/e2e/deletions-run.js";
-import { Servers } from "../test/e2e/server-process.js";
+import { say, wholeNumber, withServers } from "./run-options.js";
 
 const MB = 1_048_576;
 
@@ -16,21 +16,14 @@ const options = new Command("deletions")
   .parse()
   .opts<{ keys: number; kept: number; json: boolean }>();
 
-const servers = new Servers();
-try {
+await withServers(async (servers) => {
   const { keys, kept } = options;
   // Small memory tables, so that what is removed is on the disk and has to leave it.
   const settings = { "memory-table-bytes": `${2 * MB}` };
-  const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const report = await runDeletions(servers, { keys, kept, settings, say });
   process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
   if (report.resurrected + report.missing + report.reapedBefore > 0) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(servers.lastWords());
-  throw error;
-} finally {
-  await servers.endAll();
-}
+});
 
 function textOf(report: DeletionsReport): string {
   const number = (value: number): string => value.toLocaleString("en-US");
@@ -48,10 +41,4 @@ function textOf(report: DeletionsReport): string {
 
 function megabytes(bytes: number): string {
   return `${(bytes / MB).toFixed(1)} MB`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
-  return value;
 }

@@ -4,7 +4,7 @@
  */
 import { Command, InvalidArgumentError } from "commander";
 import { FAILURE_MODES, type FailureMode, type FailureReport, runFailure } from "../test/e2e/failure-run.js";
-import { Servers } from "../test/e2e/server-process.js";
+import { say, wholeNumber, withServers } from "./run-options.js";
 
 interface Options {
   readonly mode: readonly FailureMode[];
@@ -39,17 +39,11 @@ const options = new Command("failures")
 
 const reports: FailureReport[] = [];
 for (const mode of options.mode) {
-  const servers = new Servers();
   const { seconds, rate, keys, seed, appendfsync } = options;
-  try {
-    const say = (line: string): boolean => process.stderr.write(`${mode}: ${line}\n`);
-    reports.push(await runFailure(servers, { mode, seconds, rate, keys, seed, settings: { appendfsync }, say }));
-  } catch (error) {
-    process.stderr.write(servers.lastWords());
-    throw error;
-  } finally {
-    await servers.endAll();
-  }
+  const sayOf = (line: string): void => say(`${mode}: ${line}`);
+  await withServers(async (servers) => {
+    reports.push(await runFailure(servers, { mode, seconds, rate, keys, seed, settings: { appendfsync }, say: sayOf }));
+  });
 }
 const judged = reports.map((report) => ({ report, lines: linesOf(report) }));
 if (options.json) {
@@ -118,9 +112,4 @@ function modes(text: string): readonly FailureMode[] {
     if (mode === undefined) throw new InvalidArgumentError(`there is ${FAILURE_MODES.join(", ")}`);
     return mode;
   });
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new InvalidArgumentError("a whole number from 1 on");
-  return Number(text);
 }

@@ -2,9 +2,9 @@
  * `npm run healing [-- --keys 1000000 --differences 100,10000 --quiet 60 --json]`: a member's disk is lost and the member replaced, then
  * keys are made to differ. Ends with 1 where a copy is missing, or anything is repaired when all are equal.
  */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { type HealingReport, runHealing } from "../test/e2e/healing-run.js";
-import { Servers } from "../test/e2e/server-process.js";
+import { say, wholeNumber, wholeNumbers, withServers } from "./run-options.js";
 
 const MB = 1_048_576;
 
@@ -17,19 +17,12 @@ const options = new Command("healing")
   .parse()
   .opts<{ keys: number; differences: number[]; quiet: number; json: boolean }>();
 
-const servers = new Servers();
-try {
+await withServers(async (servers) => {
   const { keys, differences, quiet } = options;
-  const say = (line: string): void => void process.stderr.write(`${line}\n`);
   const report = await runHealing(servers, { keys, differences, quietMs: 1_000 * quiet, say });
   process.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : textOf(report));
   if (report.replacement.copies !== keys || report.quietRepairs > 0) process.exitCode = 1;
-} catch (error) {
-  process.stderr.write(servers.lastWords());
-  throw error;
-} finally {
-  await servers.endAll();
-}
+});
 
 function textOf({ keys, replacement, convergences, quietMs, quietBytes, quietRepairs }: HealingReport): string {
   const number = (value: number): string => value.toLocaleString("en-US");
@@ -49,14 +42,4 @@ function textOf({ keys, replacement, convergences, quietMs, quietBytes, quietRep
 
 function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
-}
-
-function wholeNumbers(text: string): number[] {
-  return text.split(",").map(wholeNumber);
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError("It is a whole number from 1 on.");
-  return value;
 }

@@ -1,9 +1,9 @@
 /**
- * `npm run simulate -- --target lsm --seeds N [--first S]`: runs seeds of a simulation one after another and says what they
- * met. The first seed that breaks a promise ends it, with its number and how to run it alone. `--nodes M` simulates worlds of
- * M nodes instead of the engine alone; `--seed S` is one seed again. `--planted` shows that bugs are found.
+ * `npm run simulate -- --seeds N [--first S]`: runs seeds of a simulation one after another and says what they met: worlds of whole
+ * nodes in one ring with everything that can happen to them, or with `--target` something smaller. The first seed that breaks a
+ * promise ends it, with its number and how to run it alone; `--seed S` is one seed again. `--planted` shows that bugs are found.
  */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { runOwnershipSeed } from "../test/cluster/ownership-run.js";
 import { runLsmSeed } from "../test/lsm/lsm-seed.js";
 import { runModelSeed } from "../test/model/model-run.js";
@@ -11,6 +11,7 @@ import type { Topology } from "../test/sim/cluster/node-flags.js";
 import { runSwarmSeed, type SwarmOptions } from "../test/sim/cluster/swarm.js";
 import { printGossipFigures } from "./gossip-figures.js";
 import { runPlantedBugs } from "./planted-bugs.js";
+import { wholeNumber } from "./run-options.js";
 
 /** What one seed met, by name. */
 type RunSeed = (seed: number) => Promise<{ readonly counts: Readonly<Record<string, number>> }>;
@@ -31,21 +32,22 @@ const PROGRESS_EVERY_MS = 5_000;
 
 const program = new Command("simulate")
   .description("run a simulation with seeded faults")
-  .option(
-    "--target <name>",
-    `what to simulate: ${[...targets.keys(), FIGURES_TARGET].join(", ")}; by default lsm, or cluster with --nodes`,
-  )
+  .option("--target <name>", `what to simulate: ${[...targets.keys(), FIGURES_TARGET].join(", ")}`, "cluster")
   .option("--seeds <count>", "how many seeds", wholeNumber, 1_000)
   .option("--first <seed>", "the first seed", wholeNumber, 1)
   .option("--seed <seed>", "this seed only", wholeNumber)
   .option("--nodes <count>", "nodes of each world; drawn from the seed by default", wholeNumber)
   .option("--planted", "plant known bugs into a copy of the code, and say in which seed each is found")
-  .addOption(new Option("--topology <kind>", "are they rings of one, or one ring?").choices(["alone", "cluster"]))
+  .addOption(
+    new Option("--topology <kind>", "are its nodes rings of one, or one ring?")
+      .choices(["alone", "cluster"])
+      .default("cluster"),
+  )
   .parse();
 const given = program.opts<Given>();
 const first = given.seed ?? given.first;
 const seeds = given.seed === undefined ? given.seeds : 1;
-const target = given.target ?? (given.nodes === undefined && given.topology === undefined ? "lsm" : "cluster");
+const { target } = given;
 if (target === FIGURES_TARGET) {
   await printGossipFigures(first, (line) => process.stdout.write(`${line}\n`));
   process.exit(0);
@@ -80,26 +82,21 @@ process.stdout.write(`${seeds} seeds from ${first} in ${seconds} s, violations: 
 for (const [event, count] of totals) process.stdout.write(`  ${event.padEnd(20)} ${count.toLocaleString("en")}\n`);
 
 interface Given {
-  readonly target?: string;
+  readonly target: string;
   readonly seeds: number;
   readonly first: number;
   readonly seed?: number;
   readonly nodes?: number;
-  readonly topology?: Topology;
+  readonly topology: Topology;
   readonly planted?: boolean;
 }
 
 function swarmOptions(): SwarmOptions {
   const { nodes, topology } = given;
-  return { ...(nodes === undefined ? {} : { nodes }), ...(topology === undefined ? {} : { topology }) };
+  return { topology, ...(nodes === undefined ? {} : { nodes }) };
 }
 
 function againOptions(): string {
   const { nodes, topology } = given;
-  return `${nodes === undefined ? "" : ` --nodes ${nodes}`}${topology === undefined ? "" : ` --topology ${topology}`}`;
-}
-
-function wholeNumber(text: string): number {
-  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError("a whole number from 1 on");
-  return Number(text);
+  return `${nodes === undefined ? "" : ` --nodes ${nodes}`}${topology === "cluster" ? "" : ` --topology ${topology}`}`;
 }
