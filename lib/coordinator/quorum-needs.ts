@@ -18,7 +18,7 @@ export interface QuorumNeeds {
   readonly groups: readonly number[];
   /** Whose answers count: all alike, those of one data centre, or those of each by themselves. */
   readonly counts: "all" | "local" | "each";
-  /** For each group its data centre; none where all count alike. */
+  /** For each group its data centre; none where all count alike, or are in one. */
   readonly centres: readonly string[];
   /** For each group how many of its replicas must answer to a read, and to a write: at least 1, at most its size. */
   readonly reads: readonly number[];
@@ -42,11 +42,12 @@ export function quorumNeeds(quorum: Quorum, centres: readonly string[], localCen
   for (const group of groups) if (group !== NO_GROUP) sizes[group] = (sizes[group] ?? 0) + 1;
   const needs = sizes.map((size) => needOf(level, size));
   const counts = countsOf(level);
-  const counted = counts === "all" ? [] : counts === "local" ? [localCentre] : [...new Set(centres)];
+  const names = [...new Set(centres)];
+  const counted = counts === "all" || names.length === 1 ? [] : counts === "local" ? [localCentre] : names;
   return { groups, counts, centres: counted, reads: needs, writes: needs };
 }
 
-/** For the text of an error: where too few answered, of these groups. Empty where all count alike. */
+/** For the text of an error: where too few answered, of these groups. Empty where that need not be said. */
 export function tooFewIn({ centres }: QuorumNeeds, groups: readonly number[]): string {
   if (centres.length === 0 || groups.length === 0) return "";
   return ` (too few in ${groups.map((group) => centres[group]!).join(", ")})`;

@@ -67,8 +67,10 @@ describe("the text of an error", () => {
     expect(tooFewIn(needs, tally.lacking)).to.equal(" (too few in c)");
   });
 
-  it("names none where all copies count alike", () => {
+  it("names none where all copies count alike, or are in one data centre", () => {
     expect(tooFewIn(quorumNeeds(level("QUORUM"), ["a", "b", "b"], "a"), [0])).to.equal("");
+    expect(tooFewIn(quorumNeeds(level("EACH_QUORUM"), ["a", "a", "a"], "a"), [0])).to.equal("");
+    expect(tooFewIn(quorumNeeds(level("LOCAL_QUORUM"), ["a", "a", "a"], "a"), [0])).to.equal("");
   });
 });
 

@@ -1,4 +1,4 @@
-/** The engine under crashes and failing disks, seed by seed. A failure names its seed: `npm run simulate -- --first <seed> --seeds 1`. */
+/** The engine under crashes and failing disks, seed by seed. A failure names its seed: `npm run simulate -- --target lsm --seed <seed>`. */
 import { expect } from "chai";
 import type { FsyncPolicy } from "../../lib/lsm/lsm-settings.js";
 import { type LsmSeedEvent, type LsmSeedOptions, runLsmSeed } from "./lsm-seed.js";
