@@ -13,6 +13,7 @@
 import { spawn } from "child_process";
 import { createHash, randomBytes } from "crypto";
 import * as fs from "fs";
+import * as os from "os";
 import * as path from "path";
 import { fileURLToPath, pathToFileURL } from "url";
 
@@ -301,20 +302,56 @@ async function isClean() {
   return false;
 }
 
-/** Runs mocha in a process of its own and ends with the line of its counts. */
+/**
+ * Runs mocha and ends with the line of its counts. All tests are two runs at once, those that mostly wait for processes (test/e2e)
+ * beside those that compute; the output of the former is shown when the latter have ended.
+ */
 async function runTests(args) {
-  const resultPath = at("dist", `.test-result-${process.pid}.json`);
   const isSpec = (arg) => /\.test\.[jt]s$/.test(arg);
-  const specs = args
+  const options = args.filter((arg) => !isSpec(arg));
+  const named = args
     .filter(isSpec)
     .map((arg) => (arg.endsWith(".ts") ? outputOf(path.relative(root, path.resolve(arg))) : arg));
-  const options = ["--reporter", at("scripts", "test-reporter.mjs"), "--reporter-option", `resultPath=${resultPath}`];
-  const mochaArgs = ["--enable-source-maps", at("node_modules", "mocha", "bin", "mocha.js")]
-    .concat(options)
-    .concat(args.filter((arg) => !isSpec(arg)))
-    .concat(specs.length > 0 ? specs : ["dist/test/**/*.test.js"]);
+  const all = listFiles(["dist/test"], isSpec);
+  const waiting = all.filter((file) => file.startsWith(path.join("dist", "test", "e2e", "")));
+  const computing = all.filter((file) => !waiting.includes(file));
+  const isSplit = named.length === 0 && waiting.length > 0 && computing.length > 0 && os.availableParallelism() > 1;
+  const runs = isSplit
+    ? [runMocha("1", options.concat(computing)), runAside("2", options.concat(waiting))]
+    : [runMocha("1", options.concat(named.length > 0 ? named : ["dist/test/**/*.test.js"]))];
+  await Promise.allSettled(runs);
+  const results = await Promise.all(runs);
+  for (const { output } of results) process.stdout.write(output);
+  const [passed, failed, skipped] = ["passed", "failed", "skipped"].map((name) =>
+    results.reduce((sum, result) => sum + result[name], 0),
+  );
+  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
+  return failed === 0 && results.every(({ isGood }) => isGood);
+}
+
+/** As `runMocha`, with the output in the result. */
+async function runAside(name, args) {
+  const outputPath = at("dist", `.test-output-${process.pid}-${name}.txt`);
+  const output = fs.openSync(outputPath, "w");
+  try {
+    return { ...(await runMocha(name, args, output)), output: fs.readFileSync(outputPath, "utf8") };
+  } catch (error) {
+    process.stdout.write(readOrEmpty(outputPath));
+    throw error;
+  } finally {
+    fs.closeSync(output);
+    fs.rmSync(outputPath, { force: true });
+  }
+}
+
+/** Runs mocha in a process of its own and resolves with its counts. Throws where it ends without them. */
+async function runMocha(name, args, output = 1) {
+  const resultPath = at("dist", `.test-result-${process.pid}-${name}.json`);
+  const reporter = ["--reporter", at("scripts", "test-reporter.mjs"), "--reporter-option", `resultPath=${resultPath}`];
+  const mocha = at("node_modules", "mocha", "bin", "mocha.js");
   let isStuck = false;
-  const code = await run(process.execPath, mochaArgs, {
+  const code = await run(process.execPath, ["--enable-source-maps", mocha].concat(reporter, args), {
+    output,
     watch: (child) =>
       watchForLeak(resultPath, () => {
         isStuck = true;
@@ -326,9 +363,7 @@ async function runTests(args) {
   if (isStuck)
     console.error("The test process did not end by itself: a test leaves a timer, socket, worker or process behind.");
   if (text === "") throw new Refusal(`The test runner ended with exit code ${code} before it had a result.`);
-  const { passed, failed, skipped } = JSON.parse(text);
-  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
-  return code === 0 && failed === 0 && !isStuck;
+  return { ...JSON.parse(text), isGood: code === 0 && !isStuck, output: "" };
 }
 
 function watchForLeak(resultPath, onLeak) {

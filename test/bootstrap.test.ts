@@ -128,6 +128,26 @@ describe("the bootstrap of an installed tree", function () {
     project.remove("test/two.test.ts");
   });
 
+  it("runs the tests that wait for processes beside the others, and counts both", async () => {
+    const beside = "test/e2e/beside.test.ts";
+    project.write(beside, `declare const it: any; it("stands beside", () => undefined);\n`);
+    const passing = await project.bootstrap(["test"]).finished;
+    expect(passing.stdout).to.contain("stands beside");
+    expect(passing.stdout.trimEnd().split("\n").at(-1)).to.equal("4 passed, 0 failed, 1 skipped");
+    expect(passing.code).to.equal(0);
+    project.write(beside, `declare const it: any; it("fails beside", () => { throw new Error("as it is to"); });\n`);
+    const failing = await project.bootstrap(["test"]).finished;
+    expect(failing.stdout).to.contain("as it is to");
+    expect(failing.stdout.trimEnd().split("\n").at(-1)).to.equal("3 passed, 1 failed, 1 skipped");
+    expect(failing.code).to.equal(1);
+    project.write(beside, `declare const process: any; console.log("so far"); process.exit(0);\n`);
+    const ended = await project.bootstrap(["test"]).finished;
+    expect(ended.stderr).to.contain("before it had a result");
+    expect(ended.stdout).to.contain("so far");
+    expect(ended.code).to.equal(1);
+    project.remove(beside);
+  });
+
   it("exits with the program's own exit code", async () => {
     expect((await project.bootstrap(["start", "exit", "3"]).finished).code).to.equal(3);
     const crashed = await project.bootstrap(["start", "crash"]).finished;
