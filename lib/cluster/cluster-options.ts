@@ -58,4 +58,8 @@ export interface ClusterOptions {
    * that it had. Called once.
    */
   readonly onRemoved: (how: "left" | "removed") => void;
+  /** The store is of an earlier time than others may know it, and is about to make up for that. */
+  readonly isRestored: () => boolean;
+  /** Others know a later run of this member than its store does: that was put back to an earlier copy of itself. */
+  readonly onPutBack: () => void;
 }

@@ -11,10 +11,12 @@ import { messageOf, OperatingError } from "../errors.js";
 import { type PeerHello, type PeerIdentity, type PeerObjection, PeerRefusal } from "../peer/peer.js";
 import { AddressBook, removeAddress } from "./address-book.js";
 import type { ClusterOptions } from "./cluster-options.js";
+import { Complaints } from "./complaints.js";
+import { Doorkeeper } from "./doorkeeper.js";
 import { Enrolment } from "./enrolment.js";
 import type { MemberStatus } from "./failure-detector.js";
 import { Gossip, type GossipChange, type GossipPeer, type MemberReport } from "./gossip.js";
-import { encodeHelloSettings, type HelloSettings, isSameReplicas, objectionTo, replicasText } from "./hello-settings.js";
+import { encodeHelloSettings, type HelloSettings, requireSameReplicas } from "./hello-settings.js";
 import { readLoneRing } from "./lone-ring.js";
 import type { MemberId } from "./member.js";
 import type { MemberAddress, MemberState } from "./member-entry.js";
@@ -22,7 +24,7 @@ import { MemberLinks } from "./member-links.js";
 import { MemberRecord } from "./member-record.js";
 import { sayMisplacement } from "./misplacement.js";
 import { RecordName } from "./records.js";
-import { RemovalNews, removalError } from "./removal-news.js";
+import { removalError } from "./removal-news.js";
 import { placeTakenBy } from "./restored-member.js";
 import { Reunion } from "./reunion.js";
 import type { Ring } from "./ring.js";
@@ -52,9 +54,6 @@ export type { ChangeRefusal, RingChange } from "./ring-proposer.js";
 const FETCH_MS_MAX = 2_000;
 /** From learning that a member was removed until links with it end. */
 const FORGET_MS = 2_000;
-/** Peers met before this node belongs to a cluster, and complaints that are not repeated. */
-const MET_MAX = 4_096;
-const COMPLAINTS_MAX = 64;
 
 const LOST_RING =
   "the store has keys, and does not say of which cluster (was it salvaged?): if others are members of it, stop this node and start it with --seeds, so that it joins them again";
@@ -69,13 +68,11 @@ export class Cluster {
   readonly #reunion: Reunion;
   readonly #listeners: ((ring: Ring) => void)[] = [];
   readonly #removed = new Set<MemberId>();
-  readonly #news = new RemovalNews();
   /** Seeds that are not this node, and where members were last that gossip has not heard of yet. */
   readonly #seeds: MemberAddress[] = [];
-  /** Of each peer met before this node belonged to a cluster, to which it belonged itself. */
-  readonly #met = new Map<string, string | null>();
+  readonly #door: Doorkeeper;
   readonly #fetches = new Map<MemberId, Promise<void>>();
-  readonly #complaints = new Set<string>();
+  readonly #complaints: Complaints;
   #state: "new" | "searching" | "running" | "stopped" = "new";
   #keeper: RingKeeper | null = null;
   #gossip: Gossip | null = null;
@@ -91,6 +88,7 @@ export class Cluster {
     this.#record = record;
     this.selfId = record.id;
     this.#portrait = new SelfPortrait(record.id, options);
+    this.#complaints = new Complaints(options.log);
     const { peers, clock, records, log } = options;
     this.#links = new MemberLinks({ peers, clock });
     this.#links.serve({
@@ -99,6 +97,16 @@ export class Cluster {
     });
     this.#book = new AddressBook({ records, clock, log, isKept: (id) => this.#isOfRing(id) });
     this.#reunion = new Reunion({ records, selfId: record.id, log });
+    this.#door = new Doorkeeper({
+      records,
+      hello: () => this.#hello,
+      clusterId: () => this.#clusterId,
+      removed: this.#removed,
+      heardOf: (id) => this.#gossip?.membership.get(id) ?? null,
+      linked: () => this.#keeper?.ring.members.filter(({ id }) => id !== this.selfId && this.isUsable(id)).length ?? 0,
+      onRemoved: () => this.#state === "running" && options.onRemoved("removed"),
+      onPutBack: options.onPutBack,
+    });
     const stored = records.get(RecordName.ringState);
     if (stored !== null) this.#keep(decodeAcceptorState(stored));
   }
@@ -114,11 +122,7 @@ export class Cluster {
     if (document === undefined) return cluster;
     if (cluster.#removed.has(cluster.selfId)) throw removalError(cluster.selfId);
     const isInCompany = document.members.some(({ id }) => id !== cluster.selfId) || document.pending.length > 0;
-    if (isInCompany && !isSameReplicas(settings.replicas, document.replicas)) {
-      const kept = replicasText(document.replicas);
-      const text = `--replicas is ${replicasText(settings.replicas)}, the cluster of this member keeps ${kept}`;
-      throw new OperatingError("CONFIG", `${text}: start it with --replicas ${kept}`);
-    }
+    if (isInCompany) requireSameReplicas(settings.replicas, document.replicas);
     return cluster;
   }
 
@@ -140,10 +144,7 @@ export class Cluster {
   }
 
   admit(hello: PeerHello): PeerObjection | null {
-    const clusterId = this.#clusterId;
-    const objection = objectionTo(hello, { settings: this.#hello, clusterId, removed: this.#removed });
-    if (objection === null && clusterId === null && this.#met.size < MET_MAX) this.#met.set(hello.peerId, hello.clusterId);
-    return objection === null ? null : { reason: this.#removed.has(hello.peerId) ? "removed" : "settings", text: objection };
+    return this.#door.admit(hello);
   }
 
   // Life.
@@ -215,7 +216,7 @@ export class Cluster {
     const untilMs = this.#options.clock.monotonicMs() + FETCH_MS_MAX;
     const others = document.members.map(({ id }) => id).filter((id) => id !== this.selfId);
     const tell = (id: MemberId): Promise<void> => this.#teach(id, document, untilMs);
-    const isTold = await tellAll(others, { tell, onFailure: (text) => this.#complain(text) });
+    const isTold = await tellAll(others, { tell, onFailure: (text) => this.#complaints.say(text) });
     return isTold || this.#state === "stopped";
   }
 
@@ -256,9 +257,14 @@ export class Cluster {
     return this.#names.get(storeId) ?? null;
   }
 
+  /** What is known of others' runs is on the disk when this returns. Throws IO. */
+  saveRuns = (): void => this.#door.saveRuns((id) => this.#isOfRing(id));
+  /** What this store had lost of its own runs was made up for. Throws IO. */
+  settleRuns = (): void => this.#record.runs.settle(this.#record.generation);
+
   /** Why this node may not serve, where the others have removed it while it was away; null else. */
   get removal(): OperatingError | null {
-    return this.#news.isCertain ? removalError(this.selfId) : null;
+    return this.#door.isRemoved ? removalError(this.selfId) : null;
   }
 
   // Coming by a ring.
@@ -289,8 +295,7 @@ export class Cluster {
     this.#store(state);
     this.#keep(state);
     // Links of before know nothing of the cluster: those that may be of another one are made anew, and judged.
-    for (const [peerId, clusterId] of this.#met) if (clusterId !== this.#clusterId) this.#options.peers.forget(peerId);
-    this.#met.clear();
+    for (const peerId of this.#door.takeUnjudged()) this.#options.peers.forget(peerId);
     this.#onRing(this.ring);
   }
 
@@ -351,14 +356,11 @@ export class Cluster {
     }
     peers.onUp((peerId) => {
       if (this.#state !== "running") return;
-      this.#news.linked(peerId);
+      this.#door.linkedWith(peerId);
       gossip.greet(peerId);
       background(this.fetchRing(peerId));
     });
-    peers.onRefusal((peerId, refusal) => {
-      const linked = this.ring.members.filter(({ id }) => id !== this.selfId && this.isUsable(id)).length;
-      if (this.#state === "running" && this.#news.refused(peerId, refusal, linked)) this.#options.onRemoved("removed");
-    });
+    peers.onRefusal((peerId, refusal) => this.#door.refused(peerId, refusal));
     gossip.start();
     this.#enrolment = new Enrolment({
       clock,
@@ -410,13 +412,14 @@ export class Cluster {
       log.info({ member: change.id, name }, `a member is ${change.to}`);
       return;
     }
-    const { id, contents } = change.member;
+    const { id, contents, generation } = change.member;
     this.#names = null;
     if (change.kind === "removed" || id === this.selfId) return;
     const last = this.#book.get(id);
     // From here on gossip itself turns to it.
     if (change.kind === "joined" && last !== null) removeAddress(this.#seeds, last, { except: this.#options.settings.seeds });
     peers.setAddress(id, contents.peerAddress);
+    this.#door.noteRun(id, generation);
     this.#book.note(id, contents.peerAddress);
   }
 
@@ -430,8 +433,9 @@ export class Cluster {
   }
 
   #onSeedRefusal(address: MemberAddress, refusal: PeerRefusal): void {
-    if (refusal.reason === "self") removeAddress(this.#seeds, address, { except: [] });
-    else this.#complain(`the seed ${address.host}:${address.port} is of no use: ${messageOf(refusal)}`);
+    if (refusal.reason === "self") return removeAddress(this.#seeds, address, { except: [] });
+    this.#complaints.say(`the seed ${address.host}:${address.port} is of no use: ${messageOf(refusal)}`);
+    this.#door.refused(null, refusal);
   }
 
   async #fetch(from: MemberId): Promise<void> {
@@ -458,13 +462,13 @@ export class Cluster {
   #learn(document: RingDocument, from: MemberId): void {
     const outcome = this.#knowing.learn(document);
     if (outcome === "foreign" || outcome === "forked") {
-      this.#complain(`member ${from} has a ring that is not this one, of version ${document.version} (${outcome})`);
+      this.#complaints.say(`member ${from} has a ring that is not this one, of version ${document.version} (${outcome})`);
     }
   }
 
   get #hello(): HelloSettings {
-    const document = this.#keeper?.document;
-    return this.#portrait.hello(document === undefined ? 0 : document.members.length + document.pending.length);
+    const { members = [], pending = [] } = this.#keeper?.document ?? {};
+    return this.#portrait.hello(members.length + pending.length, this.#record.runs.told);
   }
 
   get #clusterId(): string | null {
@@ -489,12 +493,5 @@ export class Cluster {
     if (this.#state === "stopped") throw new OperatingError("CLOSED", "this node is stopping");
     if (this.#keeper === null) throw new OperatingError("UNAVAILABLE", "this node knows no ring yet");
     return this.#keeper;
-  }
-
-  #complain(text: string): void {
-    if (this.#complaints.has(text)) return;
-    if (this.#complaints.size >= COMPLAINTS_MAX) this.#complaints.clear();
-    this.#complaints.add(text);
-    this.#options.log.warn({}, text);
   }
 }

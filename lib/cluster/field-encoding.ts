@@ -75,6 +75,12 @@ export class PartReader {
     return readVarint(this.#bytes, this.#cursor, this.#bytes.length);
   }
 
+  /** Passes over the number of a format. Throws CORRUPT where that is not the one that `what` has. */
+  format(what: string, expected: number): void {
+    const found = this.varint();
+    if (found !== expected) throw corrupt(`${what} has format ${found}; this version of Kindred reads ${expected}`);
+  }
+
   lastVarint(): number {
     const value = this.varint();
     if (!this.isAtEnd) throw corrupt("a field is longer than its number");

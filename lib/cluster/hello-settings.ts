@@ -3,14 +3,16 @@
  * refuses says it in words for people, which both sides log: so texts say "here" for who refuses and "there" for the other.
  */
 import { OperatingError } from "../errors.js";
-import type { PeerHello } from "../peer/peer.js";
+import type { PeerHello, PeerObjection } from "../peer/peer.js";
 import { FieldReader, FieldWriter, text, varint } from "./field-encoding.js";
+import { isRunLost } from "./known-runs.js";
 import { isMemberId, type MemberId } from "./member.js";
+import type { RunsTold } from "./own-runs.js";
 import type { ReplicaCounts } from "./preference-table.js";
 
 const FORMAT = 1;
 /** Numbers on the wire: append, never reuse. */
-const Tag = { slotScheme: 1, replicas: 2, name: 3, members: 4 } as const;
+const Tag = { slotScheme: 1, replicas: 2, name: 3, members: 4, runs: 5 } as const;
 /** How keys become slots: 1 is CRC16 of the key or its hash tag, modulo 16384. */
 const SLOT_SCHEME = 1;
 /** A name in a text that has 300 characters at most. */
@@ -24,6 +26,8 @@ export interface HelloSettings {
   readonly name: string;
   /** Members of its ring, those that are joining included; 0 while it knows no ring. */
   readonly members: number;
+  /** Null where nothing is to be made of them: by a store that was restored, and of a version that does not tell. */
+  readonly runs: RunsTold | null;
 }
 
 /** What a hello is held against. */
@@ -32,6 +36,8 @@ export interface Admission {
   /** Null while this node knows no ring. */
   readonly clusterId: string | null;
   readonly removed: ReadonlySet<MemberId>;
+  /** The generations in which a peer was known here. */
+  readonly knownRuns: readonly number[];
 }
 
 export function helloSettings(own: Omit<HelloSettings, "slotScheme">): HelloSettings {
@@ -46,6 +52,7 @@ export function encodeHelloSettings(settings: HelloSettings): Buffer {
   fields.add(Tag.replicas, varint(replicas.default), ...replicas.dcs.flatMap((d) => [text(d.dc), varint(d.replicas)]));
   fields.add(Tag.name, Buffer.from(settings.name));
   fields.add(Tag.members, varint(settings.members));
+  if (settings.runs !== null) fields.add(Tag.runs, ...[settings.runs.settled, ...settings.runs.generations].map(varint));
   return Buffer.concat([Buffer.of(FORMAT), fields.finish()]);
 }
 
@@ -55,6 +62,7 @@ export function decodeHelloSettings(bytes: Buffer): HelloSettings {
   const fields = new FieldReader(bytes.subarray(1));
   const slotScheme = fields.take(Tag.slotScheme).lastVarint();
   const counts = fields.take(Tag.replicas);
+  const runs = fields.has(Tag.runs) ? fields.take(Tag.runs) : null;
   return {
     slotScheme,
     replicas: {
@@ -63,30 +71,41 @@ export function decodeHelloSettings(bytes: Buffer): HelloSettings {
     },
     name: fields.take(Tag.name).rest().toString(),
     members: fields.take(Tag.members).lastVarint(),
+    runs: runs === null ? null : { settled: runs.varint(), generations: runs.many((part) => part.varint()) },
   };
 }
 
 /** Why a link with this peer is refused, or null. */
-export function objectionTo(hello: PeerHello, ours: Admission): string | null {
-  if (!isMemberId(hello.peerId)) return "an id of 16 hexadecimal digits is expected of a member";
+export function objectionTo(hello: PeerHello, ours: Admission): PeerObjection | null {
+  const settings = (text: string): PeerObjection => ({ reason: "settings", text });
+  if (!isMemberId(hello.peerId)) return settings("an id of 16 hexadecimal digits is expected of a member");
   let theirs: HelloSettings;
   try {
     theirs = decodeHelloSettings(hello.settings);
   } catch (error) {
     if (!(error instanceof OperatingError)) throw error;
-    return `the greetings of the two versions do not match (${error.message}): run the same version on all members`;
+    return settings(`the greetings of the two versions do not match (${error.message}): run the same version on all members`);
   }
   if (theirs.slotScheme !== ours.settings.slotScheme) {
-    return `${nameOf(ours.settings)} hashes keys to slots by scheme ${ours.settings.slotScheme}, ${nameOf(theirs)} by ${theirs.slotScheme}: run the same version on all members`;
+    return settings(
+      `${nameOf(ours.settings)} hashes keys to slots by scheme ${ours.settings.slotScheme}, ${nameOf(theirs)} by ${theirs.slotScheme}: run the same version on all members`,
+    );
   }
   if (ours.clusterId !== null && hello.clusterId !== null && ours.clusterId !== hello.clusterId) {
-    return foreignText({ hello, clusterId: ours.clusterId, ours: ours.settings, theirs });
+    return settings(foreignText({ hello, clusterId: ours.clusterId, ours: ours.settings, theirs }));
   }
   if (ours.removed.has(hello.peerId)) {
-    return `member ${hello.peerId} was removed from this cluster; it may join anew with an empty data directory (--dir)`;
+    const text = `member ${hello.peerId} was removed from this cluster; it may join anew with an empty data directory (--dir)`;
+    return { reason: "removed", text };
   }
   if (!isSameReplicas(theirs.replicas, ours.settings.replicas)) {
-    return `${nameOf(ours.settings)} has --replicas ${replicasText(ours.settings.replicas)}, ${nameOf(theirs)} has ${replicasText(theirs.replicas)}: start the node with the number that its cluster has`;
+    return settings(
+      `${nameOf(ours.settings)} has --replicas ${replicasText(ours.settings.replicas)}, ${nameOf(theirs)} has ${replicasText(theirs.replicas)}: start the node with the number that its cluster has`,
+    );
+  }
+  if (theirs.runs !== null && isRunLost(theirs.runs, ours.knownRuns)) {
+    const text = `${nameOf(ours.settings)} knows a later run of ${nameOf(theirs)} than its data directory does: it is an earlier copy of itself`;
+    return { reason: "past", text };
   }
   return null;
 }
@@ -113,6 +132,13 @@ function nameOf({ name }: HelloSettings): string {
 
 export function isSameReplicas(a: ReplicaCounts, b: ReplicaCounts): boolean {
   return replicasText(a) === replicasText(b);
+}
+
+/** What this node is set to, and what the ring of this member has. Throws CONFIG. */
+export function requireSameReplicas(ours: ReplicaCounts, kept: ReplicaCounts): void {
+  if (isSameReplicas(ours, kept)) return;
+  const text = `--replicas is ${replicasText(ours)}, the cluster of this member keeps ${replicasText(kept)}`;
+  throw new OperatingError("CONFIG", `${text}: start it with --replicas ${replicasText(kept)}`);
 }
 
 /** As `--replicas` takes it: `3`, `3,dc2:2`. */

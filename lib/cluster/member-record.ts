@@ -8,18 +8,21 @@ import type { Random } from "../host/random.js";
 import { PartReader, varint } from "./field-encoding.js";
 import { isMemberId, MEMBER_ID_BYTES, type MemberId, mintMemberId } from "./member.js";
 import { GENERATION_MAX } from "./member-entry.js";
+import { OwnRuns } from "./own-runs.js";
 import { RecordName, type Records } from "./records.js";
 
 const FORMAT = 1;
 
 export class MemberRecord {
   readonly id: MemberId;
+  readonly runs: OwnRuns;
   readonly #records: Records;
   #generation: number;
 
   private constructor(records: Records, id: MemberId, generation: number) {
     this.#records = records;
     this.id = id;
+    this.runs = new OwnRuns(records, generation);
     this.#generation = generation;
   }
 
@@ -41,6 +44,7 @@ export class MemberRecord {
     const generation = Math.max(above + 1, this.#generation + 1, Math.min(wallMs, GENERATION_MAX));
     if (generation > GENERATION_MAX) throw new OperatingError("CORRUPT", `there is no generation above ${above}`);
     const bytes = Buffer.concat([varint(FORMAT), Buffer.from(this.id, "hex"), varint(generation)]);
+    this.runs.note(generation);
     this.#records.putNow(RecordName.member, bytes);
     this.#generation = generation;
     return generation;
@@ -60,10 +64,7 @@ export function generationOf(records: Pick<Records, "get">): number {
 
 function decode(bytes: Buffer): { readonly id: MemberId; readonly generation: number } {
   const part = new PartReader(bytes);
-  const format = part.varint();
-  if (format !== FORMAT) {
-    throw new OperatingError("CORRUPT", `the member's record has format ${format}; this version of Kindred reads ${FORMAT}`);
-  }
+  part.format("the member's record", FORMAT);
   const id = part.fixed(MEMBER_ID_BYTES).toString("hex");
   const generation = part.lastVarint();
   if (!isMemberId(id)) throw new OperatingError("CORRUPT", "the member's record names nobody");

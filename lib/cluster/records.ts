@@ -20,4 +20,8 @@ export const RecordName = {
   reunion: "reunion",
   /** Where other members were last: address-book.ts. */
   addresses: "addresses",
+  /** The runs of this member: own-runs.ts. */
+  runs: "runs",
+  /** The last run of each other member: known-runs.ts. */
+  knownRuns: "known-runs",
 } as const;

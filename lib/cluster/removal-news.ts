@@ -10,11 +10,14 @@ export class RemovalNews {
   readonly #sayers = new Set<MemberId>();
   #isCertain = false;
 
-  /** A dialled member refuses the link. `linked`: members that this node has links with. True where it makes the news certain. */
-  refused(by: MemberId, refusal: PeerRefusal, linked: number): boolean {
+  /**
+   * A dialled member refuses the link, or a seed, of which nobody knows who it is (null): that counts where there is no link at all.
+   * `linked`: members that this node has links with. True where it makes the news certain.
+   */
+  refused(by: MemberId | null, refusal: PeerRefusal, linked: number): boolean {
     if (refusal.reason !== "removed" || refusal.by !== "them" || this.#isCertain) return false;
-    this.#sayers.add(by);
-    this.#isCertain = this.#sayers.size > linked;
+    if (by !== null) this.#sayers.add(by);
+    this.#isCertain = by === null ? linked === 0 : this.#sayers.size > linked;
     return this.#isCertain;
   }
 

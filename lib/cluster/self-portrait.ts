@@ -3,9 +3,13 @@ import type { ClusterOptions } from "./cluster-options.js";
 import { type HelloSettings, helloSettings } from "./hello-settings.js";
 import type { MemberId } from "./member.js";
 import type { MemberContents } from "./member-entry.js";
+import type { RunsTold } from "./own-runs.js";
 import type { MemberSelf } from "./ring-changes.js";
 
-type PortraitOptions = Pick<ClusterOptions, "peers" | "settings" | "storeId" | "sequenceLease" | "load" | "softwareVersion">;
+type PortraitOptions = Pick<
+  ClusterOptions,
+  "peers" | "settings" | "storeId" | "sequenceLease" | "load" | "softwareVersion" | "isRestored"
+>;
 
 export class SelfPortrait {
   readonly #id: MemberId;
@@ -51,8 +55,9 @@ export class SelfPortrait {
   }
 
   /** `members`: of its ring, 0 while it knows none. */
-  hello(members: number): HelloSettings {
-    return helloSettings({ replicas: this.#options.settings.replicas, name: this.#name, members });
+  hello(members: number, runs: RunsTold): HelloSettings {
+    const { settings, isRestored } = this.#options;
+    return helloSettings({ replicas: settings.replicas, name: this.#name, members, runs: isRestored() ? null : runs });
   }
 
   /** A node that does not listen yet has no name made from its port. */

@@ -166,7 +166,7 @@ export class Node {
         clientAddress: () => ({ host: reachableHost(config, options.machine.address), port: clientPort() }),
         load: () => facts.load(),
         onLeft: () => markLeft({ disk, leftMark, directory: config.dir }, log),
-        onRemoved: () => options.requestStop(),
+        requestStop: () => options.requestStop(),
       });
       undo.push(() => ring.stop());
       options.stopping?.addEventListener("abort", () => ring.abandon());

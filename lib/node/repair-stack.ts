@@ -74,12 +74,9 @@ export class RepairStack {
     this.release = new SlotRelease({ ...node, log, selfId: cluster.selfId });
     const nameOf = (id: string): string => options.nameOf(cluster.ring, id);
     const { selfId } = cluster;
-    const pastOf = (id: string, generation: number): number => {
-      const known = cluster.reports().find(({ member }) => member.id === id)?.member;
-      return known === undefined ? 0 : known.generation === generation ? known.before : known.generation;
-    };
     const reaping = reapSettings(live);
-    this.#reapService = new ReapService({ selfId, peers, replica, hints, lsm, identity, clock, pastOf, settings: reaping });
+    const { saveRuns } = cluster;
+    this.#reapService = new ReapService({ selfId, peers, replica, hints, lsm, identity, clock, saveRuns, settings: reaping });
     this.#reaping = new AgreedReaping({
       selfId,
       peers,

@@ -40,11 +40,12 @@ import { RemoteReplicas } from "../replica/remote-replicas.js";
 import type { Limit, Replica } from "../replica/replica.js";
 import { ReplicaKind } from "../replica/replica-messages.js";
 import { ReplicaService } from "../replica/replica-service.js";
+import { restoredAtMs } from "../replica/restored-mark.js";
 import { SlotIntake } from "../replica/slot-intake.js";
 import type { StoreIdentity } from "../replica/store-identity.js";
 import { TurnEnd } from "../replica/turn-end.js";
 import { Backups } from "./backups.js";
-import { forgetPast } from "./forgotten-past.js";
+import { forgetPast, putBack } from "./forgotten-past.js";
 import { sayGoodbye } from "./goodbye.js";
 import { askForKey } from "./key-question.js";
 import type { LiveConfig } from "./live-config.js";
@@ -79,8 +80,8 @@ export interface RingStackOptions {
   readonly load: () => MemberLoad;
   /** This member has left its cluster, and the others have all that it had. */
   readonly onLeft: () => void;
-  /** This member is none of its cluster any more, whether it left or was removed. */
-  readonly onRemoved: () => void;
+  /** This member is none of its cluster any more, or has to start anew. */
+  readonly requestStop: () => void;
 }
 
 /** Requests that wait for other nodes: each has a call or two to a peer, and a link carries 65,536. */
@@ -108,8 +109,8 @@ export class RingStack {
   #repair: RepairStack | null = null;
   #peerPort = 0;
   #isAbandoned = false;
-  /** Of the run before this one, as it is stored. */
-  readonly #lastGeneration: number;
+  /** The store has been in use before. */
+  readonly #hasRun: boolean;
   /** Nothing is taken in beside what is to be forgotten. */
   #mayTakeIn = false;
 
@@ -132,7 +133,7 @@ export class RingStack {
     });
     this.#turn = new TurnEnd({ gate: lsm, schedule: () => this.peers.endTurnSoon() });
     this.peers.onTurnEnd(() => this.#turn.run());
-    this.#lastGeneration = generationOf(meta);
+    this.#hasRun = generationOf(meta) > 0;
     this.cluster = Cluster.open({
       peers: this.peers,
       clock,
@@ -167,7 +168,12 @@ export class RingStack {
         const text =
           "this member is none of its cluster any more: it stops, and is refused until its data directory is cleared";
         log.warn({ how }, how === "left" ? `${text} (--rejoin yes does)` : text);
-        background(sayGoodbye({ clock, how, spread: () => this.cluster.spread() }).then(options.onRemoved));
+        background(sayGoodbye({ clock, how, spread: () => this.cluster.spread() }).then(options.requestStop));
+      },
+      isRestored: () => restoredAtMs(meta) !== null,
+      onPutBack: () => {
+        putBack({ meta, identity, clock, log, isServing: this.#mayTakeIn });
+        if (this.#mayTakeIn) options.requestStop();
       },
     });
     this.intake = new SlotIntake({
@@ -375,7 +381,7 @@ export class RingStack {
 
   /** A store that was restored or put back, or has lost data, may hold what was removed for good meanwhile. */
   #forgetReaped(): Promise<void> {
-    const { host, log, lsm, meta, replica } = this.#options;
+    const { host, log, lsm, meta, replica, identity } = this.#options;
     const { cluster, peers, hints } = this;
     return forgetPast({
       peers,
@@ -386,7 +392,8 @@ export class RingStack {
       clock: host.clock,
       log,
       cluster,
-      lastGeneration: this.#lastGeneration,
+      identity,
+      hasRun: this.#hasRun,
       nameOf: (id) => nameOf(cluster.ring, id),
       isCancelled: () => this.#isAbandoned,
     });

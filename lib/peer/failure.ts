@@ -63,10 +63,11 @@ export class PeerRefusal extends OperatingError {
 }
 
 /** Why a hello was refused. Numbers on the wire: append, never reuse. */
-const REASONS = ["protocol", "secret", "self", "settings", "full", "address", "twin", "removed"] as const;
+const REASONS = ["protocol", "secret", "self", "settings", "full", "address", "twin", "removed", "past"] as const;
 /**
  * `protocol`: no common version. `self`: the node dialled itself. `settings`: the owner's `admit`. `address`: another peer is
  * there. `twin`: another process with this identity is linked, and lives. `removed`: the owner's `admit`, of one that was a peer.
+ * `past`: the owner's `admit`, of one whose store is of a time before its last run.
  */
 export type RefusalReason = (typeof REASONS)[number];
 

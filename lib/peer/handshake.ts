@@ -27,7 +27,7 @@ export interface PeerIdentity {
 
 /** Why the owner will not have a peer, for people. */
 export interface PeerObjection {
-  readonly reason: "settings" | "removed";
+  readonly reason: "settings" | "removed" | "past";
   readonly text: string;
 }
 

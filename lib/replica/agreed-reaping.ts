@@ -330,7 +330,7 @@ export class AgreedReaping {
   }
 
   /** The answer of a member, this one included. Rejects with `HeldUp` where it is none. */
-  async #ask(member: MemberId, request: Exclude<ReapRequest, { what: "past" }>, withinMs: number): Promise<Buffer> {
+  async #ask(member: MemberId, request: ReapRequest, withinMs: number): Promise<Buffer> {
     const { selfId, peers, service, clock, nameOf } = this.#options;
     if (this.#isStopped) throw new HeldUp("this node is stopping");
     let answer: Buffer;

@@ -14,8 +14,6 @@
  *             answer: status u8 | records removed varint | records pruned varint
  *         LAST: spans of slots
  *             answer: status u8 | (id u56 of each slot)*
- *         PAST: generation of the sender varint (rollback.ts); of any ring
- *             answer: status u8 | the highest generation in which the sender was known before that varint, 0 for none
  *
  * Numbers of fixed length are big-endian. An instance is of one run of a process.
  */
@@ -29,7 +27,7 @@ import { bitsOf, hasBit, type KeyDigest, keyDigestsLength, readKeyDigests, write
 import { AnswerStatus } from "./replica-messages.js";
 import { readSpans, type SlotSpan, slotsOf, spansLength, writeSpans } from "./slot-spans.js";
 
-const What = { mark: 0, confirm: 1, fence: 2, check: 3, remove: 4, last: 5, past: 6 } as const;
+const What = { mark: 0, confirm: 1, fence: 2, check: 3, remove: 4, last: 5 } as const;
 
 const INSTANCE_BYTES = 8;
 const TAG_BYTES = 6;
@@ -53,8 +51,7 @@ export type ReapRequest =
       readonly live: LiveStores;
       readonly keys: readonly KeyDigest[];
     }
-  | { readonly what: "last"; readonly ringVersion: number; readonly spans: readonly SlotSpan[] }
-  | { readonly what: "past"; readonly ringVersion: number; readonly generation: number };
+  | { readonly what: "last"; readonly ringVersion: number; readonly spans: readonly SlotSpan[] };
 
 export function encodeReapRequest(request: ReapRequest): Buffer {
   const { what, ringVersion } = request;
@@ -69,8 +66,6 @@ export function encodeReapRequest(request: ReapRequest): Buffer {
       return Buffer.concat([head, encodeKeys(request.keys)]);
     case "fence":
       return head;
-    case "past":
-      return Buffer.concat([head, encodeNumber(request.generation)]);
     case "check":
       return Buffer.concat([head, encodeMark(request.mark), encodeSpans(request.spans)]);
     case "remove":
@@ -91,8 +86,6 @@ export function decodeReapRequest(bytes: Buffer): ReapRequest {
       return { what: "confirm", ringVersion, keys: readKeyDigests(bytes, cursor) };
     case What.fence:
       return { what: "fence", ringVersion };
-    case What.past:
-      return { what: "past", ringVersion, generation: readVarint(bytes, cursor, bytes.length) };
     case What.check:
       return { what: "check", ringVersion, mark: readMark(bytes, cursor), spans: readSpans(bytes, cursor) };
     case What.remove: {
@@ -140,21 +133,6 @@ export function encodeRemoveAnswer({ removed, pruned }: { removed: number; prune
   answer[0] = AnswerStatus.ok;
   writeVarint(answer, writeVarint(answer, 1, removed), pruned);
   return answer;
-}
-
-export function encodePastAnswer(generation: number): Buffer {
-  return Buffer.concat([Buffer.of(AnswerStatus.ok), encodeNumber(generation)]);
-}
-
-/** Of an answer with status `ok`. Throws CORRUPT. */
-export function decodePastAnswer(answer: Buffer): number {
-  return readVarint(answer, { at: 1 }, answer.length);
-}
-
-function encodeNumber(value: number): Buffer {
-  const bytes = Buffer.allocUnsafe(varintLength(value));
-  writeVarint(bytes, 0, value);
-  return bytes;
 }
 
 export function encodeLastAnswer(ids: readonly number[]): Buffer {

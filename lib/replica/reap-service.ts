@@ -19,7 +19,6 @@ import {
   encodeFlagsAnswer,
   encodeLastAnswer,
   encodeMarkAnswer,
-  encodePastAnswer,
   encodeRemoveAnswer,
   type Mark,
   type ReapRequest,
@@ -40,9 +39,6 @@ const READ_AT_ONCE = 64;
 const STALE_RING = Buffer.of(AnswerStatus.staleRing);
 const OK = Buffer.of(AnswerStatus.ok);
 
-/** What is asked of the members of one ring. */
-type RingRequest = Exclude<ReapRequest, { readonly what: "past" }>;
-
 export interface ReapServiceOptions {
   readonly selfId: MemberId;
   readonly peers: Pick<Peers, "serve" | "instance">;
@@ -51,8 +47,8 @@ export interface ReapServiceOptions {
   readonly lsm: Pick<Lsm, "sync" | "read" | "put">;
   readonly identity: Pick<StoreIdentity, "storeId" | "epoch">;
   readonly clock: Clock;
-  /** The highest generation in which a member was known here before this one; 0 for none. */
-  readonly pastOf: (member: MemberId, generation: number) => number;
+  /** What is known of others' runs is on the disk when this returns. Throws IO. */
+  readonly saveRuns: () => void;
   /** Read at each use. */
   readonly settings: { readonly requestTimeoutMs: number };
 }
@@ -97,8 +93,7 @@ export class ReapService {
     if (this.#working >= WORKING_MAX) return request.refuse("BUSY", "too much is reaped at once");
     this.#working++;
     try {
-      if (asked.what === "past") request.answer(encodePastAnswer(this.#options.pastOf(request.from, asked.generation)));
-      else request.answer(await this.answer(asked));
+      request.answer(await this.answer(asked));
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       request.refuse("FAILED", messageOf(error));
@@ -108,7 +103,7 @@ export class ReapService {
   }
 
   /** The answer to what another member asks, or this one itself. Rejects with IO or CORRUPT. */
-  async answer(asked: RingRequest): Promise<Buffer> {
+  async answer(asked: ReapRequest): Promise<Buffer> {
     if (!this.#isOfRing(asked.ringVersion)) return STALE_RING;
     const answer = await this.#answerTo(asked);
     // What was found out by another ring than the one that is known now is worth nothing.
@@ -119,7 +114,7 @@ export class ReapService {
     return this.#ring?.document.version === version;
   }
 
-  async #answerTo(asked: RingRequest): Promise<Buffer> {
+  async #answerTo(asked: ReapRequest): Promise<Buffer> {
     switch (asked.what) {
       case "mark":
         return this.#mark(asked.spans);
@@ -180,8 +175,10 @@ export class ReapService {
    * their deadlines, and what others sent to this member is once it was merged.
    */
   async #fence(): Promise<Buffer> {
-    const { replica, clock, settings } = this.#options;
+    const { replica, clock, settings, saveRuns } = this.#options;
     const { carrying, merging } = replica;
+    // Whoever goes back to a time before this is known by it, also by those who start again meanwhile.
+    saveRuns();
     const begun = Promise.all([carrying.passed(), pause(clock, 2 * settings.requestTimeoutMs + CLOCKS_MS)]);
     await Promise.race([begun.then(() => merging.passed()), this.#ended]);
     if (this.#isEnded) throw new OperatingError("CLOSED", "this node is stopping");

@@ -1,5 +1,11 @@
 import { expect } from "chai";
-import { decodeHelloSettings, encodeHelloSettings, helloSettings, objectionTo } from "../../lib/cluster/hello-settings.js";
+import {
+  decodeHelloSettings,
+  encodeHelloSettings,
+  type HelloSettings,
+  helloSettings,
+  objectionTo,
+} from "../../lib/cluster/hello-settings.js";
 import type { PeerHello } from "../../lib/peer/peer.js";
 import { ClusterWorld } from "./cluster-world.js";
 import { THREE } from "./members.js";
@@ -7,11 +13,16 @@ import { THREE } from "./members.js";
 const OURS = "0a".repeat(16);
 const THEIRS = "0b".repeat(16);
 
+function settingsNamed(name: string, members: number): HelloSettings {
+  return helloSettings({ replicas: THREE, name, members, runs: { settled: 10, generations: [20, 30] } });
+}
+
 function admissionOf(differences: Partial<Parameters<typeof objectionTo>[1]> = {}): Parameters<typeof objectionTo>[1] {
   return {
-    settings: helloSettings({ replicas: THREE, name: "here", members: 3 }),
+    settings: settingsNamed("here", 3),
     clusterId: OURS,
     removed: new Set(),
+    knownRuns: [0],
     ...differences,
   };
 }
@@ -20,7 +31,7 @@ function helloOf(differences: Partial<PeerHello> = {}): PeerHello {
   return {
     peerId: "00000000000000b0",
     clusterId: OURS,
-    settings: encodeHelloSettings(helloSettings({ replicas: THREE, name: "there", members: 3 })),
+    settings: encodeHelloSettings(settingsNamed("there", 3)),
     remoteAddress: "10.0.0.2",
     direction: "accepted",
     version: 1,
@@ -29,7 +40,7 @@ function helloOf(differences: Partial<PeerHello> = {}): PeerHello {
 }
 
 function settingsOf(differences: Partial<ReturnType<typeof helloSettings>>): Buffer {
-  return encodeHelloSettings({ ...helloSettings({ replicas: THREE, name: "there", members: 3 }), ...differences });
+  return encodeHelloSettings({ ...settingsNamed("there", 3), ...differences });
 }
 
 describe("who is let in", () => {
@@ -42,11 +53,16 @@ describe("who is let in", () => {
 
   it("is told from a hello that reads as it was written, fields of later versions passed over", () => {
     const replicas = { default: 2, dcs: [{ dc: "eu", replicas: 3 }] };
-    const settings = helloSettings({ replicas, name: "näme", members: 7 });
+    const settings = helloSettings({ replicas, name: "näme", members: 7, runs: { settled: 5, generations: [6, 300] } });
     const bytes = encodeHelloSettings(settings);
+    const silent = { ...settings, runs: null };
+    expect(decodeHelloSettings(encodeHelloSettings(silent))).to.deep.equal(silent);
     expect(decodeHelloSettings(bytes)).to.deep.equal(settings);
     expect(decodeHelloSettings(Buffer.concat([bytes, Buffer.of(99, 2, 1, 2)]))).to.deep.equal(settings);
+    // Without the last field it is one of a version before.
+    const before = encodeHelloSettings(silent).length;
     for (let length = 0; length < bytes.length; length++) {
+      if (length === before) continue;
       expect(() => decodeHelloSettings(bytes.subarray(0, length)), `${length} bytes`).to.throw();
     }
   });
@@ -81,21 +97,38 @@ describe("who is let in", () => {
     ],
   ] as const) {
     it(`is no node ${what}, and why is said`, () => {
-      expect(objectionTo(hello, admissionOf(ours))).to.contain(text);
+      expect(objectionTo(hello, admissionOf(ours))!.text).to.contain(text);
     });
   }
+
+  it("are members that know of their last run here, of later ones, and of none since they were restored", () => {
+    for (const knownRuns of [[5], [10], [20], [30, 20], [30, 0, 20]]) {
+      expect(objectionTo(helloOf(), admissionOf({ knownRuns })), knownRuns.join()).to.equal(null);
+    }
+    const settings = settingsOf({ runs: null });
+    expect(objectionTo(helloOf({ settings }), admissionOf({ knownRuns: [25] }))).to.equal(null);
+  });
+
+  it("is no member whose data directory is of a time before a run that is known here", () => {
+    for (const knownRuns of [[25], [11], [40], [30, 25]]) {
+      expect(objectionTo(helloOf(), admissionOf({ knownRuns })), knownRuns.join()).to.deep.equal({
+        reason: "past",
+        text: "here knows a later run of there than its data directory does: it is an earlier copy of itself",
+      });
+    }
+  });
 
   it("is no node that is alone in another cluster, and what to do with it is said", () => {
     const lone = { clusterId: THEIRS, settings: settingsOf({ members: 1 }) };
     const advice = "is alone in its cluster: to join the other, stop it, clear its data directory (--dir) and start it again";
-    expect(objectionTo(helloOf(lone), admissionOf())).to.contain(`. there ${advice}`);
-    const weAreLone = admissionOf({ settings: helloSettings({ replicas: THREE, name: "here", members: 1 }) });
-    expect(objectionTo(helloOf({ clusterId: THEIRS }), weAreLone)).to.contain(`. here ${advice}`);
+    expect(objectionTo(helloOf(lone), admissionOf())!.text).to.contain(`. there ${advice}`);
+    const weAreLone = admissionOf({ settings: settingsNamed("here", 1) });
+    expect(objectionTo(helloOf({ clusterId: THEIRS }), weAreLone)!.text).to.contain(`. here ${advice}`);
     // Of two that are alone it is the one that looks for others.
-    expect(objectionTo(helloOf(lone), weAreLone)).to.contain(`. there ${advice}`);
-    expect(objectionTo(helloOf({ ...lone, direction: "dialled" }), weAreLone)).to.contain(`. here ${advice}`);
+    expect(objectionTo(helloOf(lone), weAreLone)!.text).to.contain(`. there ${advice}`);
+    expect(objectionTo(helloOf({ ...lone, direction: "dialled" }), weAreLone)!.text).to.contain(`. here ${advice}`);
     const longest = { ...lone, settings: settingsOf({ members: 1, name: "x".repeat(255) }) };
-    expect(objectionTo(helloOf(longest), admissionOf())!.length).to.be.lessThan(300);
+    expect(objectionTo(helloOf(longest), admissionOf())!.text.length).to.be.lessThan(300);
   });
 
   describe("between nodes", () => {

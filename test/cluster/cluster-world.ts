@@ -54,6 +54,7 @@ export class ClusterRun {
   readonly asked: Ring[] = [];
   readonly #takenIn: (ring: Ring) => Promise<boolean>;
   wasRemoved = false;
+  wasPutBack = false;
   readonly name: string;
   readonly port: number;
   started: Promise<void> = Promise.resolve();
@@ -106,6 +107,10 @@ export class ClusterRun {
       holdsKeys: () => options.holdsKeys ?? false,
       hasTakenIn: (member, ring) => world.runOf(member).takenIn(ring),
       retire: async () => options.retire?.(),
+      isRestored: () => false,
+      onPutBack: () => {
+        this.wasPutBack = true;
+      },
       onRemoved: () => {
         this.wasRemoved = true;
       },

@@ -87,6 +87,40 @@ describe("a simulated cluster that reaps", function () {
     await judge();
   }
 
+  const AWAY: readonly (readonly [how: string, away: (machine: Machine) => unknown, back: (machine: Machine) => unknown])[] = [
+    ["are stopped", (machine) => machine.freeze(), (machine) => machine.thaw()],
+    ["were restarted", (machine) => machine.kill(), (machine) => world.bringUp(machine)],
+  ];
+  for (const [how, away, back] of AWAY) {
+    it(`brings nothing back with an earlier copy of a store that starts alone, while the others ${how}`, async () => {
+      const [a, b, c] = await start();
+      await world.run(c!.stop());
+      const copy = c!.backup();
+      await world.run(world.revive(c!));
+      await removeAll(a!);
+      await world.pass(ROUNDS_MS);
+      expect(records()).to.equal(0);
+      for (const machine of [a!, b!]) await away(machine);
+      c!.kill();
+      c!.restore(copy);
+      world.ledger.restored.add(c!.index);
+      // Nobody else hears of the first of these runs.
+      for (let runs = 0; runs < 2; runs++) {
+        if (c!.state === "up") await world.run(c!.stop());
+        await world.run(world.revive(c!));
+        await world.pass(5_000);
+        expect(c!.state).to.equal("up");
+      }
+      for (const machine of [a!, b!]) await back(machine);
+      expect(await world.until(() => c!.state === "down", 10_000)).to.equal(true);
+      await world.run(world.revive(c!));
+      await world.pass(ROUNDS_MS);
+      expect(records()).to.equal(0);
+      for (const { name } of world.machines) expect(await world.run(world.client(name).at("ONE").get("k0"))).to.equal(null);
+      await judge();
+    });
+  }
+
   it("removes what expired", async () => {
     const [a] = await start();
     for (let at = 0; at < KEYS; at++) await world.run(world.client(a!.name).tryExpire(`k${at}`, 500));
