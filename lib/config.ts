@@ -380,9 +380,15 @@ export function buildConfig(sources: readonly ConfigSource[]): Config {
   }
   const config = Object.freeze(values) as Config;
   peerPortOf(config);
-  const problem = tlsProblem(config);
+  const problem = tlsProblem(config) ?? replaceProblem(config);
   if (problem !== null) throw new OperatingError("CONFIG", problem);
   return config;
+}
+
+/** Without seeds it would found a ring of its own beside that one. */
+function replaceProblem({ replace, seeds }: Pick<Config, "replace" | "seeds">): string | null {
+  if (replace === "" || seeds.length > 0) return null;
+  return `to replace ${replace} its cluster has to be found: give --seeds, host:peer-port of members that run`;
 }
 
 /** The port to listen on for other members; 0 takes any free one. Throws `CONFIG` where `auto` leads past the last port. */

@@ -123,6 +123,12 @@ describe("config", () => {
     }
   });
 
+  it("takes no member to replace without seeds: it would found a ring of its own", () => {
+    const text = "to replace node-c its cluster has to be found: give --seeds, host:peer-port of members that run";
+    expect(refusal(() => buildConfig([flags({ replace: "node-c" })]))).to.equal(text);
+    expect(buildConfig([flags({ replace: "node-c", seeds: "a:1" })]).replace).to.equal("node-c");
+  });
+
   it("reads copies as one number, by data centre, or both", () => {
     const setting = allSettings().find(({ name }) => name === "replicas")!;
     expect(setting.parse("5")).to.deep.equal({ default: 5, dcs: [] });

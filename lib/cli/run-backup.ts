@@ -1,11 +1,12 @@
 /** `kindred backup` and `kindred restore`: have a running node copy its store, and make a data directory of such a copy. */
+import { resolve } from "node:path/posix";
 import type { BackupReply } from "../commands/cluster-operations.js";
 import { OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Disk } from "../host/disk.js";
 import type { Processes } from "../host/processes.js";
 import type { Log } from "../log.js";
-import { readBackup } from "../lsm/backup.js";
+import { isWithin, readBackup } from "../lsm/backup.js";
 import { DirectoryLock, LOCK_FILE } from "../lsm/directory-lock.js";
 import { type RestoredAs, restoreBackup } from "../lsm/restore.js";
 import { askNode, tellNode } from "./ask-node.js";
@@ -73,6 +74,9 @@ export async function runRestore(run: RestoreRun): Promise<void> {
       "CONFIG",
       `--without ${name}: the other members were ${note.members.filter((other) => other !== note.member).join(", ") || "none"}`,
     );
+  }
+  if (isWithin(resolve(directory), resolve(backup))) {
+    throw new OperatingError("UNAVAILABLE", `${directory} lies within the backup ${backup}: name a directory beside it`);
   }
   const there = (disk.list(directory) ?? []).filter((name) => name !== LOCK_FILE);
   if (there.length > 0) {

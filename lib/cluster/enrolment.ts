@@ -11,7 +11,7 @@ import type { Clock } from "../host/clock.js";
 import type { Random } from "../host/random.js";
 import type { Log } from "../log.js";
 import { obstaclesOf, slotsTooThin } from "./change-obstacles.js";
-import type { MemberId } from "./member.js";
+import { type MemberId, membersCalled } from "./member.js";
 import type { ReplicaCounts } from "./preference-table.js";
 import { Rest } from "./rest.js";
 import type { Ring } from "./ring.js";
@@ -107,7 +107,7 @@ export class Enrolment {
     const { self, replaces, ring, log } = this.#options;
     const { members } = ring().document;
     const isThere = members.some(({ id }) => id === self.id);
-    const other = members.find(({ id, name }) => id !== self.id && (id === replaces || name === replaces));
+    const other = membersCalled(members, replaces).find(({ id }) => id !== self.id);
     if (!isThere || other === undefined) return;
     const advice = "only one that starts with an empty data directory (--dir) takes another's place";
     log.warn({ replace: replaces }, `--replace is ignored: this node is a member of the ring already; ${advice}`);
@@ -206,9 +206,9 @@ export class Enrolment {
     const { replaces, takesPlaceOf, ring, isReachable } = this.#options;
     const { members } = ring().document;
     if (replaces !== "") {
-      const named = members.find(({ id, name }) => id === replaces || name === replaces);
-      // Who is not known is the members' to refuse.
-      if (named === undefined || !isReachable(named.id)) return replaces;
+      const [named, ...more] = membersCalled(members, replaces);
+      // Who is not known, or is one of several, is the members' to refuse.
+      if (named === undefined || more.length > 0 || !isReachable(named.id)) return replaces;
       const other = "stop it first; one that runs may leave by itself (kindred leave), and this node join without --replace";
       throw new OperatingError("UNAVAILABLE", `${named.name}, which this node is to replace, is not down: ${other}`);
     }

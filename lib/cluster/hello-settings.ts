@@ -9,6 +9,7 @@ import { isRunLost } from "./known-runs.js";
 import { isMemberId, type MemberId } from "./member.js";
 import type { RunsTold } from "./own-runs.js";
 import type { ReplicaCounts } from "./preference-table.js";
+import { REPLICAS_DEFAULT } from "./ring-document.js";
 
 const FORMAT = 1;
 /** Numbers on the wire: append, never reuse. */
@@ -141,7 +142,8 @@ export function requireSameReplicas(ours: ReplicaCounts, kept: ReplicaCounts): v
   throw new OperatingError("CONFIG", `${text}: start it with --replicas ${replicasText(kept)}`);
 }
 
-/** As `--replicas` takes it: `3`, `3,dc2:2`. */
+/** As `--replicas` takes it: `3`, `2,dc2:3`; the default is left out before others. */
 export function replicasText({ default: common, dcs }: ReplicaCounts): string {
-  return [`${common}`, ...dcs.map((entry) => `${entry.dc}:${entry.replicas}`)].join(",");
+  const named = dcs.map((entry) => `${entry.dc}:${entry.replicas}`);
+  return (named.length > 0 && common === REPLICAS_DEFAULT ? named : [`${common}`, ...named]).join(",");
 }

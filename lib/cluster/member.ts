@@ -45,6 +45,16 @@ export function isMemberId(text: string): text is MemberId {
   return /^[0-9a-f]{16}$/.test(text) && text !== "0".repeat(2 * MEMBER_ID_BYTES);
 }
 
+/** Those who are meant by an id or a name, which several may have. */
+export function membersCalled(members: readonly Member[], idOrName: string): Member[] {
+  return members.filter(({ id, name }) => id === idOrName || name === idOrName);
+}
+
+/** Why a name that so many members have means none of them. */
+export function ambiguityOf(name: string, members: number): string {
+  return `${members} members are called ${name}: give the id of one (kindred ring lists them)`;
+}
+
 /** What is wrong with a member, for people; null when nothing is. */
 export function faultOfMember(member: Member): string | null {
   if (!isMemberId(member.id)) return `${JSON.stringify(member.id)} is no member id: 16 lowercase hexadecimal digits`;

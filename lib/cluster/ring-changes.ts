@@ -6,7 +6,7 @@
  * hold what they are to own, it completes it.
  */
 import { isSameReplicas } from "./hello-settings.js";
-import type { Member, MemberId } from "./member.js";
+import { ambiguityOf, type Member, type MemberId, membersCalled } from "./member.js";
 import { type ReplicaCounts, replicasOfDc } from "./preference-table.js";
 import {
   comingMember,
@@ -100,7 +100,8 @@ export function replaceChange(replacing: { readonly self: MemberSelf; readonly r
   return (base) => {
     const known = standing(base, self.id);
     if (known !== null) return known;
-    const gone = base.members.find(({ id, name }) => id === replaces || name === replaces);
+    const [gone, ...more] = membersCalled(base.members, replaces);
+    if (more.length > 0) return { refused: ambiguityOf(replaces, 1 + more.length) };
     if (gone === undefined) return { refused: `there is no member called ${replaces} to replace (kindred status lists them)` };
     if (base.pending.some((change) => goingMember(change) === gone.id)) {
       return { refused: `${gone.name} leaves, or is replaced or removed already` };

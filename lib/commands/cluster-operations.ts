@@ -12,6 +12,7 @@ import type { Command, CommandFlag } from "./command.js";
 const FLAGS: readonly CommandFlag[] = ["admin", "stale", "no_multi"];
 const OURS = "0.2.0";
 const REPAIR_SYNTAX = "ERR syntax error: CLUSTER REPAIR [SLOT slot] [MEMBER name-or-id] [FULL] | STATUS";
+const REMOVE_SYNTAX = "ERR several members are taken out at once by force only: CLUSTER REMOVE name-or-id name-or-id ... FORCE";
 const LEAVE_SYNTAX = "ERR syntax error: CLUSTER LEAVE [FORCE] [IFVERSION version]";
 
 /** What copies are compared. */
@@ -166,8 +167,7 @@ function remove(operations: ClusterOperations, call: Call<ClientSession>): void 
   const words = call.args.slice(2).map((arg) => Buffer.from(arg).toString("utf8"));
   const isForced = words.length > 1 && words.at(-1)!.toLowerCase() === "force";
   const members = isForced ? words.slice(0, -1) : words;
-  if (members.length > 1 && !isForced)
-    return call.reply.error("ERR syntax error: CLUSTER REMOVE name-or-id [name-or-id ... FORCE]");
+  if (members.length > 1 && !isForced) return call.reply.error(REMOVE_SYNTAX);
   answerLater(call, () => operations.remove({ members, isForced }));
 }
 

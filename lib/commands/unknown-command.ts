@@ -33,7 +33,7 @@ const absent: ReadonlyMap<string, string> = absentCommands({
 
 const absentSubcommands: ReadonlyMap<string, string> = new Map([
   ["cluster meet", "a node joins by itself when it is started with --seeds"],
-  ["cluster forget", "Kindred does not remove members yet"],
+  ["cluster forget", "CLUSTER REMOVE takes out a member that is gone for good, CLUSTER LEAVE one that runs"],
   ["cluster replicate", "any node answers any key: there are no masters and no replicas of them"],
   ["acl setuser", "Kindred does not have users yet"],
   ["acl deluser", "Kindred does not have users yet"],

@@ -110,6 +110,11 @@ export function parseNote(text: string, path: string): BackupNote {
   return note as BackupNote;
 }
 
+/** Both absolute. True of the directory itself, too. */
+export function isWithin(path: string, directory: string): boolean {
+  return path === directory || path.startsWith(directory === "/" ? "/" : `${directory}/`);
+}
+
 function requireEmpty(disk: Disk, directory: string): void {
   const names = disk.list(directory) ?? [];
   if (names.length === 0) return;

@@ -2,14 +2,14 @@
  * Backups of this node: one at a time, in the background, below one directory. Whoever may send commands may otherwise have the node
  * make directories anywhere, and put what its clients stored where something else serves it.
  */
-import { resolve } from "node:path/posix";
+import { dirname, resolve } from "node:path/posix";
 import { background } from "../background.js";
 import type { BackupReply } from "../commands/cluster-operations.js";
 import { messageOf, OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import type { Disk } from "../host/disk.js";
 import type { Log } from "../log.js";
-import { type BackupOrigin, takeBackup } from "../lsm/backup.js";
+import { BACKUP_FILE, type BackupOrigin, isWithin, takeBackup } from "../lsm/backup.js";
 import type { Lsm } from "../lsm/lsm.js";
 
 export interface BackupsOptions {
@@ -72,6 +72,9 @@ export class Backups {
     if (target === this.#root || !isWithin(target, this.#root)) {
       return `${target} does not lie below ${this.#root}, where this node may put backups (backup-dir)`;
     }
+    for (let above = dirname(target); isWithin(above, this.#root); above = dirname(above)) {
+      if (this.#options.disk.list(above)?.includes(BACKUP_FILE)) return `${target} lies within the backup ${above}`;
+    }
     if (this.#isStopped) return "this node is stopping";
     if (this.#running !== null) return `a backup to ${this.#reply.path} is under way`;
     const origin = this.#options.origin();
@@ -116,8 +119,4 @@ export class Backups {
       log.error({ directory, code: error.code }, `the backup failed: ${messageOf(error)}`);
     }
   }
-}
-
-function isWithin(path: string, directory: string): boolean {
-  return path === directory || path.startsWith(directory === "/" ? "/" : `${directory}/`);
 }

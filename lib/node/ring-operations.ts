@@ -2,7 +2,7 @@
 import { SLOTS } from "../bytes/slot.js";
 import { obstaclesOf } from "../cluster/change-obstacles.js";
 import type { Cluster } from "../cluster/cluster.js";
-import type { Member, MemberId } from "../cluster/member.js";
+import { ambiguityOf, type Member, type MemberId, membersCalled } from "../cluster/member.js";
 import { Ring } from "../cluster/ring.js";
 import {
   forcedRemoval,
@@ -92,12 +92,10 @@ export class RingOperations implements ClusterOperations {
     const { members, pending } = cluster.ring.document;
     const found: Member[] = [];
     for (const name of names) {
-      const meant = [...members, ...comingMembers(pending)].filter((member) => member.id === name || member.name === name);
+      const meant = membersCalled([...members, ...comingMembers(pending)], name);
       const [one] = meant;
       if (one === undefined) return refused(unknownMember("member", name));
-      if (meant.length > 1) {
-        return refused(`${meant.length} members are called ${name}: give the id of one (kindred ring lists them)`);
-      }
+      if (meant.length > 1) return refused(ambiguityOf(name, meant.length));
       if (one.id === cluster.selfId) return refused("this node is that member: it may leave (kindred leave)");
       found.push(one);
     }

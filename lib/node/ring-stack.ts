@@ -361,7 +361,7 @@ export class RingStack {
   /**
    * Waits, for a while, until this node can do what clients ask: is linked with the others, both ways, and has joined. Before
    * all others have a link to it, they may decide elsewhere what it would decide. A member that is down must not keep it from
-   * serving, and a join that takes long neither: others answer meanwhile what it passes on.
+   * serving, and a join that takes long neither, once it is agreed on: others answer meanwhile what it passes on.
    */
   async #settle(): Promise<void> {
     const { clock } = this.#options.host;
@@ -370,7 +370,8 @@ export class RingStack {
       const { members } = this.cluster.ring.document;
       const waitedMs = clock.monotonicMs() - startedMs;
       const linked = members.filter(({ id }) => this.#isLinkedWith(id)).length;
-      const isJoined = members.some(({ id }) => id === this.cluster.selfId) || waitedMs >= JOIN_MS_MAX;
+      const isMember = members.some(({ id }) => id === this.cluster.selfId);
+      const isJoined = isMember || (waitedMs >= JOIN_MS_MAX && this.cluster.selfIndex >= 0);
       const isLinked = linked === members.length || (waitedMs >= LINKS_MS && 2 * linked > members.length);
       if (this.cluster.removal !== null) throw this.cluster.removal;
       if (this.#isAbandoned) throw new OperatingError("CLOSED", "this node was stopped before it was ready");

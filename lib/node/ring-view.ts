@@ -236,6 +236,8 @@ export class RingView implements ClusterView {
       const { id, contents } = report.member;
       if (ids.has(id)) continue;
       const state = stateOf(report, { isJoining: true, isLeaving: false });
+      // One that is gone before it was of the ring is nobody that could be removed.
+      if (state === "down") continue;
       const place = { id, name: contents.name, host: null, rack: null, dc: null, weight: null };
       rows.push({ ...place, ...heardOf(report, ages), state, ...percentsOf(undefined), isSelf: id === selfId });
     }

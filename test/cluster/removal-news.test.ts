@@ -17,6 +17,13 @@ describe("the news that this member was removed", () => {
     expect(removalError("0123456789abcdef").message).to.contain("(0123456789abcdef) was removed from its cluster");
   });
 
+  it("is certain when a seed says so and there is no link at all", () => {
+    const news = new RemovalNews();
+    expect(news.refused(null, REMOVED, 1)).to.equal(false);
+    expect(news.refused(null, REMOVED, 0)).to.equal(true);
+    expect(news.isCertain).to.equal(true);
+  });
+
   it("is nothing that this node says itself, nor any other refusal, nor what one has said that is linked by now", () => {
     const news = new RemovalNews();
     expect(news.refused("a", new PeerRefusal("removed", "it was removed", "us"), 0)).to.equal(false);

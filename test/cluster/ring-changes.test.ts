@@ -180,6 +180,15 @@ describe("what a member asks of the ring", () => {
       .that.contains("nobody");
   });
 
+  it("is not to take the place of one of two with the same name, but of one by its id", () => {
+    const members = base.members.map((member) => ({ ...member, name: "twin" }));
+    const twins = { ...base, members };
+    expect(replaceChange({ self: selfOf(7), replaces: "twin" })(twins)).to.deep.equal({
+      refused: "3 members are called twin: give the id of one (kindred ring lists them)",
+    });
+    expect(made(replaceChange({ self: selfOf(7), replaces: idOf(2) })(twins)).pending[0]).to.include({ memberId: idOf(2) });
+  });
+
   it("is to be written as it is: all of it while it is alone, in company only what moves nothing", () => {
     const self = selfOf(1, { name: "renamed", storeId: "reminted", rack: "r2", weight: 2 });
     const replicas = { default: 2, dcs: [] };

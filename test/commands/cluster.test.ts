@@ -112,7 +112,9 @@ describe("CLUSTER LEAVE and REMOVE", () => {
       { isForced: false, ifVersion: null },
       { isForced: true, ifVersion: null },
     ]);
-    expect(await client.send("CLUSTER REMOVE b c")).to.match(/^-ERR syntax error: CLUSTER REMOVE/);
+    expect(await client.send("CLUSTER REMOVE b c")).to.match(
+      /^-ERR several members are taken out at once by force only: CLUSTER REMOVE name-or-id name-or-id \.\.\. FORCE/,
+    );
     node.operations.note = "it waits for c, which is down";
     expect(await client.send("CLUSTER REMOVE b")).to.equal("+OK, but it waits for c, which is down\r\n");
     expect(await client.send("CLUSTER REMOVE b c FORCE")).to.match(/^\+OK/);

@@ -196,6 +196,9 @@ describe("backups", function () {
     expect((await backup(server.port, path)).code).to.equal(0);
     const again = await backup(server.port, path);
     expect(again).to.include({ code: 1 }).and.to.have.property("stderr").that.includes("holds a backup already");
+    expect(await refusal(join(path, "two"))).to.include(`lies within the backup ${path}`);
+    const within = await runKindred(["restore", path, "--dir", join(path, "data")]);
+    expect(within).to.include({ code: 1 }).and.to.have.property("stderr").that.includes("lies within the backup");
     await client.close();
     await server.kill();
     const asData = await runKindred(["server", "--port", "0", "--dir", path]);

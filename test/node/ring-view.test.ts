@@ -311,6 +311,14 @@ describe("the status of a ring", () => {
     ]);
   });
 
+  it("leaves out who is gone that never was of the ring", () => {
+    const world = new World({ known: SIX });
+    const names = (): string[] => world.view.status().members.map(({ name }) => name);
+    expect(names()).to.include("node-6");
+    world.status.set(SIX[5]!.id, "down");
+    expect(names()).to.not.include("node-6");
+  });
+
   it("warns of members that are silent, of slots without a majority, of old rings and mixed versions", () => {
     const world = new World();
     const warnings = (): string => world.view.status().warnings.join("\n");

@@ -143,6 +143,18 @@ describe("a simulated cluster whose members change", function () {
     });
   }
 
+  it("has a newcomer wait until a majority has agreed that it joins, and not answer before", async () => {
+    const [, b, c] = await start({ nodes: 3, latecomers: 1 });
+    b.kill();
+    const joined = world.revive(c);
+    await world.pass(30_000);
+    expect(c.state).to.equal("starting");
+    await world.run(world.revive(b));
+    await world.run(joined);
+    expect(c.state).to.equal("up");
+    await judge();
+  });
+
   it("takes members in and lets others go at once, one after the other", async () => {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const [a, b, c, d, e, f] = await start({ seed, nodes: 6, latecomers: 2, settings: { replicas: "3" } });
