@@ -109,7 +109,8 @@ export class RingOperations implements ClusterOperations {
       return refused(`${up} of ${members.length} members are up, which is a majority: remove them one by one`);
     }
     if (!isForced && !this.#isDown(first.id)) {
-      return refused(`${first.name} is not down: let it leave (kindred leave, asked of it), or give --force`);
+      const advice = "let it leave (kindred leave, asked of it), wait some seconds where it has just died, or give --force";
+      return refused(`${first.name} is not down: ${advice}`);
     }
     const lost = isForced ? 0 : slotsOnlyOn(cluster.ring, (id) => id === first.id);
     if (lost > 0) {
@@ -141,7 +142,9 @@ export class RingOperations implements ClusterOperations {
     const lost = slotsOnlyOn(before, isGone);
     const names = gone.map(({ name }) => name).join(", ");
     await cluster.force(document);
-    const note = `${names} had all copies of ${lost} of the slots: what was in them is lost, and so may be what only they had of others; the members that are left are compared now (kindred repair)`;
+    const whole = `had all copies of ${lost} of the slots: what was in them is lost, and so is what only they had of others`;
+    const loss = lost > 0 ? whole : "may have had keys that nobody else has: those are lost";
+    const note = `${names} ${loss}; the members that are left are compared now (kindred repair)`;
     this.#log.warn({ version: document.version, lost }, `forced: ${note}`);
     this.#repair.repair({ slot: null, member: null, sums: "kept" });
     return { kind: "agreed", note };
