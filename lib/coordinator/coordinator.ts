@@ -16,6 +16,7 @@ import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import { OperatingError } from "../errors.js";
 import type { Random } from "../host/random.js";
+import { alreadyApplied } from "./already-applied.js";
 import { fingerprintOf } from "./fingerprint.js";
 import {
   type Effect,
@@ -419,13 +420,6 @@ interface ReadElsewhere {
   readonly entry: Entry | null;
   /** What a write that was computed from it supersedes. */
   readonly covered: Covered;
-}
-
-function alreadyApplied(): OperatingError {
-  return new OperatingError(
-    "QUORUM",
-    "the request took effect when it was given to another node first, whose answer did not arrive",
-  );
 }
 
 function readElsewhere(local: LocalKeyspace, scope: Scope, view: RecordView | null): ReadElsewhere {

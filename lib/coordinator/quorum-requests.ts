@@ -5,6 +5,7 @@
 import { background } from "../background.js";
 import { latin1Of } from "../bytes/latin1.js";
 import type { Covered } from "../causality/record.js";
+import { decodeRecord } from "../causality/record-encoding.js";
 import type { RecordView } from "../causality/record-view.js";
 import { VersionVector } from "../causality/version-vector.js";
 import type { MemberId } from "../cluster/member.js";
@@ -16,6 +17,7 @@ import { DurableAnswer } from "../replica/durable-answer.js";
 import { type EncodedRecord, encodedRecordOf, ownedBytesOf } from "../replica/encoded-record.js";
 import type { MemberRequest } from "../replica/remote-replicas.js";
 import type { MintedDot } from "../replica/replica.js";
+import { alreadyApplied, isOfAnotherRun } from "./already-applied.js";
 import type { Quorum } from "./consistency.js";
 import type { Deadline } from "./deadline.js";
 import { Forward, type Route } from "./forward.js";
@@ -133,6 +135,10 @@ export class QuorumRequests {
       step: (records) => {
         const old = replica.at(dataKey, records);
         const standing = writeId === null ? "unknown" : replica.standingOf(writeId, old);
+        if (writeId !== null && old !== null && standing !== "unknown") {
+          const { versions } = decodeRecord(old.bytes, old.start, old.end);
+          if (isOfAnotherRun(versions, { writeId, covered, value })) throw alreadyApplied();
+        }
         // Made again over itself, a plain write is the newest though whoever made it first failed to make it so.
         const isMade = standing === "superseded" || (standing === "held" && covered.kind !== "all");
         if (!isMade) replica.mint(dataKey, old, covered, { value, expiryMs, writeId, ...(stamp !== undefined && { stamp }) });

@@ -4,7 +4,7 @@
  * `Violation` that names the operation.
  */
 import type { CausalLedger } from "./causal-ledger.js";
-import { effectsOf, isLost } from "./effects.js";
+import { effectsOf, isLost, wentWithLeavers } from "./effects.js";
 import { describeOperation, type History, isAnswered, type Outcome } from "./history.js";
 import { describeWrite, hasSeen, isBuried, Violation, type Write } from "./key-history.js";
 import { checkReads } from "./read-checks.js";
@@ -52,6 +52,7 @@ export function checkAcknowledgedWrites(world: World): void {
       throw new Violation(operation.key, `acknowledged and never stored: ${describeOperation(operation)}`);
     if (isLost(world, writes, operation.needed.write)) continue;
     const history = ledger.ofKey(operation.key);
+    if (wentWithLeavers(world, history, { writes, told: operation.needed.write })) continue;
     for (const node of world.ownersOf(operation.key)) {
       const record = history.records[node] ?? null;
       const isKept = writes.some(

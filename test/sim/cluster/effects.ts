@@ -1,7 +1,7 @@
 /** What an operation of a client has left in the stores, and when its loss is no broken promise. */
 import type { CausalLedger } from "./causal-ledger.js";
 import type { Operation } from "./history.js";
-import type { Write } from "./key-history.js";
+import { type KeyHistory, knows, type Write } from "./key-history.js";
 
 /** The versions that an answered operation must have left: one of them is enough. Null where none is certain. */
 export function effectsOf(ledger: CausalLedger, operation: Operation): readonly Write[] | null {
@@ -29,6 +29,19 @@ export function effectsOf(ledger: CausalLedger, operation: Operation): readonly 
  */
 export function isLost(world: { readonly mayLose: boolean }, writes: readonly Write[], told: number): boolean {
   return writes.every(({ isGone, goneWith }) => isGone && (world.mayLose || goneWith.size >= told));
+}
+
+/**
+ * As many as it was acknowledged by (`told`) have lost it with what was not synced, and whoever knows of it has left: a leaver gives
+ * its copies to those who gain its slots, and does not give again what they lose of them in a power failure before it is gone.
+ */
+export function wentWithLeavers(
+  { ledger, mayLose }: { readonly ledger: Pick<CausalLedger, "gone">; readonly mayLose: boolean },
+  history: KeyHistory,
+  { writes, told }: { readonly writes: readonly Write[]; readonly told: number },
+): boolean {
+  const isKnown = (write: Write): boolean => history.records.some((_, at) => !ledger.gone.has(at) && knows(history, at, write));
+  return mayLose && writes.every((write) => write.lostAt.size >= told && !isKnown(write));
 }
 
 /**
