@@ -31,8 +31,8 @@ function textOf({ keys, replacement, convergences, quietMs, quietBytes, quietRep
     `member replaced: healthy                ${seconds(replacement.healthyMs)} after the start of the new one`,
     `  of which it read its slots            ${seconds(replacement.transferMs)}, ${(replacement.bytes / MB).toFixed(1)} MB`,
     `  keys that it has                      ${number(replacement.copies)} (bar: ${number(keys)})`,
-    ...convergences.map(({ keys: count, equalMs, bytes }) => {
-      const what = `${number(count)} keys differ: equal`.padEnd(40);
+    ...convergences.map(({ keys: count, how, equalMs, bytes }) => {
+      const what = `${number(count)} keys differ after a ${how}: equal`.padEnd(40);
       return `${what}${seconds(equalMs)} after the start of who lacked them, ${number(bytes)} bytes`;
     }),
     `${`${seconds(quietMs)} once all were equal`.padEnd(39)} ${quietRepairs} repairs (bar: 0), ${number(quietBytes)} bytes`,

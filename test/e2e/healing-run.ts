@@ -30,6 +30,8 @@ export interface ReplacementReport {
 
 export interface ConvergenceReport {
   readonly keys: number;
+  /** How the member went that is away: after a stop it knows the sums of its hash trees, after a kill it has to read for them. */
+  readonly how: "stop" | "kill";
   /** From the start of the member that was away until it had all of them. */
   readonly equalMs: number;
   /** What all members sent to compare and to repair. */
@@ -84,7 +86,9 @@ class HealingRun {
     const running = [...STAYING.map((at) => this.#cluster.members[at]!.server), replacement];
     await this.#settled(running);
     const convergences: ConvergenceReport[] = [];
-    for (const count of differences) convergences.push(await this.#converge(running, replacement, count));
+    for (const count of differences) convergences.push(await this.#converge(running, replacement, { count, how: "stop" }));
+    const [first] = differences;
+    if (first !== undefined) convergences.push(await this.#converge(running, replacement, { count: first, how: "kill" }));
     const before = await totals(running);
     await pause(quietMs);
     const after = await totals(running);
@@ -114,10 +118,14 @@ class HealingRun {
     return { replacement, report: { healthyMs, transferMs: Number(tookMs), bytes: Number(bytes), copies } };
   }
 
-  async #converge(running: readonly ServerProcess[], away: ServerProcess, count: number): Promise<ConvergenceReport> {
+  async #converge(
+    running: readonly ServerProcess[],
+    away: ServerProcess,
+    { count, how }: { readonly count: number; readonly how: "stop" | "kill" },
+  ): Promise<ConvergenceReport> {
     const others = running.filter((server) => server !== away);
-    await away.kill();
-    const value = `written while it was away, one of ${count}`;
+    await (how === "stop" ? away.terminate() : away.kill());
+    const value = `written while it was away after a ${how}, one of ${count}`;
     await this.#write(count, value);
     const before = await totals(others);
     const startedMs = performance.now();
@@ -136,8 +144,8 @@ class HealingRun {
     await this.#settled(running);
     // The counters of the one that was away began again.
     const bytes = (await totals(running)).bytes - before.bytes;
-    this.#say(`${count} differing keys: equal ${seconds(equalMs)} after its start, ${bytes} bytes`);
-    return { keys: count, equalMs, bytes };
+    this.#say(`${count} differing keys after a ${how}: equal ${seconds(equalMs)} after its start, ${bytes} bytes`);
+    return { keys: count, how, equalMs, bytes };
   }
 
   /** Waits until a while goes by in which nothing is repaired. */
