@@ -2,6 +2,7 @@
 import type { Cluster } from "../cluster/cluster.js";
 import type { MemberId } from "../cluster/member.js";
 import { placeTakenBy } from "../cluster/restored-member.js";
+import { messageOf, OperatingError } from "../errors.js";
 import { type Clock, pause } from "../host/clock.js";
 import type { Log } from "../log.js";
 import type { Peers } from "../peer/peer.js";
@@ -52,12 +53,18 @@ export interface PutBackOptions {
   readonly isServing: boolean;
 }
 
-/** Others know a later run of this member: its store is taken for a restored one from now on. Throws IO. */
+/** Others know a later run of this member: its store is taken for a restored one from now on. */
 export function putBack({ meta, identity, clock, log, isServing }: PutBackOptions): void {
   if (restoredAtMs(meta) !== null) return;
   const text =
     "this data directory is an earlier copy of itself: others know a later run of this member (kindred restore is the way to go back)";
   log.warn({}, isServing ? `${text}; this node stops, and makes up for it when it is started again` : text);
+  try {
+    identity.beginEpoch();
+  } catch (error) {
+    if (!(error instanceof OperatingError)) throw error;
+    // The others refuse the next link, too, and it is tried again.
+    return log.error({ code: error.code }, `it could not be noted that this store was put back: ${messageOf(error)}`);
+  }
   markRestored(meta, clock.wallMs());
-  identity.beginEpoch();
 }
