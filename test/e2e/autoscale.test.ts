@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 import { AutoscaleProcess, runAutoscale, statusAt } from "./autoscale-run.js";
 import { pause, plainClient } from "./cluster-load.js";
-import { freePorts } from "./cluster-process.js";
+import { freePorts } from "./ports.js";
 import { mainPath, run, runKindred } from "./program.js";
 import { serversOfTest } from "./server-process.js";
 import { until } from "./until.js";

@@ -73,19 +73,6 @@ export function isProcess(id: number): boolean {
   }
 }
 
-/** So many ports in a row that are free, as those 10,000 above them are. Ports of one test file do not repeat. */
-let nextPort = Number(process.env.TEST_PORT ?? 20_000 + (process.pid % 500) * 10);
-export async function freePorts(count: number): Promise<number> {
-  for (;;) {
-    const first = nextPort;
-    nextPort += count;
-    const wanted = Array.from({ length: count }, (_, at) => [first + at, first + at + 10_000]).flat();
-    const listeners = await Promise.all(wanted.map((port) => listening(port).catch(() => null)));
-    await Promise.all(listeners.map((listener) => (listener === null ? null : closed(listener))));
-    if (!listeners.includes(null)) return first;
-  }
-}
-
 export async function listening(
   port: number,
   onConnection: (write: (text: string) => void) => void = () => undefined,

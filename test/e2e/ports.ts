@@ -18,7 +18,11 @@ const OWN_MIN = 7_300;
 const PEER_ABOVE = 10_000;
 const ANNOUNCED_ABOVE = 20_000;
 
+const RUN_MIN = 10_000;
+const RUN_MAX = 16_999;
+
 /** Processes that test at the same time begin at different places. */
+let nextOfRun = RUN_MIN + ((process.pid * 10) % (RUN_MAX - RUN_MIN));
 let next = CLIENT_MIN + ((process.pid * 7) % (CLIENT_MAX - CLIENT_MIN));
 
 /** Ports of so many members, all free now and not given out before, until all have been. */
@@ -38,6 +42,19 @@ export async function memberPorts(count: number): Promise<readonly MemberPorts[]
 /** The same in a network of their own, where all are free. */
 export function ownPorts(count: number): readonly MemberPorts[] {
   return Array.from({ length: count }, (_, at) => portsAbove(OWN_MIN + at));
+}
+
+/** The first of so many client ports in a row that are free, as their ports for members are. Not given out again until all have been. */
+export async function freePorts(count: number): Promise<number> {
+  for (let tried = RUN_MIN; tried <= RUN_MAX; tried += count) {
+    if (nextOfRun + count > RUN_MAX) nextOfRun = RUN_MIN;
+    const first = nextOfRun;
+    nextOfRun += count;
+    const wanted = Array.from({ length: count }, (_, at) => [first + at, first + at + PEER_ABOVE]).flat();
+    const areFree = await Promise.all(wanted.map(isFree));
+    if (areFree.every((isIt) => isIt)) return first;
+  }
+  throw new Error(`there are not ${count} free ports in a row from ${RUN_MIN} to ${RUN_MAX}`);
 }
 
 function portsAbove(client: number): MemberPorts {

@@ -93,12 +93,12 @@ export class ServerProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts the process, on any free port unless one is given, and waits until it is ready. Rejects, with its output, when it ends instead. */
-  async start({ port = 0 }: { readonly port?: number } = {}): Promise<void> {
+  /** Starts the process, on any free port unless the settings name one, and waits until it is ready. Rejects, with its output, when it ends instead. */
+  async start(): Promise<void> {
     this.#output = "";
     // Any free port for members: 10000 above a free port for clients there may be none.
     const settings = {
-      port: `${port}`,
+      port: "0",
       "peer-port": "0",
       bind: "127.0.0.1",
       dir: this.directory,
@@ -146,10 +146,10 @@ export class ServerProcess {
     );
   }
 
-  /** Starts again on the same directory, on any port or a given one; the process must have ended. */
-  async restart(options: { readonly port?: number } = {}): Promise<{ readonly tookMs: number }> {
+  /** Starts again on the same directory; the process must have ended. */
+  async restart(): Promise<{ readonly tookMs: number }> {
     const startedMs = performance.now();
-    await this.start(options);
+    await this.start();
     return { tookMs: performance.now() - startedMs };
   }
 

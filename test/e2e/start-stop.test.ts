@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { freePorts } from "./cluster-process.js";
+import { freePorts } from "./ports.js";
 import { cleanEnvironment, mainPath, runKindred, skip } from "./program.js";
 import { serversOfTest } from "./server-process.js";
 import { until, within } from "./until.js";

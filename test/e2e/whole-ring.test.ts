@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect } from "chai";
-import { ClusterProcess, freePorts } from "./cluster-process.js";
+import { ClusterProcess } from "./cluster-process.js";
+import { freePorts } from "./ports.js";
 import { until } from "./until.js";
 import { WireClient } from "./wire-client.js";
 
