@@ -6,8 +6,10 @@
 
 export class SortedKeys {
   readonly #buckets = new Map<number, Bucket>();
-  /** The numbers of the buckets, ascending; null when buckets were added since it was made. */
-  #order: Uint32Array | null = null;
+  /** The numbers of the buckets, ascending, but for those in `#added`. */
+  #order: Uint32Array = new Uint32Array(0);
+  /** Numbers of buckets that were added since a scan last went from one to the next. */
+  #added: number[] = [];
 
   /** `keys` are distinct. */
   constructor(keys: readonly string[]) {
@@ -21,7 +23,7 @@ export class SortedKeys {
     if (bucket !== undefined) bucket.add(key);
     else {
       this.#buckets.set(number, new Bucket(key));
-      this.#order = null;
+      this.#added.push(number);
     }
   }
 
@@ -31,9 +33,17 @@ export class SortedKeys {
     const bucket = this.#buckets.get(number);
     const found = bucket === undefined ? undefined : bucket.ceiling(from);
     if (found !== undefined) return found;
-    const order = (this.#order ??= Uint32Array.from(this.#buckets.keys()).sort());
+    const order = this.#ordered();
     const next = order[lowerBound(order, number + 1)];
     return next === undefined ? null : this.#buckets.get(next)!.first();
+  }
+
+  #ordered(): Uint32Array {
+    if (this.#added.length === 0) return this.#order;
+    const added = Uint32Array.from(this.#added).sort();
+    this.#order = merged(this.#order, added);
+    this.#added = [];
+    return this.#order;
   }
 }
 
@@ -74,6 +84,17 @@ function bucketOf(key: string): number {
   const { length } = key;
   if (length >= 3) return (key.charCodeAt(0) << 16) | (key.charCodeAt(1) << 8) | key.charCodeAt(2);
   return length === 0 ? 0 : length === 1 ? key.charCodeAt(0) << 16 : (key.charCodeAt(0) << 16) | (key.charCodeAt(1) << 8);
+}
+
+/** Both, ascending, have no number in common. */
+function merged(one: Uint32Array, other: Uint32Array): Uint32Array {
+  if (one.length === 0) return other;
+  const all = new Uint32Array(one.length + other.length);
+  for (let at = 0, left = 0, right = 0; at < all.length; at++) {
+    const isLeft = right === other.length || (left < one.length && one[left]! < other[right]!);
+    all[at] = isLeft ? one[left++]! : other[right++]!;
+  }
+  return all;
 }
 
 /** The index of the first element at or after `from`. */

@@ -20,6 +20,8 @@ import { TokenBucket } from "./token-bucket.js";
 const PAGE_RECORDS = 512;
 const PAGE_BYTES = 262_144;
 const AFTER_FAILURE_MS = 1_000;
+/** Slots in between whose sums are known are read, too, rather than beginning a page behind them, while that is so few records. */
+const BRIDGED_RECORDS = 64;
 /** A slot that changes all the time is tried so often in one walk; the next walk comes after a pause. */
 const AGAIN_MS = 200;
 
@@ -39,6 +41,8 @@ export class DigestRebuild {
   #running: Promise<void> | null = null;
   #isDue = false;
   #isStopped = false;
+  /** Records of a slot, in the mean of what was read last. */
+  #recordsPerSlot = 1;
   /** Slots whose sum was found out, since the start. */
   rebuilt = 0;
 
@@ -112,8 +116,9 @@ export class DigestRebuild {
         slot++;
         continue;
       }
+      const bridged = BRIDGED_RECORDS / this.#recordsPerSlot;
       let end = slot + 1;
-      while (end < SLOTS && digests.sumOf(end) === null) end++;
+      for (let next = end; next < SLOTS && next - end <= bridged; next++) if (digests.sumOf(next) === null) end = next + 1;
       await this.#sumUp(slot, end);
       slot = end;
     }
@@ -134,6 +139,7 @@ export class DigestRebuild {
       this.#learn(slot++, { sum, records: count, isKept });
       sum = count = 0;
     };
+    let read = 0;
     for (let from: string | null = dataKeyFloor(first, 0, 0); from !== null; ) {
       if (this.#isStopped) return;
       await this.#turn();
@@ -152,10 +158,12 @@ export class DigestRebuild {
         sum = (sum + digestOf(this.#view, hashOfDataKey(key))) % DIGEST_SPAN;
       }
       this.#bucket.take(bytes);
+      read += page.entries.length;
       from = page.next;
       for (const at = from === null ? end : slotOfDataKey(from); slot < at; ) learn(isKept);
       if (bytes > 0 && settings.repairRateBytes > 0) await pause(clock, 0);
     }
+    this.#recordsPerSlot = Math.max(read / (end - first), 1);
   }
 
   #learn(slot: number, { sum, records, isKept }: { sum: number; records: number; isKept: boolean }): void {

@@ -1,6 +1,6 @@
 /** Sums of slots that are found out while records change, and what the audit says of them. */
 import { expect } from "chai";
-import { SLOTS } from "../../lib/bytes/slot.js";
+import { SLOTS, slotOf } from "../../lib/bytes/slot.js";
 import { silentLog } from "../../lib/log.js";
 import { slotOfDataKey } from "../../lib/replica/data-key.js";
 import { DigestRebuild } from "../../lib/replica/digest-rebuild.js";
@@ -13,6 +13,34 @@ const MB = 2 ** 20;
 
 function rebuildOf(world: World, repairRateBytes = 64 * MB): DigestRebuild {
   return new DigestRebuild({ records: world.replica, clock: world.clock, log: silentLog, settings: { repairRateBytes } });
+}
+
+/** How many records each page has that is read from now on. */
+function pagesOf(world: World): number[] {
+  const pages: number[] = [];
+  const { replica } = world;
+  const scan = replica.scan.bind(replica);
+  Object.assign(replica, {
+    async scan(range: Parameters<typeof scan>[0]) {
+      const page = await scan(range);
+      pages.push(page.entries.length);
+      return page;
+    },
+  });
+  return pages;
+}
+
+/** Tags of so many slots in a row. */
+function adjacentTags(count: number): readonly string[] {
+  const tags = new Map<number, string>();
+  for (let at = 0; ; at++) {
+    const slot = slotOf(Buffer.from(`t${at}`));
+    tags.set(slot, `t${at}`);
+    for (let first = slot - count + 1; first <= slot; first++) {
+      const run = Array.from({ length: count }, (_, next) => tags.get(first + next));
+      if (run.every((tag) => tag !== undefined)) return run;
+    }
+  }
 }
 
 async function whenDone(world: World, rebuild: DigestRebuild): Promise<void> {
@@ -89,6 +117,40 @@ describe("sums of slots", () => {
     rebuild.start();
     await whenDone(world, rebuild);
     expect(rebuild.missing).to.equal(0);
+    expect(await audited(world)).to.deep.equal([]);
+  });
+
+  it("of scattered slots are found out in few pages where slots are small", async () => {
+    const world = await member(5);
+    for (let at = 0; at < 2_000; at++) put(world, dataKeyOf(world, `k${at}`), "value");
+    const pages = pagesOf(world);
+    const rebuild = rebuildOf(world);
+    rebuild.start();
+    await whenDone(world, rebuild);
+    pages.length = 0;
+    for (let slot = 0; slot < SLOTS; slot += 10) rebuild.doubt(slot);
+    await whenDone(world, rebuild);
+    expect(rebuild.missing).to.equal(0);
+    expect(pages.length).to.be.below(20);
+    expect(await audited(world)).to.deep.equal([]);
+  });
+
+  it("of large slots are found out without reading those in between", async () => {
+    const world = await member(6);
+    const tags = adjacentTags(3);
+    for (const tag of tags) for (let at = 0; at < 100; at++) put(world, dataKeyOf(world, `{${tag}}${at}`), "value");
+    const [first, , last] = tags.map((tag) => slotOf(Buffer.from(tag)));
+    const pages = pagesOf(world);
+    const rebuild = rebuildOf(world);
+    rebuild.start();
+    await whenDone(world, rebuild);
+    // It knows how large they are from the one before.
+    for (const slots of [[first!], [first!, last!]]) {
+      pages.length = 0;
+      for (const slot of slots) rebuild.doubt(slot);
+      await whenDone(world, rebuild);
+      expect(pages.reduce((sum, records) => sum + records, 0)).to.equal(100 * slots.length);
+    }
     expect(await audited(world)).to.deep.equal([]);
   });
 
