@@ -40,7 +40,9 @@ export async function runLeave({ isForced }: { isForced: boolean }, run: Departu
     if (leftMs !== null && clock.monotonicMs() - leftMs > STOP_MS_MAX) break;
   }
   const done = `${self.name} has left its cluster and stopped; its data directory is of no use any more`;
-  output(format === "json" ? `${JSON.stringify({ left: self.id, name: self.name })}\n` : `${done}\n`);
+  const fewer = fewerCopiesText(before, self);
+  const text = fewer === null ? done : `${done}\n${fewer}`;
+  output(format === "json" ? `${JSON.stringify({ left: self.id, name: self.name })}\n` : `${text}\n`);
 }
 
 /** Nothing answers at its port any more: looked at a few times, since one question may fail for other reasons. */
@@ -91,6 +93,21 @@ async function statusOf({ target }: DepartureRun): Promise<StatusReply> {
     throw new OperatingError("UNAVAILABLE", "the node's answer has no members: use a kindred of its version");
   }
   return answer as StatusReply;
+}
+
+/** That keys have fewer copies than are wanted once this member has left; null where enough others stay. */
+export function fewerCopiesText(
+  { members, pending, replicas }: Pick<StatusReply, "members" | "pending" | "replicas">,
+  leaver: StatusReply["members"][number],
+): string | null {
+  const dc = leaver.dc ?? "";
+  const wanted = replicas.dcs[dc] ?? replicas.default;
+  const stays = (member: typeof leaver): boolean =>
+    member.id !== leaver.id && member.dc === leaver.dc && pending.every(({ id }) => id !== member.id);
+  const copies = members.filter(stays).length;
+  if (copies === 0 || copies >= wanted) return null;
+  const isOnlyDc = members.every((member) => member.dc === leaver.dc);
+  return `each key has ${copies} of ${wanted} copies${isOnlyDc ? "" : ` in ${dc}`} until another member joins`;
 }
 
 /** How far it is, on one line. */

@@ -182,6 +182,11 @@ export class Cluster {
     return this.#search?.said ?? "";
   }
 
+  /** Names of the members without which a restored cluster does not change its ring. */
+  get awaited(): readonly string[] {
+    return this.#reunion.awaited;
+  }
+
   /** Calls `listener` with each newer ring, the first included, in the turn in which it is known and durable here. */
   onRing(listener: (ring: Ring) => void): void {
     this.#listeners.push(listener);
@@ -443,9 +448,7 @@ export class Cluster {
     try {
       const document = await this.#links.fetchRing(from, this.ring.document.version, clock.monotonicMs() + FETCH_MS_MAX);
       if (document !== null) this.#learn(document, from);
-      if (this.#reunion.mayVote) return;
-      this.#reunion.heard(from, this.ring.document);
-      if (this.#reunion.mayVote) this.#enrolment?.ringChanged();
+      if (this.#reunion.heard(from, this.ring.document)) this.#enrolment?.ringChanged();
     } catch (error) {
       if (!(error instanceof OperatingError)) throw error;
       // Whoever is awaited has to be heard.

@@ -25,7 +25,7 @@ export class Reunion {
   readonly #log: Log;
   readonly #heard = new Set<MemberId>();
   #state: ReunionState;
-  #said = "";
+  #awaited: readonly string[] = [];
 
   constructor({ records, selfId, log }: { records: Records; selfId: MemberId; log: Log }) {
     this.#records = records;
@@ -40,11 +40,17 @@ export class Reunion {
     return this.#state.isOver;
   }
 
-  /** This member has told the newest document that it knows, and that is known here. */
-  heard(id: MemberId, document: RingDocument): void {
-    if (this.#state.isOver) return;
+  /** Names of those without whom it may not vote. */
+  get awaited(): readonly string[] {
+    return this.#awaited;
+  }
+
+  /** This member has told the newest document that it knows, and that is known here. Returns whether it was the last one. */
+  heard(id: MemberId, document: RingDocument): boolean {
+    if (this.#state.isOver) return false;
     this.#heard.add(id);
     this.look(document);
+    return this.#state.isOver;
   }
 
   /** `document`: the newest one known here. Throws IO. */
@@ -54,17 +60,18 @@ export class Reunion {
     const isAwaited = ({ id, name }: Member): boolean =>
       id !== this.#selfId && !this.#heard.has(id) && !without.includes(id) && !without.includes(name);
     const awaited = members.filter(isAwaited).map(({ name }) => name);
-    if (awaited.length > 0) return this.#say(awaited);
+    this.#await(awaited);
+    if (awaited.length > 0) return;
     const state = { isOver: true, without };
     this.#records.putNow(RecordName.reunion, encodeReunion(state));
     this.#state = state;
     this.#log.info({ members: members.length }, "all members of the restored cluster were heard of: its ring may change");
   }
 
-  #say(awaited: readonly string[]): void {
-    const said = awaited.join(", ");
-    if (said === this.#said) return;
-    this.#said = said;
+  #await(awaited: readonly string[]): void {
+    if (awaited.join() === this.#awaited.join()) return;
+    this.#awaited = awaited;
+    if (awaited.length === 0) return;
     const advice = "who does not come back has to be named when the others are restored (kindred restore --without)";
     this.#log.warn({ awaited }, `a restored cluster changes its ring once all members are there; ${advice}`);
   }

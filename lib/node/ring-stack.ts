@@ -346,13 +346,13 @@ export class RingStack {
       ring: () => cluster.ring,
       reports: () => cluster.reports(),
       intakes: () => [...this.#intakes.known(cluster.ring)],
+      awaited: () => cluster.awaited,
       isLinked: (id) => peers.isUsable(id),
       load: this.#options.load,
       ask: (id, database, key) => askForKey({ clock, cluster, peers, replica }, id, replica.keys.of(database, key)),
     });
-    if (cluster.ring.current.degradedReason !== null && cluster.ring.document.members.length > 1) {
-      log.warn({}, cluster.ring.current.degradedReason);
-    }
+    const { degradedReason } = cluster.ring.current;
+    if (degradedReason !== null && cluster.ring.document.members.length > 1) log.warn({}, degradedReason);
     await this.#settle();
     const operations = new RingOperations({ clock, log, cluster, repair, backups: this.backups });
     return { tokens, plans, local, context, coordinator, forwarding, service, handoff, repair, operations, view };

@@ -15,9 +15,7 @@ import type { MemberReport } from "../cluster/gossip.js";
 import type { Member, MemberId } from "../cluster/member.js";
 import type { MemberAddress, MemberLoad } from "../cluster/member-entry.js";
 import { type OwnershipRow as Owned, ownershipOf } from "../cluster/ownership.js";
-import { dcsOf, replicasOfDc } from "../cluster/preference-table.js";
 import type { Ring } from "../cluster/ring.js";
-import { isTooOld } from "../cluster/ring-changes.js";
 import {
   comingMember,
   comingMembers,
@@ -46,6 +44,7 @@ import { OperatingError } from "../errors.js";
 import type { Clock } from "../host/clock.js";
 import { PeerCallError } from "../peer/peer.js";
 import type { IntakeProgress } from "../replica/slot-intake.js";
+import { warningsOf } from "./ring-warnings.js";
 
 export interface RingViewOptions {
   readonly selfId: MemberId;
@@ -56,6 +55,8 @@ export interface RingViewOptions {
   readonly reports: () => readonly MemberReport[];
   /** What is known here of members that take in slots. */
   readonly intakes: () => readonly (readonly [MemberId, IntakeProgress])[];
+  /** Members without which a restored cluster cannot change its ring: their names. */
+  readonly awaited: () => readonly string[];
   /** There is a link to it that works: a broken one is known at once, long before gossip notices. */
   readonly isLinked: (memberId: MemberId) => boolean;
   /** This member's, as it is now: what gossip tells of the others is some seconds old. */
@@ -131,7 +132,7 @@ export class RingView implements ClusterView {
       members,
       pending: pending.map((change, at) => pendingRow(change, at, ring.document.members, waits)),
       transfers: this.#options.intakes().map(([id, progress]) => transferRow(ring, id, progress)),
-      warnings: warningsOf(ring, members, reports),
+      warnings: warningsOf({ ring, rows: members, reports, awaited: this.#options.awaited() }),
     };
   }
 
@@ -422,64 +423,6 @@ function isSameList({ current }: Ring, slot: number): boolean {
     if (current.replicaAt(slot, rank) !== current.replicaAt(slot - 1, rank)) return false;
   }
   return true;
-}
-
-const UNTIL_UPGRADED = "until then copies are not compared with it, and no member can leave or be removed";
-
-function warningsOf(ring: Ring, rows: readonly MemberRow[], reports: readonly MemberReport[]): readonly string[] {
-  const warnings: string[] = [];
-  const joined = new Set(ring.document.members.map((member) => member.id));
-  const silent = rows.filter((row) => joined.has(row.id) && (row.state === "down" || row.state === "suspect"));
-  for (const { name, state } of silent) {
-    warnings.push(state === "down" ? `${name} is down` : `${name} has not been heard of for a while`);
-  }
-  const majority = Math.floor(joined.size / 2) + 1;
-  if (joined.size - silent.length < majority) {
-    warnings.push(
-      `${joined.size - silent.length} of ${joined.size} members are heard of: the ring cannot change until ${majority} are`,
-    );
-  }
-  const short = slotsBelowQuorum(ring, new Set(silent.map((row) => row.id)));
-  if (short > 0) {
-    // With enough others up, stand-ins keep what is written meanwhile.
-    const copies = Math.floor(ring.current.width / 2) + 1;
-    const what = joined.size - silent.length < copies ? "QUORUM" : "STRICT QUORUM";
-    warnings.push(`${short} of ${SLOTS} slots have fewer than a majority of their copies up: ${what} fails there`);
-  }
-  const centres = dcsOf(ring.document.members);
-  for (const dc of centres.length === 1 ? [] : centres) {
-    const isUp = rows.some((row) => row.dc === dc && joined.has(row.id) && !silent.includes(row));
-    if (!isUp) warnings.push(`no member of data centre ${dc} is up: EACH_QUORUM fails`);
-  }
-  const wanted = centres.reduce((sum, dc) => sum + replicasOfDc(ring.document.replicas, dc), 0);
-  const { width } = ring.current;
-  if (width < wanted) warnings.push(`each key has ${width} of ${wanted} copies until there are more members`);
-  if (ring.current.degradedReason !== null) warnings.push(ring.current.degradedReason);
-  else if (ring.next?.degradedReason) warnings.push(`after the change: ${ring.next.degradedReason}`);
-  const versions = new Set(reports.map(({ member }) => member.contents.softwareVersion).filter((text) => text !== ""));
-  if (versions.size > 1) warnings.push(`members run different versions: ${[...versions].sort().join(", ")}`);
-  for (const { name, protocolVersion } of rows) {
-    if (isTooOld(protocolVersion)) warnings.push(`${name} speaks protocol ${protocolVersion}: upgrade it; ${UNTIL_UPGRADED}`);
-  }
-  for (const { member, status } of reports) {
-    const { ringVersion, name } = member.contents;
-    if (status !== "up" || !joined.has(member.id) || ringVersion >= ring.document.version) continue;
-    warnings.push(`${name} still has version ${ringVersion} of the ring (${ring.document.version} is the newest)`);
-  }
-  return warnings;
-}
-
-function slotsBelowQuorum(ring: Ring, silent: ReadonlySet<MemberId>): number {
-  const { current } = ring;
-  if (silent.size === 0 || current.width === 0) return 0;
-  const isSilent = current.members.map((member) => silent.has(member.id));
-  let short = 0;
-  for (let slot = 0; slot < SLOTS; slot++) {
-    let up = 0;
-    for (let rank = 0; rank < current.width; rank++) if (!isSilent[current.replicaAt(slot, rank)]) up++;
-    if (up < Math.floor(current.width / 2) + 1) short++;
-  }
-  return short;
 }
 
 /** Why a member did not answer, without the call's inner names. */

@@ -24,8 +24,10 @@ describe("a cluster that was restored as a whole", () => {
     reunion.heard("b".repeat(16), ringOf("a", "b", "c", "d"));
     reunion.heard("c".repeat(16), ringOf("a", "b", "c", "d"));
     expect(reunion.mayVote).to.equal(false);
+    expect(reunion.awaited).to.deep.equal(["node-d"]);
     expect(reunionOf(records).mayVote, "after a restart").to.equal(false);
-    reunion.heard("d".repeat(16), ringOf("a", "b", "c", "d"));
+    expect(reunion.heard("d".repeat(16), ringOf("a", "b", "c", "d"))).to.equal(true);
+    expect(reunion.awaited).to.deep.equal([]);
     expect(reunion.mayVote).to.equal(true);
     expect(reunionOf(records).mayVote, "after a restart").to.equal(true);
   });

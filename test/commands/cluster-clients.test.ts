@@ -44,6 +44,7 @@ class Members {
         ring: () => this.ring,
         reports: () => this.#reports(),
         intakes: () => [],
+        awaited: () => [],
         isLinked: () => true,
         load: () => ({ requestsPerSecond: 12, storedBytes: 34, waitingHints: 56, busyPermille: 7, diskFreeBytes: 8 }),
         ask: async () => ({ answer: "absent" }),

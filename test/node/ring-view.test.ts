@@ -37,6 +37,7 @@ class World {
   readonly asked: string[] = [];
   answers = new Map<string, WhereAnswer | OperatingError>();
   readonly intakes: [MemberId, IntakeProgress][] = [];
+  awaited: readonly string[] = [];
   readonly view: RingView;
   #known: readonly Member[];
 
@@ -50,6 +51,7 @@ class World {
       ring: () => this.ring,
       reports: () => this.#reports(),
       intakes: () => this.intakes,
+      awaited: () => this.awaited,
       isLinked: (id) => !this.unlinked.has(id),
       load: () => LOAD,
       ask: async (id, database, key) => {
@@ -434,6 +436,7 @@ describe("where a key is", () => {
       ring: () => world.ring,
       reports: () => [],
       intakes: () => [],
+      awaited: () => [],
       isLinked: () => true,
       load: () => LOAD,
       ask: () => Promise.reject(new TypeError("a bug")),
