@@ -1,12 +1,14 @@
 /** The manifests under scripts/kubernetes: that they are YAML, hold together, and pass only what this version of Kindred takes. */
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { expect } from "chai";
 import { AUTOSCALE_NAMES } from "../../lib/cli/autoscale-options.js";
 import { allSettings, buildConfig, flagSource } from "../../lib/config.js";
 
-const FOLDER = fileURLToPath(new URL("../../../scripts/kubernetes/", import.meta.url));
+const ROOT = fileURLToPath(new URL("../../../", import.meta.url));
+const FOLDER = `${ROOT}scripts/kubernetes/`;
+const { version } = JSON.parse(readFileSync(`${ROOT}package.json`, "utf8")) as { version: string };
 // It comes with mocha, which reads its own settings by it, and has no types.
 const yaml = createRequire(import.meta.url)("js-yaml") as { loadAll(text: string): unknown[] };
 
@@ -24,7 +26,13 @@ interface Resource {
       readonly metadata: { readonly labels: object };
       readonly spec: {
         readonly serviceAccountName: string;
-        readonly containers: readonly { readonly args: string[]; readonly env: readonly { readonly name: string }[] }[];
+        readonly securityContext: object;
+        readonly containers: readonly {
+          readonly image: string;
+          readonly command: readonly string[];
+          readonly args: string[];
+          readonly env: readonly { readonly name: string }[];
+        }[];
       };
     };
   };
@@ -87,6 +95,26 @@ describe("the Kubernetes manifests", () => {
     }
   });
 
+  it("run the image that the Dockerfile builds, in its folders and as its user", () => {
+    const dockerfile = readFileSync(`${FOLDER}Dockerfile`, "utf8");
+    const [container] = of("StatefulSet").spec.template.spec.containers;
+    const [, program] = container!.command;
+    const [, entry] = /^ENTRYPOINT (.*)$/m.exec(dockerfile)!;
+    expect(JSON.parse(entry!)).to.deep.equal(["node", program]);
+    const copied = [...dockerfile.matchAll(/^COPY --from=build (.*) \S+$/gm)].flatMap(([, paths]) => paths!.split(" "));
+    expect(copied.map((path) => path.replace("/opt/kindred/", ""))).to.include.members(["dist/lib", "scripts/kubernetes"]);
+    for (const path of copied) expect(existsSync(path.replace("/opt/kindred/", ROOT)), path).to.equal(true);
+    const [, command] = /^CMD (.*)$/m.exec(dockerfile)!;
+    const [verb, ...args] = JSON.parse(command!) as string[];
+    expect(verb).to.equal("server");
+    const flags = new Map([0, 2].map((at) => [args[at]!.slice(2), args[at + 1]!] as const));
+    expect(buildConfig([flagSource(flags)])).to.include({ bind: "0.0.0.0", dir: "/data/kindred" });
+    const labels = [...dockerfile.matchAll(/-t (\S+) \./g)].map(([, label]) => label);
+    expect(labels).to.deep.equal([container!.image]);
+    expect(container!.image).to.equal(`kindred:${version}`);
+    expect(of("StatefulSet").spec.template.spec.securityContext).to.include({ runAsUser: 1000, fsGroup: 1000 });
+  });
+
   it("run the autoscaler with options that it has, and the command that scales the set", () => {
     const [container] = of("Deployment", "autoscaler.yaml").spec.template.spec.containers;
     const words = container!.args;
@@ -110,5 +138,22 @@ describe("the Kubernetes manifests", () => {
     expect(() => isScaledDown("kindred", 3)).to.throw("no pod of a StatefulSet");
     // Where it cannot be known, it must not leave.
     for (const replicas of [undefined, null, "3", -1]) expect(() => isScaledDown("kindred-3", replicas)).to.throw("no number");
+  });
+});
+
+describe("the systemd unit", () => {
+  const unit = readFileSync(`${ROOT}scripts/systemd/kindred.service`, "utf8");
+
+  it("passes settings that there are, with values that are taken, and keeps the data where it may write", () => {
+    const [, line] = /^ExecStart=(.*)$/m.exec(unit)!;
+    const [, program, verb, ...args] = line!.split(" ");
+    expect(existsSync(program!.replace("/opt/kindred/", ROOT))).to.equal(true);
+    expect(verb).to.equal("server");
+    const flags = flagsOf(args);
+    expect(flags.get("config")).to.match(/^\/etc\/kindred\//);
+    flags.delete("config");
+    const { dir } = buildConfig([flagSource(flags)]);
+    const [, state] = /^StateDirectory=(.*)$/m.exec(unit)!;
+    expect(dir.startsWith(`/var/lib/${state}/`)).to.equal(true);
   });
 });
