@@ -14,6 +14,9 @@ import type { RingDocument } from "./ring-document.js";
 
 const FORMAT = 1;
 
+/** What to do about members who are awaited and gone for good. */
+export const REUNION_ADVICE = "who does not come back has to be named when the others are restored (kindred restore --without)";
+
 export interface ReunionState {
   readonly isOver: boolean;
   readonly without: readonly string[];
@@ -72,8 +75,7 @@ export class Reunion {
     if (awaited.join() === this.#awaited.join()) return;
     this.#awaited = awaited;
     if (awaited.length === 0) return;
-    const advice = "who does not come back has to be named when the others are restored (kindred restore --without)";
-    this.#log.warn({ awaited }, `a restored cluster changes its ring once all members are there; ${advice}`);
+    this.#log.warn({ awaited }, `a restored cluster changes its ring once all members are there; ${REUNION_ADVICE}`);
   }
 }
 

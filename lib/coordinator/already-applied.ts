@@ -6,7 +6,7 @@ import { OperatingError } from "../errors.js";
 export function alreadyApplied(): OperatingError {
   return new OperatingError(
     "QUORUM",
-    "the request took effect when it was given to another node first, whose answer did not arrive",
+    "the request took effect when it was given to another node first, whose answer did not arrive: read the key to see it",
   );
 }
 

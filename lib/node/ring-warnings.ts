@@ -3,6 +3,7 @@ import { SLOTS } from "../bytes/slot.js";
 import type { MemberReport } from "../cluster/gossip.js";
 import type { MemberId } from "../cluster/member.js";
 import { dcsOf, type ReplicaCounts, replicasOfDc } from "../cluster/preference-table.js";
+import { REUNION_ADVICE } from "../cluster/reunion.js";
 import type { Ring } from "../cluster/ring.js";
 import { isTooOld } from "../cluster/ring-changes.js";
 import type { MemberRow } from "../commands/cluster-view.js";
@@ -33,9 +34,8 @@ export function warningsOf({ ring, rows, reports, awaited }: RingNews): readonly
     );
   }
   if (awaited.length > 0) {
-    const advice = "who does not come back has to be named when the others are restored (kindred restore --without)";
     const who = `${awaited.join(", ")} ${awaited.length === 1 ? "is" : "are"}`;
-    warnings.push(`this cluster was restored: its ring cannot change until ${who} heard of; ${advice}`);
+    warnings.push(`this cluster was restored: its ring cannot change until ${who} heard of; ${REUNION_ADVICE}`);
   }
   const short = slotsBelowQuorum(ring, new Set(silent.map((row) => row.id)));
   if (short > 0) {

@@ -18,6 +18,7 @@ const OWN_MIN = 7_300;
 const PEER_ABOVE = 10_000;
 const ANNOUNCED_ABOVE = 20_000;
 
+/** Client ports of rings whose members lie in a row, each member's own port above it. */
 const RUN_MIN = 10_000;
 const RUN_MAX = 16_999;
 

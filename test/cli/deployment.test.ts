@@ -1,4 +1,4 @@
-/** The manifests under scripts/kubernetes: that they are YAML, hold together, and pass only what this version of Kindred takes. */
+/** What runs a node elsewhere, under scripts: the Kubernetes manifests and their image, the systemd unit. That they hold together, and pass only what this version takes. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
